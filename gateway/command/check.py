@@ -1,0 +1,69 @@
+"""``remoting-gateway check``: is the configuration usable, and what does it come to?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.command.options import config_option, describe_identity, load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.config.models import GatewayConfig
+
+
+@click.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Check the configuration file and the certificates it names, as `nginx -t` does.
+
+    Exit status 0: it can be used. 1: it cannot; every problem is printed with file, line and key.
+    """
+    loaded = load_config(config)
+    click.echo(f"{loaded.source}: configuration is valid")
+    for rows in (_listeners(loaded.config), _routes(loaded.config), _controllers(loaded.config)):
+        click.echo()
+        _print_table(rows)
+
+
+def _listeners(config: GatewayConfig) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("LISTENER", "TLS", "AGENTS")]
+    for listener in config.listeners:
+        if listener.tls is not None:
+            certificates = ", ".join(str(pair.certificate) for pair in listener.tls.certificates)
+            rows.append((str(listener.address), certificates, "from everywhere"))
+        elif listener.plain_agents:
+            rows.append((str(listener.address), "no", "from everywhere, unencrypted"))
+        else:
+            rows.append((str(listener.address), "no", "from loopback and trusted_proxies"))
+    return rows
+
+
+def _routes(config: GatewayConfig) -> list[tuple[str, ...]]:
+    return [
+        ("ROUTE", "HOST", "PATH", "CONTROLLER"),
+        *(
+            (route.id, route.host, config.path_of(route) or "/", route.controller)
+            for route in config.routes
+        ),
+    ]
+
+
+def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("CONTROLLER", "URL", "AGENT PORT", "PROTOCOL", "IDENTITY")]
+    for name, controller in config.controllers.items():
+        agents = controller.agents
+        url = str(controller.url) if controller.url is not None else "none: agents only"
+        port = str(agents.address) if agents.address is not None else "discovered"
+        rows.append((name, url, port, agents.protocol, describe_identity(config, name)))
+    return rows
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

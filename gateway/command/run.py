@@ -1,0 +1,100 @@
+"""``remoting-gateway run``: serve, with a configuration file or for one controller without any."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway import __version__
+from gateway.command.options import check_exclusive, config_option, controller_option, load_config
+from gateway.config.load import for_single_controller, parse_controller, parse_listen
+from gateway.config.models import default_state_dir
+from gateway.config.values import Address
+from gateway.errors import ConfigError
+from gateway.observability.logs import configure
+
+if TYPE_CHECKING:
+    from gateway.config.values import ControllerUrl
+    from gateway.server.self_signed import SelfSigned
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+
+
+@click.command()
+@config_option
+@controller_option
+@click.option("--listen", metavar="HOST:PORT", help="With --controller. Default: 0.0.0.0:8443.")
+def run(config: Path | None, controller: str | None, listen: str | None) -> None:
+    """Run the gateway until it gets SIGTERM or SIGINT.
+
+    With --controller no file is needed: the gateway makes a self-signed certificate, keeps it in
+    its state folder, discovers everything else, and prints the command line for agents.
+    """
+    from gateway.server.supervisor import run_supervisor
+
+    check_exclusive(config, controller)
+    if controller is None:
+        if listen is not None:
+            raise click.UsageError("--listen needs --controller; a file has its own listeners.")
+        loaded = load_config(config)
+        configure()
+        sys.exit(run_supervisor(loaded.config, announce=None))
+
+    url, address = parse_controller(controller), parse_listen(listen or "0.0.0.0:8443")
+    if address.port == 0:
+        raise ConfigError(f'--listen: found "{address}"; allowed: a port from 1 to 65535')
+    outside, signed = _certificate_for(address)
+    made = for_single_controller(
+        str(url),
+        listen=str(address),
+        certificate=signed.certificate,
+        key=signed.key,
+        state_dir=signed.certificate.parent,
+    )
+    text = announcement(url, outside=outside, signed=signed)
+    configure()
+    sys.exit(run_supervisor(made, announce=lambda: click.echo(text)))
+
+
+def _certificate_for(listen: Address) -> tuple[Address, SelfSigned]:
+    """Return the address agents are told, and a certificate for it."""
+    from gateway.server.self_signed import ensure, own_names
+
+    host = own_names()[0] if listen.host in _EVERYWHERE else listen.host
+    state_dir = default_state_dir().absolute()
+    try:
+        return Address(host, listen.port), ensure(state_dir, host=host)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(
+            f"{state_dir}: cannot keep a certificate here: {reason}."
+            " Set STATE_DIRECTORY to a folder that this user may write."
+        ) from None
+
+
+def announcement(url: ControllerUrl, *, outside: Address, signed: SelfSigned) -> str:
+    """Return what ``run --controller`` prints once it serves.
+
+    The certificate goes in by value. agent.jar also documents ``-cert @FILE``, but its option
+    parser (args4j) takes any argument that begins with ``@`` for a file of further arguments, and
+    fails (seen with remoting 3355).
+    """
+    public = f"https://{outside}{url.prefix}/"
+    trust = f'"$(cat {shlex.quote(str(signed.certificate))})"'
+    return f"""
+Remoting Gateway {__version__} in front of {url}
+
+  URL          {public}
+  certificate  {signed.certificate}
+               self-signed, until {signed.expires:%Y-%m-%d}
+  SHA-256      {signed.fingerprint}
+
+Connect an agent (NODE and SECRET are on the node's page in Jenkins; on another machine, copy the
+certificate there first):
+
+  java -jar agent.jar -url {public} -webSocket -name NODE -secret SECRET -cert {trust}
+"""

@@ -1,0 +1,389 @@
+"""The configuration, resolved and frozen: every key, its default and the reason for it.
+
+Owns: the shape, the defaults and the rules that concern a single key. Rules across keys are in
+``checks``, reading a file in ``load``.
+
+Must not know: where a value came from, who uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from gateway.config.keys import PublicKey
+from gateway.config.values import (
+    Address,
+    ControllerUrl,
+    Duration,
+    FileContext,
+    Network,
+    parse_host,
+    parse_prefix,
+)
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+_IDLE_CUT: Final = 60.0  # nginx's and AWS ALB's default
+_AGENT_PATIENCE: Final = 30.0  # PROTOCOLS A.5: agent.jar's handshake limit
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    """Take relative paths from the configuration file's folder, wherever the gateway is started."""
+    return info.context.base / path if isinstance(info.context, FileContext) else path
+
+
+def _check_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "allowed: up to 63 letters, digits and _ . - beginning with a letter or digit"
+        )
+    return text
+
+
+def _read_identity(value: object, info: ValidationInfo) -> object:
+    if value == "discover" or isinstance(value, PublicKey):
+        return value
+    if isinstance(value, dict):
+        if set(value) != {"file"} or not isinstance(value["file"], str):
+            raise ValueError("allowed: {file: PATH} with nothing else in it")
+        return PublicKey.read(_resolve(Path(value["file"]), info))
+    return PublicKey.validate(value)
+
+
+def default_state_dir() -> Path:
+    """Return $STATE_DIRECTORY (the first of several, as systemd may give), else the XDG folder."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG specification says that relative paths are to be ignored.
+    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return root / "remoting-gateway"
+
+
+FilePath = Annotated[Path, AfterValidator(_resolve)]
+Name = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"}),
+]
+Host = Annotated[str, AfterValidator(parse_host)]
+Identity = Annotated[
+    Literal["discover"] | PublicKey,
+    BeforeValidator(_read_identity),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"const": "discover"},
+                PublicKey.json_schema,
+                {
+                    "type": "object",
+                    "properties": {"file": {"type": "string"}},
+                    "required": ["file"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CertificateConfig(_Model):
+    """One certificate with its key; both are PEM files."""
+
+    certificate: FilePath = Field(
+        description=(
+            "The server's certificate, then its intermediates. Relative to the configuration file."
+        )
+    )
+    key: FilePath = Field(description="Its private key, without passphrase.")
+
+
+class TlsConfig(_Model):
+    """TLS of a listener. TLS 1.2 and 1.3 are spoken, older versions never."""
+
+    certificates: tuple[CertificateConfig, ...] = Field(
+        min_length=1,
+        description="SNI chooses between several; the first is for everybody without a match.",
+    )
+
+
+class ListenerConfig(_Model):
+    """An address on which the gateway accepts connections."""
+
+    address: Address = Field(
+        description='host:port; "0.0.0.0:8443" is every IPv4 address, "[::]:8443" every address.'
+    )
+    tls: TlsConfig | None = Field(
+        default=None,
+        description="Without it the listener speaks plain HTTP, meant for behind an ingress.",
+    )
+    plain_agents: StrictBool = Field(
+        default=False,
+        description=(
+            "Serve agents without TLS to everybody. False, because an agent's first request holds"
+            " its secret; loopback and trusted_proxies are served without TLS either way."
+        ),
+    )
+
+
+class TcpDiscoveryRewrite(_Model):
+    """What agents are told about the TCP agent port, in place of what the controller says."""
+
+    host: Host = Field(description="Sent as X-Jenkins-JNLP-Host.")
+    port: int = Field(
+        ge=1, le=65535, description="Sent as X-Jenkins-JNLP-Port and X-Hudson-JNLP-Port."
+    )
+
+
+def _kind_of_tcp_discovery(value: Any) -> str:
+    return "(rewrite)" if isinstance(value, dict | TcpDiscoveryRewrite) else "(word)"
+
+
+# The tags appear in pydantic's error locations; load drops everything in parentheses from them.
+TcpDiscovery = Annotated[
+    Annotated[Literal["pass", "hide"], Tag("(word)")]
+    | Annotated[TcpDiscoveryRewrite, Tag("(rewrite)")],
+    Discriminator(_kind_of_tcp_discovery),
+]
+
+
+class ControllerAgentsConfig(_Model):
+    """How agents' sessions reach this controller."""
+
+    transport: Literal["jnlp4"] = Field(
+        default="jnlp4", description="Sessions are translated to the controller's TCP agent port."
+    )
+    protocol: Literal["JNLP4-connect", "JNLP4-plaintext"] = Field(
+        default="JNLP4-connect",
+        description=(
+            "JNLP4-connect is TLS with the controller's identity key, on in every Jenkins since"
+            " 2.41. JNLP4-plaintext is neither encrypted nor authenticated and needs"
+            " allow_plaintext."
+        ),
+    )
+    allow_plaintext: StrictBool = Field(
+        default=False,
+        description="Allow JNLP4-plaintext. False, because it shows secrets to the network.",
+    )
+    address: Address | None = Field(
+        default=None,
+        description="The TCP agent port. Default: asked from the controller's url.",
+    )
+    identity: Identity = Field(
+        default="discover",
+        description=(
+            'The controller\'s public key, which it must prove before a secret is sent. "discover":'
+            " the key that the controller's https url states, or over http the first one seen,"
+            " which is then pinned in state_dir. Best: base64 SubjectPublicKeyInfo, or {file:"
+            " PATH}."
+        ),
+    )
+    chunks_per_message: Literal["many", "one"] = Field(
+        default="many",
+        description=(
+            "Towards agents: many whole chunks in one WebSocket message, up to 64 KiB, because a"
+            " message each costs a multiple; one, as Jenkins itself sends, for agents that cannot"
+            " take more."
+        ),
+    )
+
+
+class ControllerConfig(_Model):
+    """One Jenkins controller."""
+
+    url: ControllerUrl | None = Field(
+        default=None,
+        description=(
+            "Where it speaks HTTP. Its path is the context path (prefix), the same outside and"
+            " inside. Without url only agents are served, and agents.address and agents.identity"
+            " are required."
+        ),
+    )
+    tcp_discovery: TcpDiscovery = Field(
+        default="pass",
+        description=(
+            "What agents that ask for the TCP port get: pass = the controller's answer untouched,"
+            " so that the gateway in front changes nothing; hide = 404; {host, port} = that, in its"
+            " answer."
+        ),
+    )
+    agents: ControllerAgentsConfig = Field(
+        default_factory=ControllerAgentsConfig, description="How agents' sessions reach it."
+    )
+
+
+class RouteConfig(_Model):
+    """Which requests go to which controller. The longest path of the best host wins."""
+
+    id: Name = Field(description="Names the route in logs.")
+    host: str = Field(
+        default="*", description='The host of the request, without port; "*" is any other host.'
+    )
+    path: str | None = Field(
+        default=None,
+        description=(
+            "The path requests begin with. Default: the controller's prefix, which it must equal"
+            " or be a parent of, since paths are never rewritten. For a controller without url it"
+            " is the prefix."
+        ),
+    )
+    controller: str = Field(description="One of the keys under controllers.")
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        if host == "*":
+            return host
+        try:
+            return parse_host(host)
+        except ValueError:
+            raise ValueError(
+                'allowed: "*" for any host, or one host name without scheme, port and wildcard'
+            ) from None
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str | None) -> str | None:
+        return path if path is None else parse_prefix(path)
+
+
+class KeepaliveConfig(_Model):
+    """When the gateway pings, and when it gives a silent peer up."""
+
+    interval: Duration = Field(
+        default=20.0,
+        description=(
+            "A ping is sent when the gateway has sent nothing for this long. 20s keeps a session"
+            " well below the 60 s after which nginx and AWS ALB cut idle connections, with one ping"
+            " to spare."
+        ),
+    )
+    suspect_after: Duration = Field(
+        default=20.0,
+        description="No answer this long after a ping: a newcomer may take the session over.",
+    )
+    dead_after: Duration = Field(
+        default=60.0,
+        description=(
+            "The session ends after this long without a byte. 60s, because Jenkins alone needs 2"
+            ' to 6 minutes, during which the node is "already connected".'
+        ),
+    )
+
+    @field_validator("interval")
+    @classmethod
+    def _beat_the_proxies(cls, interval: float) -> float:
+        if interval >= _IDLE_CUT:
+            raise ValueError(
+                "allowed: less than 60s, because proxies on the way, such as nginx and AWS ALB, cut"
+                " connections that are idle for 60 s"
+            )
+        return interval
+
+
+class AgentsConfig(_Model):
+    """What all agents' sessions share."""
+
+    keepalive: KeepaliveConfig = Field(
+        default_factory=KeepaliveConfig, description="Pings on agents' sessions."
+    )
+    handshake_timeout: Duration = Field(
+        default=25.0,
+        description=(
+            "From an agent's request to its answer, everything towards the controller included."
+            " 25s, because agent.jar gives up at 30 s, and one that gives up meanwhile leaves a"
+            " ghost behind."
+        ),
+    )
+
+    @field_validator("handshake_timeout")
+    @classmethod
+    def _beat_the_agent(cls, timeout: float) -> float:
+        if timeout >= _AGENT_PATIENCE:
+            raise ValueError(
+                "allowed: less than 30s, because agent.jar gives up at 30 s, and an agent that"
+                " gives up while its channel opens leaves a node that is already connected"
+            )
+        return timeout
+
+
+class GatewayConfig(_Model):
+    """The whole of gateway.yaml."""
+
+    state_dir: FilePath = Field(
+        default_factory=default_state_dir,
+        description=(
+            "Where pinned identities and generated certificates are kept. Default:"
+            " $STATE_DIRECTORY (set by systemd), else $XDG_STATE_HOME/remoting-gateway, else"
+            " ~/.local/state/remoting-gateway."
+        ),
+    )
+    listeners: tuple[ListenerConfig, ...] = Field(
+        min_length=1,
+        description=(
+            "Where to accept connections. No default: TLS needs a certificate, and plain HTTP must"
+            " be a decision."
+        ),
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description=(
+            "Networks whose X-Forwarded-* headers are believed. None by default: anybody can send"
+            " them."
+        ),
+    )
+    controllers: dict[Name, ControllerConfig] = Field(
+        min_length=1, description="The controllers, each under a name of your choice."
+    )
+    routes: tuple[RouteConfig, ...] = Field(
+        default=(),
+        description=(
+            "Which requests go where. Default with a single controller: everything goes to it; with"
+            " several, required."
+        ),
+    )
+    agents: AgentsConfig = Field(
+        default_factory=AgentsConfig, description="What all agents' sessions share."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _route_to_the_only_controller(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "routes" in data:
+            return data
+        controllers = data.get("controllers")
+        if not isinstance(controllers, dict) or len(controllers) != 1:
+            return data
+        (only,) = controllers
+        return {**data, "routes": ({"id": only, "host": "*", "controller": only},)}
+
+    def prefix_of(self, route: RouteConfig) -> str:
+        """Return the context path of the route's controller; without url, the route's own path."""
+        url = self.controllers[route.controller].url
+        return url.prefix if url is not None else route.path or ""
+
+    def path_of(self, route: RouteConfig) -> str:
+        """Return the path the route's requests begin with, in the form of a prefix."""
+        return self.prefix_of(route) if route.path is None else route.path

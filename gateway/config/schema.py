@@ -1,0 +1,28 @@
+"""The JSON schema of the configuration file.
+
+Owns: writing defaults as the file would have them (``20s``, not 20.0). Must not know: who reads it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from gateway.config.models import GatewayConfig
+from gateway.config.values import format_duration
+
+
+class _Generator(GenerateJsonSchema):
+    def encode_default(self, dft: Any) -> Any:
+        """Write a default; every float of the configuration is a duration."""
+        return format_duration(dft) if isinstance(dft, float) else super().encode_default(dft)
+
+
+@cache
+def config_schema() -> dict[str, Any]:
+    """Return the schema (JSON Schema 2020-12); not to be changed, it is made once."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    found = GatewayConfig.model_json_schema(schema_generator=_Generator)
+    return {"$schema": dialect, **found, "title": "gateway.yaml"}

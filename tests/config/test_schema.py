@@ -1,0 +1,93 @@
+"""The schema accepts what the gateway accepts, in the spelling of the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gateway.config.document import parse_document
+from gateway.config.schema import config_schema
+
+_README = Path(__file__).parents[2] / "README.md"
+
+
+def _check(text: str) -> None:
+    data = parse_document(text, source="f.yaml", environ={}).data
+    jsonschema.Draft202012Validator(config_schema()).validate(data)
+
+
+def _defaults(node: Any) -> list[object]:
+    if isinstance(node, dict):
+        own = [node["default"]] if "default" in node and "type" in node else []
+        return own + [each for value in node.values() for each in _defaults(value)]
+    if isinstance(node, list):
+        return [each for value in node for each in _defaults(value)]
+    return []
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+    assert json.loads(json.dumps(config_schema())) == config_schema()
+
+
+def test_the_readmes_example_passes() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", _README.read_text("utf-8"), re.DOTALL)
+    _check(example)
+
+
+def test_every_key_passes() -> None:
+    _check("""
+state_dir: /var/lib/remoting-gateway
+listeners:
+  - address: "0.0.0.0:8443"
+    tls:
+      certificates: [{certificate: tls.crt, key: tls.key}]
+  - {address: "[::1]:8080", plain_agents: true}
+trusted_proxies: [10.0.0.0/8]
+controllers:
+  main:
+    url: http://jenkins.lan:8080/
+    tcp_discovery: hide
+    agents:
+      transport: jnlp4
+      protocol: JNLP4-connect
+      allow_plaintext: false
+      address: jenkins.lan:50000
+      identity: discover
+      chunks_per_message: many
+  other:
+    tcp_discovery: {host: a, port: 5}
+    agents: {identity: {file: a.pem}}
+routes:
+  - {id: main, host: jenkins.example.com, path: /, controller: main}
+agents:
+  keepalive: {interval: 20s, suspect_after: 500ms, dead_after: 1m}
+  handshake_timeout: 25s
+""")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listeners: [{address: 8443}]\ncontrollers: {m: {}}",
+        "listeners: [{address: 'h:1', tsl: {}}]\ncontrollers: {m: {}}",
+        "listeners: [{address: 'h:1'}]\ncontrollers: {m: {tcp_discovery: maybe}}",
+        "listeners: [{address: 'h:1'}]\ncontrollers: {}",
+        "listeners: [{address: 'h:1'}]\ncontrollers: {m: {}}\nagents: {handshake_timeout: 25}",
+        "controllers: {m: {}}",
+    ],
+)
+def test_mistakes_do_not(text: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        _check(text)
+
+
+def test_defaults_are_written_as_in_the_file() -> None:
+    found = _defaults(config_schema())
+    assert {"20s", "60s", "25s"} <= {each for each in found if isinstance(each, str)}
+    assert not [each for each in found if isinstance(each, float)]
