@@ -1,0 +1,216 @@
+"""One end of a TLS connection on OpenSSL memory BIOs, for both roles.
+
+Owns: the order in which OpenSSL's buffers are filled and drained, and the names of OpenSSL's
+errors, which end here as ``TlsError``. Used for the agent leg (server) and the controller leg
+(client).
+
+Must not know: sockets, who the peer is, which certificates there are (``transport/tls_context``).
+
+Theory of operation. OpenSSL sees two memory BIOs: ciphertext that arrived goes into the one,
+ciphertext to send comes out of the other. Four traps shape this file:
+
+* A memory BIO never shrinks. Ciphertext is therefore written into it in pieces of at most 64 KiB,
+  and plaintext is encrypted in pieces of at most 64 KiB.
+* ``bio_write(b"")`` fails.
+* Reading may produce bytes to send (handshake, KeyUpdate, alerts), so: write, read until WantRead,
+  *then* drain. After a failed handshake the alert is still in the BIO and must be drained too.
+* ``SSL_MODE_ENABLE_PARTIAL_WRITE``, which pyOpenSSL sets, would end each write after one record;
+  contexts made by ``transport/tls_context`` clear it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
+
+# OpenSSL keeps a memory BIO at the largest size it ever had; 64 KiB is four full records.
+BIO_PIECE: Final = 64 * 1024
+# SSL_read returns at most one record, and RFC 8446 section 5.1 caps its plaintext at 2^14 bytes.
+_RECORD: Final = 16 * 1024
+# Handshake messages and KeyUpdates wait here for the next send; a peer that makes us owe more is
+# hostile.
+_MAX_UNSENT: Final = 64 * 1024
+# How much may be read before what we owe is looked at, where plaintext comes; a look costs 2 µs.
+_MAX_UNCHECKED: Final = 256 * 1024
+
+
+class TlsError(Exception):
+    """TLS failed for good; the text names OpenSSL's reason and never holds peer data."""
+
+
+class TlsEngine:
+    """Encrypt and decrypt one connection.
+
+    ``peer_closed`` is true once close_notify arrived. All methods raise TlsError and nothing else.
+    """
+
+    __slots__ = ("_connection", "_unchecked", "_unsent", "handshake_done", "peer_closed")
+
+    def __init__(
+        self, context: SSL.Context, *, server_side: bool, server_name: str | None = None
+    ) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._unsent = b""
+        self._unchecked = 0  # ciphertext read since _drain
+        self.handshake_done = False
+        self.peer_closed = False
+        if server_side:
+            self._connection.set_accept_state()
+            return
+        self._connection.set_connect_state()
+        if server_name is not None:
+            self._connection.set_tlsext_host_name(server_name.encode("idna"))
+
+    @property
+    def connection(self) -> SSL.Connection:
+        """The OpenSSL connection, for certificate checks in ``transport``."""
+        return self._connection
+
+    @property
+    def version(self) -> str:
+        return self._connection.get_protocol_version_name()
+
+    @property
+    def cipher(self) -> str:
+        return self._connection.get_cipher_name() or "none"
+
+    @property
+    def server_name(self) -> str | None:
+        """The name the client asked for by SNI, if any."""
+        name = self._connection.get_servername()
+        return None if name is None else name.decode("ascii", "replace")
+
+    def peer_public_key(self) -> bytes | None:
+        """Return the DER SubjectPublicKeyInfo of the peer's first certificate, or None without one.
+
+        Raises TlsError when the key is of a kind that cannot be read.
+        """
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            return None
+        try:
+            key = certificate.to_cryptography().public_key()
+            return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise TlsError(f"unreadable certificate: {error}") from None
+
+    def handshake(self, data: bytes = b"") -> bytes:
+        """Take a step with ``data`` received; return bytes to send. Sets ``handshake_done``.
+
+        On TlsError, ``data_to_send`` still yields the alert that tells the peer why.
+        """
+        if data:
+            self._connection.bio_write(data)
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            raise TlsError(_reason(error)) from None
+        else:
+            self.handshake_done = True
+        return self.data_to_send()
+
+    def receive_data(self, data: bytes) -> bytes:
+        """Decrypt ``data``; return all plaintext that is complete, possibly nothing."""
+        plain: list[bytes] = []
+        connection = self._connection
+        try:
+            if len(data) <= BIO_PIECE:
+                if data:
+                    connection.bio_write(data)
+                self._read_records(plain)
+            else:
+                view = memoryview(data)
+                for start in range(0, len(view), BIO_PIECE):
+                    connection.bio_write(view[start : start + BIO_PIECE])
+                    self._read_records(plain)
+        except SSL.ZeroReturnError:
+            self.peer_closed = True
+        except SSL.Error as error:
+            raise TlsError(_reason(error)) from None
+        self._unchecked += len(data)
+        if not plain or self._unchecked > _MAX_UNCHECKED:
+            # There may have been KeyUpdates that want an answer each. Bound what we owe.
+            self._drain()
+        return plain[0] if len(plain) == 1 else b"".join(plain)
+
+    def _read_records(self, plain: list[bytes]) -> None:
+        read = self._connection.recv
+        append = plain.append
+        try:
+            while True:
+                append(read(_RECORD))
+        except SSL.WantReadError:
+            return
+
+    def send_data(self, data: bytes | memoryview) -> list[bytes]:
+        """Encrypt ``data``; return the ciphertext to send, in order, in pieces of about 64 KiB."""
+        out: list[bytes] = []
+        if self._unsent:
+            out.append(self._unsent)
+            self._unsent = b""
+        connection = self._connection
+        try:
+            if len(data) <= BIO_PIECE:
+                connection.send(data)
+                out.append(self._take_records())
+            else:
+                view = memoryview(data)
+                for start in range(0, len(view), BIO_PIECE):
+                    connection.send(view[start : start + BIO_PIECE])
+                    out.append(self._take_records())
+        except SSL.Error as error:
+            raise TlsError(_reason(error)) from None
+        return out
+
+    def data_to_send(self) -> bytes:
+        """Take all ciphertext that waits to be sent."""
+        self._drain()
+        data, self._unsent = self._unsent, b""
+        return data
+
+    def send_close(self) -> bytes:
+        """Send close_notify; return the bytes. After a failure there is nothing left to say:
+        ``b""``.
+        """
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            return b""
+        return self.data_to_send()
+
+    def _take_records(self) -> bytes:
+        """Take the records of one piece, and what was owed before them."""
+        records = self._connection.bio_read(BIO_PIECE * 2)
+        if len(records) == BIO_PIECE * 2:
+            self._drain()
+            records += self._unsent
+            self._unsent = b""
+        return records
+
+    def _drain(self) -> None:
+        self._unchecked = 0
+        try:
+            while True:
+                self._unsent += self._connection.bio_read(BIO_PIECE)
+                if len(self._unsent) > _MAX_UNSENT:
+                    raise TlsError("the peer asks for more answers than it reads")
+        except SSL.WantReadError:
+            return
+        except SSL.Error as error:
+            raise TlsError(_reason(error)) from None
+
+
+def _reason(error: SSL.Error) -> str:
+    """Turn OpenSSL's error into a short text; it only ever holds OpenSSL's own words."""
+    if isinstance(error, SSL.SysCallError):
+        return "connection ended inside TLS"
+    if error.args and isinstance(error.args[0], list):
+        reasons = [entry[2] for entry in error.args[0] if len(entry) > 2 and entry[2]]
+        if reasons:
+            return "; ".join(dict.fromkeys(reasons))
+    return type(error).__name__

@@ -1,0 +1,73 @@
+"""Connect to a controller: TCP, and TLS with verification where it is asked for.
+
+Owns: the one way out of the gateway, its timeout, and what its failures are called.
+
+Must not know: what is spoken on the connection. JNLP4 starts TLS later on the same stream
+(``Stream.start_tls``), so it dials without.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from gateway.config.values import Address
+from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.protocol.tls import TlsEngine
+from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.tls_context import ClientTls, is_ip_address, verify_server_name
+
+
+async def dial(address: Address, *, timeout: float, tls: ClientTls | None = None) -> Stream:
+    """Connect to ``address`` within ``timeout`` seconds, TLS handshake included.
+
+    Raises ControllerTimeout when the time is up, ControllerUnreachable for everything else.
+    """
+    stream: Stream | None = None
+    try:
+        with trio.fail_after(timeout):
+            connection = await trio.open_tcp_stream(address.host, address.port)
+            stream = Stream(connection.socket)
+            if tls is not None:
+                await _start_tls(stream, tls)
+        return stream
+    except trio.TooSlowError:
+        _abort(stream)
+        raise ControllerTimeout(detail=f"{address} within {timeout:g} s") from None
+    except (OSError, StreamBroken) as error:
+        _abort(stream)
+        raise ControllerUnreachable(detail=f"{address}: {_reason(error)}") from None
+    except BaseException:
+        _abort(stream)
+        raise
+
+
+async def _start_tls(stream: Stream, tls: ClientTls) -> None:
+    # RFC 6066 section 3: an IP address is no server name; the certificate is checked for it all the
+    # same.
+    name = None if tls.server_name is None or is_ip_address(tls.server_name) else tls.server_name
+    engine = TlsEngine(tls.context, server_side=False, server_name=name)
+    await stream.start_tls(engine)
+    if not tls.verify or tls.server_name is None:
+        return
+    problem = verify_server_name(engine.connection, tls.server_name)
+    if problem is not None:
+        raise StreamBroken(problem)
+
+
+def _abort(stream: Stream | None) -> None:
+    if stream is not None:
+        stream.abort()
+
+
+def _reason(error: Exception) -> str:
+    # trio raises a plain OSError "all attempts to connect to h:p failed" from a group of the real
+    # ones.
+    causes = [error, *getattr(error.__cause__, "exceptions", ())]
+    for cause in reversed(causes):
+        if isinstance(cause, socket.gaierror):
+            return "name does not resolve"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    return str(error)

@@ -1,0 +1,354 @@
+"""The one stream type: a TCP or Unix socket, with or without TLS.
+
+Owns: batching at the wake-up (one large ``recv``, every record of it decrypted, one plaintext), the
+send lock, the activity times that liveness is judged by, and orderly and disorderly closing.
+
+Must not know: what the bytes mean.
+
+Whoever sends takes the lock and only then takes bytes out of the TLS engine, so that records leave
+in the order in which they were made. A send that is cancelled half-way leaves its rest behind, and
+the next send writes that first: no record and no frame is torn, so a Close frame can still follow.
+Bytes that TLS itself owes after the handshake (KeyUpdate, RFC 8446 section 4.6.3) go out with the
+next send: a receiver that stopped to send them could wait for a peer that waits for us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket as _socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from gateway.protocol.tls import TlsEngine, TlsError
+
+# What one wake-up may bring. Small while a stream is quiet, so that small traffic allocates little;
+# large while it is busy, because the wake-up is the unit of cost.
+RECEIVE_SMALL: Final = 16 * 1024
+RECEIVE_LARGE: Final = 256 * 1024
+# close_notify and FIN need no answer; a peer that does not even take these is cut off.
+CLOSE_TIMEOUT: Final = 5.0
+# A send that took longer had to wait for the peer to take something: a sign that it lives.
+_WAITED: Final = 0.05
+_ABORT: Final = struct.pack("ii", 1, 0)
+
+
+class StreamBroken(Exception):
+    """The connection failed: reset, TLS failure or use after closing. The text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """Where a connection comes from. ``host`` is an IP address as text, or ``unix``."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if self.host == "unix":
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInfo:
+    """What a TLS handshake agreed on."""
+
+    version: str
+    cipher: str
+    server_name: str | None
+
+
+class Activity:
+    """When a stream last did what, in seconds of trio's clock; plain attributes, read by watchdogs.
+
+    ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
+    then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
+    had to wait last moved, which only a living peer can cause.
+    """
+
+    __slots__ = (
+        "bytes_received",
+        "bytes_sent",
+        "progress_at",
+        "reading_since",
+        "received_at",
+        "sending_since",
+        "sent_at",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.received_at = now
+        self.sent_at = now
+        self.progress_at = now
+        self.reading_since: float | None = None
+        self.sending_since: float | None = None
+        self.bytes_received = 0
+        self.bytes_sent = 0
+
+
+class Stream:
+    """A connected byte stream.
+
+    One task may receive while others send. ``receive_some`` and ``send_all`` raise StreamBroken and
+    nothing else but ``trio.Cancelled``.
+    """
+
+    __slots__ = (
+        "_engine",
+        "_eof",
+        "_leading",
+        "_receive_size",
+        "_send_lock",
+        "_socket",
+        "_unsent",
+        "activity",
+        "broken",
+        "peer",
+        "tls",
+    )
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._socket = sock
+        self._engine: TlsEngine | None = None
+        self._send_lock = trio.Lock()
+        self._receive_size = RECEIVE_SMALL
+        self._eof = False
+        self._leading = b""
+        self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
+        self.activity = Activity(trio.current_time())
+        self.broken: str | None = None
+        self.peer = _peer_of(sock)
+        self.tls: TlsInfo | None = None
+        if sock.family != _socket.AF_UNIX:
+            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+
+    def __repr__(self) -> str:
+        state = self.broken or ("eof" if self._eof else "open")
+        return f"<Stream {self.peer} {'tls ' if self.tls else ''}{state}>"
+
+    def keep_alive(self, *, user_timeout: float) -> None:
+        """Turn on TCP keep-alive (30 s, every 10 s, 3 times) and TCP_USER_TIMEOUT (seconds)."""
+        if self._socket.family == _socket.AF_UNIX:
+            return
+        tcp = _socket.IPPROTO_TCP
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(tcp, _socket.TCP_KEEPIDLE, 30)
+        self._socket.setsockopt(tcp, _socket.TCP_KEEPINTVL, 10)
+        self._socket.setsockopt(tcp, _socket.TCP_KEEPCNT, 3)
+        self._socket.setsockopt(tcp, _socket.TCP_USER_TIMEOUT, int(user_timeout * 1000))
+
+    # -- TLS ---------------------------------------------------------------------------------------
+
+    async def start_tls(self, engine: TlsEngine) -> None:
+        """Do the TLS handshake; the caller gives it a deadline.
+
+        Raises StreamBroken with OpenSSL's reason; the alert that tells the peer has then been sent.
+        """
+        data = b""
+        try:
+            while True:
+                out = engine.handshake(data)
+                if out:
+                    await self._write([out])
+                if engine.handshake_done:
+                    break
+                data = await self._receive_raw()
+                if not data:
+                    raise StreamBroken("connection closed during the TLS handshake")
+        except TlsError as error:
+            # The handshake's own failure is the one to report, not that of telling the peer.
+            with (
+                trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0),
+                contextlib.suppress(StreamBroken, TlsError),
+            ):
+                await self._write([engine.data_to_send()])
+            self.broken = f"TLS: {error}"
+            raise StreamBroken(self.broken) from None
+        self._engine = engine
+        self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name)
+        try:
+            self._leading = engine.receive_data(
+                b""
+            )  # data may have come with the last handshake message
+        except TlsError as error:
+            raise self._break(f"TLS: {error}") from None
+
+    # -- receiving ---------------------------------------------------------------------------------
+
+    async def receive_some(self) -> bytes:
+        """Return everything that one wake-up yields, decrypted; ``b""`` at the end, orderly or
+        bare.
+
+        At most 256 KiB of ciphertext. Raises StreamBroken on reset, TLS failure or a closed stream.
+        """
+        engine = self._engine
+        activity = self.activity
+        if self._leading:
+            await trio.lowlevel.checkpoint()
+            data, self._leading = self._leading, b""
+            activity.bytes_received += len(data)
+            return data
+        while True:
+            if self._eof or (engine is not None and engine.peer_closed):
+                await trio.lowlevel.checkpoint()
+                return b""
+            activity.reading_since = trio.current_time()
+            data = await self._receive_raw()
+            activity.received_at = trio.current_time()
+            activity.reading_since = None
+            if not data:
+                self._eof = True
+                return b""
+            if engine is not None:
+                try:
+                    data = engine.receive_data(data)
+                except TlsError as error:
+                    raise self._break(f"TLS: {error}") from None
+            if data:
+                activity.bytes_received += len(data)
+                return data
+
+    async def _receive_raw(self) -> bytes:
+        size = self._receive_size
+        try:
+            data = await self._socket.recv(size)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._break(_os_reason(error)) from None
+        # A full buffer says that more waits; a nearly empty one that the burst is over.
+        if len(data) == size:
+            self._receive_size = RECEIVE_LARGE
+        elif len(data) < RECEIVE_SMALL:
+            self._receive_size = RECEIVE_SMALL
+        return data
+
+    def acknowledge_now(self) -> None:
+        """Have the kernel acknowledge what it has received instead of waiting up to 40 ms for
+        company.
+
+        For peers that write a message in two pieces with Nagle's algorithm on: they hold the second
+        back until the first is acknowledged. Linux only remembers this until the next receive.
+        """
+        if self._socket.family != _socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # disconnected: the next receive says so
+                self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_QUICKACK, 1)
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    @property
+    def sending(self) -> bool:
+        """Say whether a send is under way or waiting."""
+        return self._send_lock.locked()
+
+    async def send_all(self, data: bytes) -> None:
+        """Send ``data`` after whatever is being sent. Raises StreamBroken."""
+        if not data:
+            return
+        lock = self._send_lock
+        try:
+            lock.acquire_nowait()  # saves the checkpoint of acquire() where nobody else sends
+        except trio.WouldBlock:
+            await lock.acquire()
+        try:
+            if self.broken is not None:
+                raise StreamBroken(self.broken)
+            if self._engine is None:
+                await self._write([data])
+            else:
+                try:
+                    records = self._engine.send_data(data)
+                except TlsError as error:
+                    raise self._break(f"TLS: {error}") from None
+                await self._write(records)
+            self.activity.bytes_sent += len(data)
+        finally:
+            lock.release()
+
+    async def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write what an earlier, cancelled send left over, then ``pieces``."""
+        unsent = self._unsent
+        unsent += pieces
+        sock = self._socket
+        activity = self.activity
+        started = activity.sending_since = trio.current_time()
+        try:
+            while unsent:
+                # Where trio raises Cancelled from here, it has written nothing.
+                sent = await (sock.send(unsent[0]) if len(unsent) == 1 else sock.sendmsg(unsent))
+                while unsent and sent >= len(unsent[0]):
+                    sent -= len(unsent.pop(0))
+                if unsent:
+                    unsent[0] = memoryview(unsent[0])[sent:]
+                    activity.progress_at = trio.current_time()
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._break(_os_reason(error)) from None
+        now = activity.sent_at = trio.current_time()
+        activity.sending_since = None
+        if now - started > _WAITED:
+            activity.progress_at = now
+
+    # -- endings -----------------------------------------------------------------------------------
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent: close_notify where there is TLS, then FIN.
+
+        Raises StreamBroken.
+        """
+        async with self._send_lock:
+            if self.broken is not None:
+                raise StreamBroken(self.broken)
+            if self._engine is not None:
+                farewell = self._engine.send_close()
+                if farewell:
+                    await self._write([farewell])
+            try:
+                self._socket.shutdown(_socket.SHUT_WR)
+            except OSError as error:
+                raise self._break(_os_reason(error)) from None
+
+    async def aclose(self) -> None:
+        """Close in order, within 5 s; a peer that takes nothing more is cut off. Never raises."""
+        if self.broken is None:
+            with (
+                trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
+                contextlib.suppress(StreamBroken),
+            ):
+                await self.send_eof()
+        self.broken = self.broken or "closed"
+        self._socket.close()
+
+    def abort(self) -> None:
+        """Close at once, with a reset where TCP allows, so that the peer sees that something is
+        missing.
+        """
+        self.broken = self.broken or "aborted"
+        with contextlib.suppress(OSError):  # already disconnected: closing is enough
+            self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _ABORT)
+        self._socket.close()
+
+    def _break(self, reason: str) -> StreamBroken:
+        self.broken = self.broken or reason
+        return StreamBroken(self.broken)
+
+
+def _peer_of(sock: trio.socket.SocketType) -> PeerAddress:
+    if sock.family == _socket.AF_UNIX:
+        return PeerAddress("unix", 0)
+    try:
+        name = sock.getpeername()
+    except OSError:
+        return PeerAddress("unknown", 0)  # it was reset before we looked
+    # The kernel writes an IPv4 peer of a dual-stack socket as ::ffff:1.2.3.4; people and networks
+    # do not.
+    return PeerAddress(name[0].removeprefix("::ffff:"), name[1])
+
+
+def _os_reason(error: Exception) -> str:
+    if isinstance(error, trio.ClosedResourceError):
+        return "closed on this side"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

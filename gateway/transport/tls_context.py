@@ -1,0 +1,150 @@
+"""TLS contexts: which certificate a listener shows, and how a controller is verified.
+
+Owns: protocol versions, ciphers, modes, SNI, trust stores and name checks. One function builds
+every context of a listener, the one that answers first included, because OpenSSL's ``set_context``
+during SNI does not carry verification settings over.
+
+Must not know: sockets, routes, sessions.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+
+from gateway.config.models import CertificateConfig, TlsConfig
+from gateway.errors import ConfigError
+
+# pyOpenSSL exports no name for it; openssl/ssl.h: SSL_MODE_ENABLE_PARTIAL_WRITE. With it each
+# SSL_write stops after one record of 16 KiB, which costs four calls where one will do.
+_MODE_ENABLE_PARTIAL_WRITE: Final = 0x1
+# Mozilla's "intermediate" set for TLS 1.2: forward secrecy and AEAD only. TLS 1.3 suites need no
+# curating.
+_CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!eNULL:!MD5:!DSS"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """How to speak TLS to a controller.
+
+    ``server_name`` is sent by SNI and, with ``verify``, checked against the certificate.
+    """
+
+    context: SSL.Context
+    server_name: str | None
+    verify: bool
+
+
+def _context() -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return context
+
+
+def verifying_client_context() -> SSL.Context:
+    """Return a context that trusts the system's certificate authorities (``SSL_CERT_FILE`` is
+    honoured).
+    """
+    context = _context()
+    context.set_default_verify_paths()
+    context.set_verify(SSL.VERIFY_PEER)
+    return context
+
+
+def pinning_client_context() -> SSL.Context:
+    """Return a context for JNLP4: any certificate passes TLS, the caller compares the public key.
+
+    Java 8 controllers offer old TLS 1.2 suites, and the certificate is self-signed by design
+    (PROTOCOLS C.2 item 3), so neither ciphers nor certificates are judged here.
+    """
+    context = _context()
+    context.set_cipher_list(b"DEFAULT:!aNULL:!eNULL")
+    context.set_verify(SSL.VERIFY_NONE)
+    return context
+
+
+def verify_server_name(connection: SSL.Connection, name: str) -> str | None:
+    """Check the peer's certificate against ``name`` (host or IP, RFC 6125); return the problem or
+    None.
+    """
+    try:
+        if is_ip_address(name):
+            verify_ip_address(connection, name)
+        else:
+            verify_hostname(connection, name)
+    except (VerificationError, CertificateError):
+        return f"the certificate is not for {name}"
+    return None
+
+
+def is_ip_address(name: str) -> bool:
+    """Say whether ``name`` is an IP address and not a host name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class ServerContexts:
+    """The contexts of one listener, chosen by SNI: exact name, then wildcard, then the first
+    certificate.
+    """
+
+    def __init__(self, config: TlsConfig) -> None:
+        self._by_name: dict[str, SSL.Context] = {}
+        contexts = []
+        for certificate in config.certificates:
+            context, names = _server_context(certificate)
+            contexts.append(context)
+            for name in names:
+                self._by_name.setdefault(name, context)
+        self.entry = contexts[0]
+        self.entry.set_tlsext_servername_callback(self._choose)
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        raw = connection.get_servername()
+        if raw is None:
+            return
+        name = raw.decode("ascii", "replace").lower().rstrip(".")
+        wildcard = "*." + name.partition(".")[2]
+        context = self._by_name.get(name) or self._by_name.get(wildcard)
+        if context is not None and context is not self.entry:
+            connection.set_context(context)
+
+
+def _server_context(certificate: CertificateConfig) -> tuple[SSL.Context, Sequence[str]]:
+    context = _context()
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_cipher_list(_CIPHERS)
+    try:
+        context.use_certificate_chain_file(str(certificate.certificate))
+        context.use_privatekey_file(str(certificate.key))
+        context.check_privatekey()
+        pem = certificate.certificate.read_bytes()
+        leaf = x509.load_pem_x509_certificates(pem)[0]
+    except (SSL.Error, ValueError, OSError) as error:
+        raise ConfigError(
+            f"{certificate.certificate}: cannot be used with key {certificate.key}: "
+            f"{type(error).__name__}"
+        ) from None
+    return context, _names(leaf)
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in san.value.get_values_for_type(x509.DNSName)]
