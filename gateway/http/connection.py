@@ -1,0 +1,309 @@
+"""One client connection: requests in, exchanges to the handler, errors to the client.
+
+Owns: the keep-alive loop and its deadlines, the request id, and the reading of the error table
+before 101. Whatever ends an exchange becomes an answer here, or a cut where an answer has begun.
+
+Must not know: what handlers do, endpoints, controllers.
+
+Explanations go into header fields: agents' WebSocket client never shows a body.
+``X-Gateway-Error`` is the public text, ``X-Gateway-Error-Id`` is also in the one log line of the
+error.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from gateway.config.models import GatewayConfig, ListenerConfig
+from gateway.errors import (
+    ClientGone,
+    GatewayError,
+    RemoteProtocolError,
+    RequestTimeout,
+    Stalled,
+    outcome_of,
+    public_text,
+)
+from gateway.http.exchange import ClientLimits, Exchange, reason_of
+from gateway.http.forwarding import ProxyTrust
+from gateway.http.router import Router
+from gateway.observability.logs import get_logger
+from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
+from gateway.protocol.http_headers import Field
+from gateway.transport.stream import Stream, StreamBroken
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+_log = get_logger("http")
+
+# Without 0, 1, l and o: ids are read aloud and typed.
+_ID_ALPHABET: Final = "23456789abcdefghijkmnpqrstuvwxyz"
+_MAX_ERROR_TEXT: Final = 512
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
+# PROTOCOLS K.1: every refusal gives an agent its cookie back, or the agent forgets it. The
+# endpoint does so itself, this is for errors on the way to it.
+_COOKIE: Final = re.compile(rb"[0-9A-Fa-f]{1,128}")
+# What a controller may be asked; RFC 9110 section 15.5.6 requires the field.
+_ALLOW: Final[Field] = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+# A client that vanished without FIN is noticed after this, seconds (FIELD 1d: controller leg).
+_USER_TIMEOUT: Final = 300.0
+
+
+async def serve_connection(
+    stream: Stream,
+    *,
+    listener: ListenerConfig,
+    config: GatewayConfig,
+    router: Router,
+    handle: Handler,
+    limits: ClientLimits | None = None,
+) -> None:
+    """Serve the requests of one client until either side ends the connection.
+
+    ``handle`` answers each exchange or raises; a GatewayError becomes the answer of its row in the
+    error table, anything else is 500 and ends the connection. Closes the stream, unless an
+    exchange was upgraded: then its handler owned the stream. Raises nothing but
+    ``trio.Cancelled``.
+    """
+    connection = _Connection(
+        stream, listener, config, router, handle, ClientLimits() if limits is None else limits
+    )
+    try:
+        error = await _attempt(connection.run())
+    except BaseException:
+        stream.abort()
+        raise
+    if error is not None:
+        _log.error("internal error", client=str(stream.peer), exc_info=error)
+        stream.abort()
+
+
+async def _attempt(action: Awaitable[None]) -> Exception | None:
+    """Return what ``action`` raises: a bug ends one connection, never the worker."""
+    try:
+        await action
+    except Exception as error:
+        return error
+    return None
+
+
+def new_request_id() -> str:
+    """Return a request id that people can copy, such as ``k3vq-9x2m`` (40 random bits)."""
+    bits = secrets.randbits(40)
+    letters = [_ID_ALPHABET[bits >> shift & 31] for shift in range(0, 40, 5)]
+    return "".join(letters[:4]) + "-" + "".join(letters[4:])
+
+
+def error_text(text: str) -> bytes:
+    """Return ``text`` as a field value: one line of printable ISO-8859-1, at most 512 bytes."""
+    return _UNPRINTABLE.sub("?", " ".join(text.split()))[:_MAX_ERROR_TEXT].encode("latin-1")
+
+
+def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field], bytes]:
+    """Return status, fields and body by which ``error`` is told to the client."""
+    outcome = outcome_of(error)
+    status = 500 if outcome.status is None else outcome.status
+    fields: list[Field] = [(b"X-Gateway-Error-Id", request_id.encode())]
+    body = b""
+    if not outcome.silent:
+        text = public_text(error)
+        fields.insert(0, (b"X-Gateway-Error", error_text(text)))
+        fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
+        body = text[:_MAX_ERROR_TEXT].encode() + b"\n"
+    if status == 405:
+        fields.append(_ALLOW)
+    return status, fields, body
+
+
+class _Connection:
+    """The state of one client connection."""
+
+    __slots__ = ("_handle", "_limits", "_listener", "_router", "_stream", "_trust")
+
+    def __init__(
+        self,
+        stream: Stream,
+        listener: ListenerConfig,
+        config: GatewayConfig,
+        router: Router,
+        handle: Handler,
+        limits: ClientLimits,
+    ) -> None:
+        self._stream = stream
+        self._listener = listener
+        self._router = router
+        self._handle = handle
+        self._limits = limits
+        self._trust = ProxyTrust(
+            config.trusted_proxies,
+            stream.peer.host,
+            scheme="http" if listener.tls is None else "https",
+            port=listener.address.port,
+        )
+
+    async def run(self) -> None:
+        self._stream.keep_alive(user_timeout=_USER_TIMEOUT)
+        early = b""
+        patience = self._limits.head_timeout
+        while True:
+            try:
+                received = await self._receive_head(early, patience)
+            except GatewayError as error:
+                await self._refuse(error)
+                return
+            if received is None:
+                await self._stream.aclose()
+                return
+            head, early = received
+            exchange = Exchange(
+                head,
+                self._stream,
+                listener=self._listener,
+                provenance=self._trust.provenance(head),
+                request_id=new_request_id(),
+                limits=self._limits,
+                early=early,
+            )
+            await self._serve(exchange)
+            if exchange.upgraded:
+                return
+            if not (exchange.reusable and await exchange.drain()):
+                await self._close(exchange)
+                return
+            early = exchange.rest
+            patience = self._limits.idle_timeout
+
+    # -- heads -------------------------------------------------------------------------------------
+
+    async def _receive_head(
+        self, early: bytes, patience: float
+    ) -> tuple[RequestHead, bytes] | None:
+        """Return the next head and what came after it, or None when the client is done.
+
+        ``patience``: seconds until its first byte. Raises what the gate does, and RequestTimeout.
+        """
+        reader = RequestHeadReader(self._limits.head)
+        data = early
+        with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
+            while True:
+                if data:
+                    began = reader.started
+                    head = reader.receive_data(data)
+                    if head is not None:
+                        return head, reader.trailing_data
+                    if reader.started and not began:
+                        scope.deadline = trio.current_time() + self._limits.head_timeout
+                try:
+                    data = await self._stream.receive_some()
+                except StreamBroken:
+                    return None
+                if not data:
+                    return None
+        if reader.started:
+            raise RequestTimeout(detail=f"no whole head in {self._limits.head_timeout:g} s")
+        return None
+
+    async def _refuse(self, error: GatewayError) -> None:
+        """Answer what never became a request, and close: nobody knows where the next one begins."""
+        request_id = new_request_id()
+        self._log(error, request_id)
+        status, fields, body = error_answer(error, request_id)
+        fields += [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
+        answer = write_response_head(status, reason_of(status), fields) + body
+        with trio.move_on_after(self._limits.send_timeout):
+            with suppress(StreamBroken):  # nobody there to be told
+                await self._stream.send_all(answer)
+        await self._linger()
+
+    # -- exchanges ---------------------------------------------------------------------------------
+
+    async def _serve(self, exchange: Exchange) -> None:
+        """Have one exchange handled; afterwards it is answered, upgraded or cut."""
+        error = await _attempt(self._dispatch(exchange))
+        if error is None:
+            return
+        self._log(error, exchange.request_id, exchange)
+        bug = await _attempt(self._fail(exchange, error))
+        if bug is not None:
+            self._log(bug, exchange.request_id, exchange)
+            exchange.abort()
+
+    async def _dispatch(self, exchange: Exchange) -> None:
+        request = exchange.request
+        exchange.match = self._router.match(request.headers.get(b"host"), request.target)
+        await self._handle(exchange)
+        if not (exchange.responded or exchange.upgraded):
+            raise RuntimeError("the handler returned without an answer")
+
+    async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        if exchange.started or isinstance(error, ClientGone):
+            exchange.abort()
+            return
+        status, fields, body = error_answer(error, exchange.request_id)
+        own = self._error_headers(exchange)
+        replaced = {name.lower() for name, _ in own}
+        fields = [field for field in fields if field[0].lower() not in replaced] + own
+        close = isinstance(error, RemoteProtocolError) or not isinstance(error, GatewayError)
+        try:
+            await exchange.respond(status, fields, body, close=close)
+        except (ClientGone, Stalled):
+            exchange.abort()
+
+    def _error_headers(self, exchange: Exchange) -> list[Field]:
+        """Return the exchange's own fields for errors, and an agent's cookie where that lacks."""
+        fields = exchange.error_headers
+        names = {name.lower() for name, _ in fields}
+        cookies = exchange.request.headers.get_all(b"connection-cookie")
+        if exchange.routed or len(cookies) != 1 or b"connection-cookie" in names:
+            return fields
+        if _COOKIE.fullmatch(cookies[0]) is None:
+            return fields
+        return [*fields, (b"Connection-Cookie", cookies[0])]
+
+    def _log(self, error: Exception, error_id: str, exchange: Exchange | None = None) -> None:
+        level = outcome_of(error).level
+        fields: dict[str, object] = {"client": str(self._stream.peer), "error_id": error_id}
+        if exchange is not None:
+            fields["client"] = exchange.client_address
+            fields["method"] = exchange.request.method.decode("ascii")
+            fields["path"] = exchange.request.path[:256].decode("ascii")
+            if exchange.routed:
+                fields["controller"] = exchange.match.controller_id
+        if not isinstance(error, GatewayError):
+            _log.error("internal error", **fields, exc_info=error)
+            return
+        fields["status"] = outcome_of(error).status
+        fields["reason"] = str(error)
+        text = "request failed" if level == "error" else "request refused"
+        getattr(_log, level)(text, **fields)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    async def _close(self, exchange: Exchange) -> None:
+        if self._stream.broken is not None:
+            self._stream.abort()
+        elif exchange.request_received and not exchange.rest:
+            await self._stream.aclose()
+        else:
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Close after reading on for a moment, so that the answer is not lost to a reset."""
+        left = self._limits.linger
+        with trio.move_on_after(self._limits.linger_timeout):
+            try:
+                await self._stream.send_eof()
+                while left > 0:
+                    data = await self._stream.receive_some()
+                    if not data:
+                        break
+                    left -= len(data)
+            except StreamBroken:
+                pass  # the client did not want to hear more
+        await self._stream.aclose()

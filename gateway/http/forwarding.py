@@ -1,0 +1,247 @@
+"""Which fields travel on, and what the controller is told about the client (PROTOCOLS I.1, RFC
+9110 7.6).
+
+Owns: hop-by-hop fields, agents' fields, ``X-Forwarded-*`` and ``Forwarded``, and whom to believe
+about them.
+
+Must not know: connections, bodies, routes.
+
+Believing. Jenkins takes the *first* element of ``X-Forwarded-For/-Host/-Proto/-Port``, so whatever
+a client writes there must be gone. If, and only if, the TCP peer is in ``trusted_proxies``, its
+fields count: the client is the rightmost address of ``X-Forwarded-For`` that is not itself
+trusted, everything left of it may be invented and is cut off; of the others the last element
+counts, the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
+know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
+arrived, ours takes its place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import RemoteProtocolError
+from gateway.protocol.http_head import RequestHead, ResponseHead, is_authority
+from gateway.protocol.http_headers import Field, Headers
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# RFC 9110 section 7.6.1, with the credentials that are meant for a proxy, and what framing decides
+# anew.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_FORWARDED: Final = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+    }
+)
+_REPLACED: Final = _HOP_BY_HOP | _FORWARDED
+# What Jetty's ForwardedRequestCustomizer reads besides, and a plugin's log-in by X-Forwarded-User:
+# any X-Forwarded-* is a claim about the client, so strangers' ones go, whatever their name.
+_CLAIM_PREFIX: Final = b"x-forwarded-"
+_CLAIMS: Final = frozenset({b"proxy-auth-cert", b"proxy-ssl-id", b"x-proxied-https"})
+# Secrets and claims of agents: nothing but agents' endpoints gets them (PROTOCOLS K.5 item 4).
+_AGENT_FIELDS: Final = frozenset({b"node-name", b"secret-key", b"connection-cookie"})
+_AGENT_PREFIX: Final = b"x-remoting-"
+# ``Connection`` names fields for one hop only. Naming one of these is an attempt to have something
+# removed that the controller relies on.
+_END_TO_END: Final = (
+    frozenset({b"authorization", b"content-length", b"content-type", b"cookie", b"host", b"origin"})
+    | _FORWARDED
+    | _AGENT_FIELDS
+)
+# In an answer the same trick would only hurt its own recipient, so such names are passed over.
+_RESPONSE_END_TO_END: Final = frozenset(
+    {b"content-length", b"content-type", b"location", b"set-cookie", b"www-authenticate"}
+)
+_LIST_MEMBER_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+")
+_PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a request comes from, as far as it is believed; ``trusted`` is the peer.
+
+    ``client``: an IP address as text. ``scheme``: ``http`` or ``https``, as the client saw it.
+    ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
+    ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
+    """
+
+    client: str
+    scheme: str
+    host: bytes | None
+    port: bytes
+    chain: tuple[str, ...]
+    trusted: bool
+
+
+class ProxyTrust:
+    """What one TCP peer may claim. Made once a connection."""
+
+    __slots__ = ("_networks", "_peer", "_port", "_scheme", "trusted")
+
+    def __init__(self, networks: Sequence[Network], peer: str, *, scheme: str, port: int) -> None:
+        """Judge ``peer``; ``scheme`` and ``port`` are the listener's own."""
+        self._networks = networks
+        self._peer = peer
+        self._scheme = scheme
+        self._port = b"%d" % port
+        self.trusted = is_in(networks, peer)
+
+    def provenance(self, request: RequestHead) -> Provenance:
+        """Return where ``request`` comes from."""
+        headers = request.headers
+        host = headers.get(b"host")
+        if not self.trusted:
+            port = _port_of(host, self._scheme) or self._port
+            return Provenance(self._peer, self._scheme, host, port, (self._peer,), trusted=False)
+        scheme = _last(headers, b"x-forwarded-proto").lower()
+        if scheme not in {b"http", b"https"}:
+            scheme = self._scheme.encode()
+        claimed_host = _last(headers, b"x-forwarded-host")
+        if is_authority(claimed_host):
+            host = claimed_host
+        claimed_port = _last(headers, b"x-forwarded-port")
+        chain = self._chain(headers)
+        name = scheme.decode()
+        port = claimed_port if _PORT.fullmatch(claimed_port) else _port_of(host, name) or self._port
+        return Provenance(chain[0], name, host, port, chain, trusted=True)
+
+    def _chain(self, headers: Headers) -> tuple[str, ...]:
+        """Return the client and the trusted proxies behind it, nearest last."""
+        chain = [self._peer]
+        for element in reversed(headers.elements(b"x-forwarded-for")):
+            address = _address(element)
+            if address is None:
+                break  # "unknown", an obfuscated name or nonsense: nothing left of it is worth more
+            chain.append(address)
+            if not is_in(self._networks, address):
+                break
+        return tuple(reversed(chain))
+
+
+def is_in(networks: Sequence[Network], host: str) -> bool:
+    """Say whether ``host`` is an address in one of ``networks``; a Unix peer never is."""
+    if not networks:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _address(element: bytes) -> str | None:
+    """Read a member of X-Forwarded-For, with or without a port; None if it is no address."""
+    text = element.decode("latin-1")
+    match = _LIST_MEMBER_PORT.fullmatch(text)
+    if match is not None:
+        text = match[1] or match[2]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _last(headers: Headers, name: bytes) -> bytes:
+    values = headers.get_all(name)
+    return values[-1].rpartition(b",")[2].strip(b" \t") if values else b""
+
+
+def _port_of(host: bytes | None, scheme: str) -> bytes | None:
+    if host is None:
+        return None
+    port = host.rpartition(b"]")[2].partition(b":")[2]
+    return port or (b"443" if scheme == "https" else b"80")
+
+
+def refuse_unsafe_connection_options(request: RequestHead) -> None:
+    """Raise RemoteProtocolError if ``Connection`` names a field that is for the controller."""
+    for name in request.headers.elements(b"connection"):
+        if name in _END_TO_END or name.startswith(_AGENT_PREFIX):
+            raise RemoteProtocolError("Connection names a field that is not for one hop")
+
+
+def request_headers(request: RequestHead, provenance: Provenance, *, agent_fields: bool) -> Headers:
+    """Return the fields that go to the controller: in order and case, hop-by-hop ones replaced.
+
+    ``agent_fields``: let Node-Name and its like pass. One exchange per connection is announced,
+    since controllers are not pooled. Raises RemoteProtocolError as
+    ``refuse_unsafe_connection_options``.
+    """
+    headers = request.headers
+    unwanted = _REPLACED
+    prefixes: tuple[bytes, ...] = ()
+    if b"connection" in headers:
+        refuse_unsafe_connection_options(request)
+        unwanted = unwanted.union(headers.elements(b"connection"))
+    if not agent_fields:
+        unwanted |= _AGENT_FIELDS
+        prefixes += (_AGENT_PREFIX,)
+    if not provenance.trusted:
+        unwanted |= _CLAIMS
+        prefixes += (_CLAIM_PREFIX,)
+    fields: list[Field] = []
+    for field in headers:
+        name = field[0].lower()
+        if name not in unwanted and not name.startswith(prefixes):
+            fields.append(field)
+    fields += _forwarded_fields(provenance)
+    if b"forwarded" in headers:
+        fields.append((b"Forwarded", _forwarded(provenance)))
+    if request.chunked:
+        fields.append((b"Transfer-Encoding", b"chunked"))
+    fields.append((b"Connection", b"close"))
+    return Headers(fields)
+
+
+def _forwarded_fields(provenance: Provenance) -> list[Field]:
+    fields = [(b"X-Forwarded-For", ", ".join(provenance.chain).encode())]
+    if provenance.host is not None:
+        fields.append((b"X-Forwarded-Host", provenance.host))
+    fields.append((b"X-Forwarded-Proto", provenance.scheme.encode()))
+    fields.append((b"X-Forwarded-Port", provenance.port))
+    return fields
+
+
+def _forwarded(provenance: Provenance) -> bytes:
+    """Return a ``Forwarded`` value that says what our ``X-Forwarded-*`` say (RFC 7239)."""
+    hops = [f'for="[{hop}]"' if ":" in hop else f"for={hop}" for hop in provenance.chain]
+    if provenance.host is not None:
+        hops[0] += f';host="{provenance.host.decode("ascii")}"'
+    hops[0] += f";proto={provenance.scheme}"
+    return ", ".join(hops).encode()
+
+
+def response_fields(head: ResponseHead) -> list[Field]:
+    """Return the fields of a controller's answer that go to the client, in order and case.
+
+    Here ``Connection`` cannot take away end-to-end fields: those it names are kept.
+    """
+    headers = head.headers
+    unwanted = _HOP_BY_HOP
+    if b"connection" in headers:
+        named = headers.elements(b"connection")
+        unwanted = unwanted.union(name for name in named if name not in _RESPONSE_END_TO_END)
+    fields = [field for field in headers if field[0].lower() not in unwanted]
+    if head.status == 204:  # RFC 9110 section 8.6: no length there, but some servers send 0
+        fields = [field for field in fields if field[0].lower() != b"content-length"]
+    return fields

@@ -1,0 +1,218 @@
+"""Which controller a request is for, and which of the gateway's own endpoints it means.
+
+Owns: choosing a route by host and path, and seeing to it that no spelling of an endpoint slips
+past. Host: the exact name, else ``*``; then the longest path prefix among that host's routes (a
+host that is named does not fall back to ``*``: nginx does the same). Paths are compared as Jetty
+and Stapler will read them: percent-decoded once, slashes merged, dots resolved, ``;...`` removed.
+What is forwarded stays the raw target.
+
+Must not know: fields other than Host, what an endpoint does.
+
+Why a second spelling is refused, instead of being understood. Jetty and Stapler do not agree with
+each other, nor with RFC 3986 (Stapler ``Stapler.getServletPath``, ``canonicalPath`` and
+``TokenList``): Jetty keeps empty segments that Stapler merges, Stapler cuts off as many characters
+as the context path is long, drops a leading ``/static/<anything>``, splits at ``\\`` too and
+decodes leniently. ``//wsagents/``, ``/%77sagents/``, ``/x/../wsagents/``, ``/wsagents;x/``,
+``/static/x/wsagents/``, ``/\\wsagents/`` and ``/jenkins//../wsagents/`` all reach the agents'
+endpoint of some controller. So a path that spells anything unusually and has a guarded name
+anywhere in it gets 400; no browser, agent or link writes one.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.models import ControllerConfig, GatewayConfig, RouteConfig
+from gateway.errors import HostNotServed, RemoteProtocolError, RouteNotFound
+
+# Nothing in such a path has a second reading: no escape, parameter, backslash, empty or dot
+# segment.
+_PLAIN: Final = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[^/%;\\\0]+)*/?")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SEPARATORS: Final = re.compile(rb"[/\\;]")
+# A name is decoded this often in search of a guarded one; nothing between us and Stapler decodes
+# more.
+_DECODINGS: Final = 3
+
+_AGENTS: Final = b"wsagents"
+_DISCOVERY: Final = b"tcpSlaveAgentListener"
+_GUARDED: Final = frozenset({_AGENTS, _DISCOVERY})
+
+
+class Endpoint(enum.Enum):
+    """What a path means to the gateway. Everything under discovery counts as discovery."""
+
+    AGENTS = "wsagents"
+    LOGIN = "login"
+    TCP_DISCOVERY = "tcpSlaveAgentListener"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """The route of a request. ``prefix``: the controller's context path, ``""`` or ``/jenkins``."""
+
+    route: RouteConfig
+    controller_id: str
+    controller: ControllerConfig
+    prefix: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: bytes  # "" or "/a/b", on segment boundaries
+    prefix: bytes
+    matches: dict[Endpoint, RouteMatch]
+
+
+class Router:
+    """The routes of one configuration snapshot."""
+
+    __slots__ = ("_hosts",)
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._hosts: dict[bytes, list[_Entry]] = {}
+        for route in config.routes:
+            host = route.host.removesuffix(".").lower().encode()
+            self._hosts.setdefault(host, []).append(_entry(config, route))
+        for entries in self._hosts.values():
+            entries.sort(key=lambda entry: len(entry.path), reverse=True)
+
+    def match(self, host: bytes | None, target: bytes) -> RouteMatch:
+        """Return the route for a Host value (None: there was none) and a raw request target.
+
+        Raises HostNotServed, RouteNotFound, or RemoteProtocolError for a path that cannot be
+        trusted.
+        """
+        entries = self._hosts.get(_host_name(host)) if host is not None else None
+        if entries is None:
+            entries = self._hosts.get(b"*")
+        if entries is None:
+            raise HostNotServed()
+        raw = target.partition(b"?")[0]
+        if raw == b"*":
+            raw = b"/"  # OPTIONS * asks about the server as a whole
+        path = normalise(raw)
+        for entry in entries:
+            if _is_below(path, entry.path):
+                return entry.matches[_endpoint(path, raw, entry.prefix)]
+        raise RouteNotFound()
+
+
+def _entry(config: GatewayConfig, route: RouteConfig) -> _Entry:
+    prefix = config.prefix_of(route)
+    path = prefix if route.path is None else route.path.rstrip("/")
+    controller = config.controllers[route.controller]
+    matches = {
+        endpoint: RouteMatch(route, route.controller, controller, prefix, endpoint)
+        for endpoint in Endpoint
+    }
+    return _Entry(path.encode(), prefix.encode(), matches)
+
+
+def _host_name(host: bytes) -> bytes:
+    """Return a Host value without port, trailing dot and brackets, in lower case."""
+    if host[:1] == b"[":
+        name = host[1:].partition(b"]")[0]
+    else:
+        name = host.partition(b":")[0].removesuffix(b".")
+    return name.lower()
+
+
+def _is_below(path: bytes, prefix: bytes) -> bool:
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {b"", b"/"}
+
+
+def _endpoint(path: bytes, raw: bytes, prefix: bytes) -> Endpoint:
+    """Classify a normalised path; refuse a raw one that says the same in another way."""
+    if not _is_below(path, prefix):
+        return Endpoint.OTHER
+    name, _, rest = path[len(prefix) + 1 :].partition(b"/")
+    if name == b"login" and not rest:
+        # A slash behind it is another page to agents, but not to Stapler: proxied.
+        return _spelled(Endpoint.LOGIN, raw, path) if path.endswith(name) else Endpoint.OTHER
+    if name == _DISCOVERY:
+        return _spelled(Endpoint.TCP_DISCOVERY, raw, path)
+    if name == _AGENTS:
+        if rest:
+            raise RouteNotFound()  # Jenkins has nothing there, and nothing there is worth a risk
+        return _spelled(Endpoint.AGENTS, raw, path)
+    return Endpoint.OTHER
+
+
+def _spelled(endpoint: Endpoint, raw: bytes, path: bytes) -> Endpoint:
+    if raw != path:
+        raise RemoteProtocolError(f"the path of {endpoint.value} must be written plainly")
+    return endpoint
+
+
+def normalise(raw: bytes) -> bytes:
+    """Return a raw path as Jetty and Stapler see it: decoded, merged, resolved, without ``;``.
+
+    Raises RemoteProtocolError (400) for paths that leave the root, for malformed escapes, for NUL,
+    for ``..`` behind an empty segment (Jetty and Stapler disagree), and for a guarded name in a
+    path that has an unusual spelling anywhere.
+    """
+    if raw[:1] != b"/":
+        raise RemoteProtocolError("the path does not begin with a slash")
+    if _PLAIN.fullmatch(raw):
+        _check_guarded(raw.split(b"/"), unusual=b"/static/" in raw)
+        return raw
+    if _BAD_ESCAPE.search(raw):
+        raise RemoteProtocolError("malformed percent-encoding in the path")
+    _check_guarded_spelling(raw)
+    decoded = [_decode(segment.partition(b";")[0]) for segment in raw.split(b"/")]
+    path = b"/".join(decoded)
+    if b"\0" in path:
+        raise RemoteProtocolError("NUL in the path")
+    return _resolve_dots(path)
+
+
+def _resolve_dots(path: bytes) -> bytes:
+    segments = path.split(b"/")[1:]
+    kept: list[bytes] = []
+    previous = b""
+    for segment in segments:
+        if segment == b"..":
+            if not kept:
+                raise RemoteProtocolError("the path leaves its root")
+            if not previous:
+                raise RemoteProtocolError("the dots in the path are ambiguous")
+            kept.pop()
+        elif segment and segment != b".":
+            kept.append(segment)
+        previous = segment
+    folder = segments[-1] in {b"", b".", b".."} and bool(kept)
+    return b"/" + b"/".join(kept) + (b"/" if folder else b"")
+
+
+def _check_guarded_spelling(raw: bytes) -> None:
+    """Refuse a guarded name in a path that is not spelled plainly in every other respect."""
+    unusual = b"//" in raw or b";" in raw or b"\\" in raw
+    names: list[bytes] = []
+    for segment in raw.split(b"/")[1:]:
+        decoded = segment
+        for _ in range(_DECODINGS):
+            decoded = _decode(decoded)
+        pieces = _SEPARATORS.split(decoded)
+        names += pieces
+        disguised = decoded in _GUARDED and decoded != segment
+        if disguised or len(pieces) > 1 or decoded in {b".", b"..", b"static"}:
+            unusual = True
+    _check_guarded(names, unusual=unusual)
+
+
+def _check_guarded(names: list[bytes], *, unusual: bool) -> None:
+    if unusual and not _GUARDED.isdisjoint(names):
+        raise RemoteProtocolError("the path of an agents' endpoint must be written plainly")
+
+
+def _decode(segment: bytes) -> bytes:
+    if b"%" not in segment:
+        return segment
+    return _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode("ascii")), segment)

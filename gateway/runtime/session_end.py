@@ -1,0 +1,42 @@
+"""Why a session ended, as a value.
+
+Owns: the one record that pumps, watchdog and shutdown return, that closing goes by, and that the
+log line, the counter and the timeline are made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gateway.errors import GatewayError, outcome_of, public_text
+
+
+class Side(Enum):
+    """Who ended a session."""
+
+    AGENT = "agent"
+    CONTROLLER = "controller"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """One end of one session.
+
+    ``close_code`` goes into the Close frame for the agent, if it can still be sent; ``error`` is
+    None for the one end that is nobody's failure: the agent's own Close frame.
+    """
+
+    side: Side
+    reason: str
+    close_code: int
+    level: str
+    error: BaseException | None = None
+
+    @classmethod
+    def of(cls, side: Side, error: BaseException) -> SessionEnd:
+        """Make an end from ``error`` by the table in ``errors``."""
+        outcome = outcome_of(error)
+        reason = str(error) if isinstance(error, GatewayError) else public_text(error)
+        return cls(side, reason, outcome.close_code or 1011, outcome.level, error)

@@ -1,0 +1,232 @@
+"""Run one session: two pumps and a watchdog; the first to finish decides how it ended.
+
+Owns: liveness. When to ping, when a peer is suspect, when it is lost, when a send has stalled.
+
+Must not know: what the pumps move or what a ping looks like: they are handed in, so that the bridge
+and the relay are judged alike.
+
+The rules, per leg (docs/operations.md explains them to operators):
+
+* A ping is sent when *we* have sent nothing for ``interval``, whatever arrives: idle timers on the
+  way look at each direction. It is also sent when the *peer* has been silent for ``interval`` and
+  no ping of ours is unanswered: a peer that only downloads must be able to show that it lives.
+* Any byte received is a sign of life, and so is progress of a send that had to wait.
+* No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
+* Both count only while we are reading: silence that we cannot hear proves nothing.
+* A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
+  min).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from gateway.errors import PeerLost, Stalled
+from gateway.runtime.session_end import SessionEnd, Side
+from gateway.transport.stream import Stream, StreamBroken
+
+# hudson.remoting and jenkins.websocket both give up on one write after five minutes.
+STALL_AFTER: Final = 300.0
+# Sessions that started together must not ping together for ever. Only downwards: an interval is a
+# promise.
+_JITTER: Final = 0.1
+
+Pump = Callable[[], Awaitable[SessionEnd]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The liveness limits of one leg, in seconds; ``dead_after`` is infinite where silence is
+    normal.
+    """
+
+    interval: float
+    suspect_after: float
+    dead_after: float
+    stall_after: float = STALL_AFTER
+
+
+class LegWatch:
+    """Judge one leg by its stream's activity.
+
+    ``send_ping`` is None where the protocol has no ping (JNLP4): then only stalls are judged.
+    """
+
+    __slots__ = (
+        "_interval",
+        "_limits",
+        "_oldest_unanswered",
+        "_ping_at",
+        "_send_ping",
+        "_sequence",
+        "_stream",
+        "round_trip",
+        "side",
+        "suspect",
+    )
+
+    def __init__(
+        self,
+        side: Side,
+        stream: Stream,
+        limits: Limits,
+        *,
+        send_ping: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> None:
+        self.side = side
+        self._stream = stream
+        self._limits = limits
+        self._send_ping = send_ping
+        self._sequence = 0
+        self._ping_at: float | None = None  # the last ping
+        self._oldest_unanswered = math.inf  # the first ping since the peer's last byte
+        self._interval = self._jittered()
+        self.suspect = False
+        self.round_trip: float | None = None  # of the last answered ping, seconds
+
+    def receive_pong(self, payload: bytes) -> bool:
+        """Take a pong; return whether it answers our last ping (everybody else's are not ours)."""
+        if self._ping_at is None or payload != self._payload():
+            return False
+        self.round_trip = trio.current_time() - self._ping_at
+        return True
+
+    def judge(self, now: float) -> SessionEnd | None:
+        """Return the end if the leg is lost or stalled; keep ``suspect`` true to the facts."""
+        limits = self._limits
+        if now >= self._stalled_at():
+            text = f"a send made no progress for {limits.stall_after:g} s"
+            return SessionEnd.of(self.side, Stalled(text))
+        if now >= self._lost_at():
+            return SessionEnd.of(self.side, PeerLost(f"no byte for {limits.dead_after:g} s"))
+        self.suspect = now >= self._suspect_at()
+        return None
+
+    def next_look(self, now: float) -> float:
+        """Return when to judge again: never later than the next moment at which anything can
+        follow.
+        """
+        return min(
+            now + self._limits.interval,
+            self.ping_due(),
+            self._stalled_at(),
+            self._lost_at(),
+            math.inf if self.suspect else self._suspect_at(),
+        )
+
+    def ping_due(self) -> float:
+        """Return when the next ping is due; infinite while a send is under way or there are no
+        pings.
+        """
+        if self._send_ping is None or self._stream.sending:
+            return math.inf
+        due = self._stream.activity.sent_at + self._interval
+        if not self._outstanding():
+            due = min(due, self._silent_since() + self._interval)
+        return due
+
+    async def ping(self) -> SessionEnd | None:
+        """Send a ping; return the end if even that cannot be done."""
+        assert self._send_ping is not None
+        self._sequence += 1
+        now = trio.current_time()
+        if not self._outstanding():
+            self._oldest_unanswered = now
+        self._ping_at = now
+        self._interval = self._jittered()
+        with trio.move_on_after(self._limits.dead_after) as scope:
+            try:
+                await self._send_ping(self._payload())
+            except StreamBroken as error:
+                return SessionEnd.of(self.side, PeerLost(detail=str(error)))
+        if scope.cancelled_caught:
+            return SessionEnd.of(self.side, PeerLost("not even a ping could be sent"))
+        return None
+
+    def _payload(self) -> bytes:
+        return b"rgw%d" % self._sequence
+
+    def _jittered(self) -> float:
+        return self._limits.interval * random.uniform(1 - _JITTER, 1)
+
+    # Moments, infinite where nothing is running. ``judge`` and ``next_look`` compare with the same
+    # sums: with a difference in one of them, rounding could make the watchdog look for ever.
+
+    def _stalled_at(self) -> float:
+        activity = self._stream.activity
+        if activity.sending_since is None:
+            return math.inf
+        return max(activity.sending_since, activity.progress_at) + self._limits.stall_after
+
+    def _lost_at(self) -> float:
+        return self._silent_since() + self._limits.dead_after
+
+    def _suspect_at(self) -> float:
+        if not self._outstanding():
+            return math.inf
+        return max(self._oldest_unanswered, self._silent_since()) + self._limits.suspect_after
+
+    def _silent_since(self) -> float:
+        """Since when nothing has come although we listen; infinite while we do not listen."""
+        activity = self._stream.activity
+        if activity.reading_since is None:
+            return math.inf
+        return max(activity.received_at, activity.reading_since, activity.progress_at)
+
+    def _outstanding(self) -> bool:
+        """Say whether a ping of ours has been followed by no byte at all."""
+        return self._ping_at is not None and self._stream.activity.received_at < self._ping_at
+
+
+class SessionLoop:
+    """Two pumps and a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
+
+    __slots__ = ("_end", "_scope", "_watches")
+
+    def __init__(self, watches: Sequence[LegWatch]) -> None:
+        self._watches = watches
+        self._scope = trio.CancelScope()
+        self._end: SessionEnd | None = None
+
+    def end(self, end: SessionEnd) -> None:
+        """End the session; the first end wins, later ones are ignored."""
+        if self._end is None:
+            self._end = end
+            self._scope.cancel()
+
+    async def run(self, pumps: Sequence[Pump]) -> SessionEnd:
+        """Run until somebody returns an end. Raises nothing but ``trio.Cancelled`` from outside."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for part in (*pumps, self._watch):
+                    nursery.start_soon(self._run, part)
+        if self._end is None:
+            # Only a cancellation from outside leaves no end; it passes at the next checkpoint.
+            await trio.lowlevel.checkpoint()
+            raise AssertionError("a session loop ended without an end")
+        return self._end
+
+    async def _run(self, part: Pump) -> None:
+        try:
+            end = await part()
+        except Exception as error:  # a bug in a pump ends its session, never the worker
+            end = SessionEnd.of(Side.GATEWAY, error)
+        self.end(end)
+
+    async def _watch(self) -> SessionEnd:
+        while True:
+            now = trio.current_time()
+            for watch in self._watches:
+                end = watch.judge(now)
+                if end is None and watch.ping_due() <= now:
+                    end = await watch.ping()
+                if end is not None:
+                    return end
+            now = trio.current_time()
+            await trio.sleep_until(min(watch.next_look(now) for watch in self._watches))
