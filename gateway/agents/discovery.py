@@ -1,0 +1,255 @@
+"""What is known about a controller's TCP agent port: where it is, whose it is, who may use it, and
+whether it is alive.
+
+Owns: the discovery document (PROTOCOLS B.1), the answer of the TCP port to ``GET /`` (B.3), the
+probe ``Protocol:Ping``, and one cache for all of it, so that a storm of agents asks a controller
+once.
+
+Must not know: agents, sessions, secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import trio
+
+from gateway.config.models import ControllerConfig
+from gateway.config.values import Address
+from gateway.errors import (
+    ControllerTimeout,
+    ControllerUnreachable,
+    GatewayError,
+    RemoteProtocolError,
+)
+from gateway.http.controller_connection import Fetch
+from gateway.protocol.http_head import ResponseHead
+from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
+from gateway.transport.dial import dial
+from gateway.transport.stream import StreamBroken
+
+DISCOVERY_TIMEOUT: Final = 5.0
+PROBE_TIMEOUT: Final = 5.0
+# A document that worked is good for this long; a dial that fails throws it away at once.
+DISCOVERY_TTL: Final = 60.0
+# How stale "ready" may be: agents back off by 1, 3, 7, 10 s.
+READY_TTL: Final = 2.0
+# A failure is remembered just long enough that waiting agents share it.
+FAILURE_TTL: Final = 1.0
+_MAX_PORT_ANSWER: Final = 4096
+_PATH: Final = "/tcpSlaveAgentListener/"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPort:
+    """A controller's TCP agent port.
+
+    ``identity`` is the DER SubjectPublicKeyInfo that the document names, or None; ``verified`` says
+    that the document came over TLS with a checked certificate. ``minimum_version`` is what the
+    controller said.
+    """
+
+    address: Address
+    identity: bytes | None
+    verified: bool
+    minimum_version: str | None
+
+
+class Discovery:
+    """Ask controllers about their agent ports, and remember the answers."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._ports = _Cache[AgentPort](self._discover, ttl=DISCOVERY_TTL)
+        self._ready = _Cache[None](self._probe, ttl=READY_TTL)
+
+    async def agent_port(self, name: str, controller: ControllerConfig) -> AgentPort:
+        """Return the agent port of ``controller``.
+
+        Raises ControllerUnreachable or ControllerTimeout, both with the reason for agents.
+        """
+        return await self._ports.get(name, controller)
+
+    async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+        """Return if ``controller`` is ready for agents, or raise why it is not."""
+        await self._ready.get(name, controller)
+
+    def forget(self, name: str) -> None:
+        """Forget what is known about ``name``: a dial has just failed."""
+        self._ports.forget(name)
+        self._ready.forget(name)
+
+    # -- the document ------------------------------------------------------------------------------
+
+    async def _discover(self, name: str, controller: ControllerConfig) -> AgentPort:
+        agents = controller.agents
+        if controller.url is None:
+            assert agents.address is not None  # the configuration demands it
+            return AgentPort(agents.address, None, False, await _version_at(agents.address))
+        try:
+            head = await self._document(controller)
+            return _read_document(controller, head)
+        except GatewayError:
+            if agents.address is None or agents.identity == "discover":
+                raise
+            # Everything that matters is configured; the document would only add the minimum
+            # version.
+            return AgentPort(agents.address, None, False, None)
+
+    async def _document(self, controller: ControllerConfig) -> ResponseHead:
+        assert controller.url is not None
+        try:
+            head, _ = await self._fetch(
+                controller, controller.url.prefix + _PATH, timeout=DISCOVERY_TIMEOUT
+            )
+        except RemoteProtocolError as error:
+            raise _unusable(f"discovery answer is not HTTP: {error}") from None
+        except ControllerUnreachable as error:
+            raise _unusable(error.detail) from None
+        if head.status == 404:
+            raise _unusable("its TCP agent port is disabled, or the URL is wrong (404)")
+        if head.status != 200:
+            raise _unusable(f"discovery answered {head.status}")
+        return head
+
+    # -- readiness ---------------------------------------------------------------------------------
+
+    async def _probe(self, name: str, controller: ControllerConfig) -> None:
+        port = await self.agent_port(name, controller)
+        try:
+            answer = await _ask(port.address, b"\x00\x0dProtocol:Ping", until=b"\n")
+        except GatewayError:
+            self._ports.forget(name)  # the port may have moved
+            raise
+        # Core before 1.653 knows no Ping, and says so: alive all the same.
+        if not answer.startswith((b"Ping", b"Unknown protocol")):
+            raise _unusable("its agent port does not answer Protocol:Ping")
+
+
+def _read_document(controller: ControllerConfig, head: ResponseHead) -> AgentPort:
+    assert controller.url is not None
+    agents = controller.agents
+    offered = _text(head, b"x-jenkins-agent-protocols")
+    if offered.strip() and agents.protocol != PROTOCOL_PLAINTEXT:
+        names = {name.strip() for name in offered.split(",")}
+        if agents.protocol not in names:
+            raise _unusable(f"it does not offer {agents.protocol}")
+    address = agents.address
+    if address is None:
+        raw = _text(head, b"x-jenkins-jnlp-port") or _text(head, b"x-hudson-jnlp-port")
+        if not (raw.isascii() and raw.isdigit() and len(raw) <= 5 and 0 < int(raw) < 65536):
+            raise _unusable("its discovery document names no agent port")
+        host = _text(head, b"x-jenkins-jnlp-host") or controller.url.host
+        address = Address(host, int(raw))
+    return AgentPort(
+        address,
+        _key(_text(head, b"x-instance-identity")),
+        controller.url.scheme == "https",
+        _version(_text(head, b"x-remoting-minimum-version")),
+    )
+
+
+def _text(head: ResponseHead, name: bytes) -> str:
+    return (head.headers.get(name) or b"").decode("latin-1")
+
+
+def _key(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True) or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _version(text: str) -> str | None:
+    """Return a version that may stand in a header of ours, or None."""
+    text = text.strip()
+    fits = 0 < len(text) <= 64 and text.isascii() and text.isprintable() and " " not in text
+    return text if fits else None
+
+
+async def _version_at(address: Address) -> str | None:
+    """Ask the TCP port itself for the minimum version (PROTOCOLS B.3); None if it does not say.
+
+    That nothing listens is not this question's to report: opening the leg finds out.
+    """
+    try:
+        answer = await _ask(address, b"GET / HTTP/1.0\r\n\r\n", until=None)
+    except (ControllerUnreachable, ControllerTimeout):
+        return None
+    for line in answer.splitlines():
+        key, colon, value = line.partition(b":")
+        if colon and key.strip().lower() == b"remoting-minimum-version":
+            return _version(value.decode("latin-1"))
+    return None
+
+
+async def _ask(address: Address, question: bytes, *, until: bytes | None) -> bytes:
+    """Send ``question`` to an agent port; return what it says up to ``until`` or its EOF (at most 4
+    KiB).
+    """
+    answer = b""
+    try:
+        with trio.fail_after(PROBE_TIMEOUT):
+            stream = await dial(address, timeout=PROBE_TIMEOUT)
+            try:
+                await stream.send_all(question)
+                while len(answer) < _MAX_PORT_ANSWER and (until is None or until not in answer):
+                    data = await stream.receive_some()
+                    if not data:
+                        break
+                    answer += data
+            except StreamBroken:
+                pass  # a reset after the answer is as good as an EOF
+            finally:
+                stream.abort()
+    except trio.TooSlowError:
+        raise ControllerTimeout(detail=f"{address} said nothing for {PROBE_TIMEOUT:g} s") from None
+    except ControllerUnreachable as error:
+        raise _unusable(error.detail) from None
+    return answer
+
+
+def _unusable(detail: str) -> ControllerUnreachable:
+    return ControllerUnreachable(
+        "the controller is not ready for agents", detail=detail, for_agents=True
+    )
+
+
+class _Cache(Generic[T]):
+    """Remember answers and, shortly, failures; ask once for all who wait."""
+
+    def __init__(self, ask: Callable[[str, ControllerConfig], Awaitable[T]], *, ttl: float) -> None:
+        self._ask = ask
+        self._ttl = ttl
+        self._known: dict[str, tuple[float, T | GatewayError]] = {}
+        self._asking: dict[str, trio.Lock] = {}
+
+    async def get(self, name: str, controller: ControllerConfig) -> T:
+        async with self._asking.setdefault(name, trio.Lock()):
+            entry = self._known.get(name)
+            if entry is None or trio.current_time() >= entry[0]:
+                entry = await self._renew(name, controller)
+        answer = entry[1]
+        if isinstance(answer, GatewayError):
+            raise answer.with_traceback(None)  # one object, raised for many: no growing traceback
+        return answer
+
+    async def _renew(
+        self, name: str, controller: ControllerConfig
+    ) -> tuple[float, T | GatewayError]:
+        try:
+            answer: T | GatewayError = await self._ask(name, controller)
+            ttl = self._ttl
+        except GatewayError as error:
+            answer, ttl = error, FAILURE_TTL
+        entry = self._known[name] = (trio.current_time() + ttl, answer)
+        return entry
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)

@@ -1,0 +1,285 @@
+"""``<prefix>/wsagents/``: from an agent's request to its session.
+
+Owns: the order of checks (PROTOCOLS A.3, K.1; ARCHITECTURE section 4 rows 4 to 10) and the one
+deadline over them. Everything that can be judged from the request alone is judged before any
+credential check or dial.
+
+Must not know: how the controller leg is opened, how bytes are moved, how errors become statuses.
+
+The whole handshake with the controller is finished *before* 101 is sent: the 101 carries the
+controller's capability and cookie, and only before it can a refusal be an honest HTTP status.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from gateway.agents.discovery import AgentPort, Discovery
+from gateway.agents.identity import Pin, PinStore, fingerprint
+from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
+from gateway.agents.registry import Registry
+from gateway.agents.session import AgentSession, SessionInfo
+from gateway.config.keys import PublicKey
+from gateway.config.models import ControllerConfig, GatewayConfig
+from gateway.credentials.policy import Presented, Verifier, authorize
+from gateway.errors import (
+    ControllerTimeout,
+    ControllerUnreachable,
+    IdentityMismatch,
+    MethodRefused,
+    MissingAgentHeaders,
+    RemoteProtocolError,
+)
+from gateway.http.exchange import Exchange
+from gateway.observability.logs import get_logger
+from gateway.protocol.capability import check_capability
+from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
+from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
+from gateway.runtime.admission import HandshakePlaces
+from gateway.runtime.session_loop import Limits
+
+_log = get_logger("session")
+
+# Agents before 4.2.1 send no chunk headers and are told to stop (PROTOCOLS J.1).
+FIRST_FRAMED_VERSION: Final = "4.2.1"
+# Jenkins allows any name that fits a file name; its own agents' secrets have 64 characters.
+_MAX_VALUE: Final = 1024
+# Real cookies have 64 hex characters.
+_COOKIE: Final = re.compile(rb"[0-9A-Fa-f]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """What an agent asked for. Secret and cookie are not part of the repr."""
+
+    node: str
+    secret: str = field(repr=False)
+    capability: str
+    cookie: str | None = field(repr=False)
+    accept: bytes
+
+
+class AgentEndpoint:
+    """Serves agents' WebSocket requests of one worker."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        discovery: Discovery,
+        pins: PinStore,
+        opener: LegOpener,
+        registry: Registry,
+        verifiers: Sequence[Verifier],
+    ) -> None:
+        self._config = config
+        self._discovery = discovery
+        self._pins = pins
+        self._opener = opener
+        self._registry = registry
+        self._verifiers = verifiers
+        self._places: Mapping[str, HandshakePlaces] = {
+            name: HandshakePlaces() for name in config.controllers
+        }
+        keepalive = config.agents.keepalive
+        self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Serve one request to its end, which for an accepted agent is the end of its session.
+
+        Raises the errors of ARCHITECTURE section 6; ``http/connection`` turns them into answers.
+        """
+        _echo_cookie(exchange)
+        self._check_transport(exchange)
+        request = read_agent_request(exchange)
+        timeout = self._config.agents.handshake_timeout
+        leg: ControllerLeg | None = None
+        try:
+            with trio.fail_after(timeout):
+                async with exchange.cancel_if_client_leaves():
+                    leg, port = await self._open_leg(exchange, request)
+                agent, leading = await exchange.upgrade(_answer(request, leg, port))
+        except trio.TooSlowError:
+            await _give_up(leg)
+            raise ControllerTimeout(detail=f"no session within {timeout:g} s") from None
+        except BaseException:
+            await _give_up(leg)
+            raise
+        info = SessionInfo(
+            exchange.request_id,
+            exchange.match.controller_id,
+            request.node,
+            exchange.client_address,
+            exchange.match.controller.agents.chunks_per_message,
+        )
+        session = AgentSession(info, agent=agent, leading=leading, leg=leg, limits=self._limits)
+        with self._registry.register(session):
+            await session.run(request.capability)
+
+    def _check_transport(self, exchange: Exchange) -> None:
+        """Refuse secrets in clear text, except from where TLS ends in front of us."""
+        if exchange.listener.tls is not None or exchange.listener.plain_agents:
+            return
+        if exchange.peer.host == "unix":
+            return
+        address = ipaddress.ip_address(exchange.peer.host.partition("%")[0])
+        if address.is_loopback:
+            return
+        if any(address in network for network in self._config.trusted_proxies):
+            return
+        raise RemoteProtocolError("use https")
+
+    async def _open_leg(
+        self, exchange: Exchange, request: AgentRequest
+    ) -> tuple[ControllerLeg, AgentPort]:
+        name = exchange.match.controller_id
+        controller = exchange.match.controller
+        granted = await authorize(
+            self._verifiers,
+            Presented(name, request.node, request.secret, exchange.client_address),
+        )
+        async with self._places[name].place():
+            port = await self._discovery.agent_port(name, controller)
+            leg_request = LegRequest(
+                port.address,
+                controller.agents.protocol,
+                self._expected_identity(name, controller, port),
+                request.node,
+                granted.upstream_secret,
+                request.cookie,
+            )
+            try:
+                return await self._opener.open(leg_request), port
+            except (ControllerUnreachable, ControllerTimeout):
+                self._discovery.forget(name)
+                raise
+            except IdentityMismatch as error:
+                _log.error(
+                    "controller shows another key than the expected one; no secret was sent",
+                    controller=name,
+                    address=str(port.address),
+                    expected=fingerprint(leg_request.identity),
+                    reason=str(error),
+                    remedy=f"if that is intended: remoting-gateway identity accept {name}",
+                )
+                self._discovery.forget(name)
+                raise
+
+    def _expected_identity(self, name: str, controller: ControllerConfig, port: AgentPort) -> bytes:
+        """Return the key that the controller must show. Raises IdentityMismatch if nobody vouches
+        for one.
+        """
+        agents = controller.agents
+        if agents.protocol == PROTOCOL_PLAINTEXT:
+            return b""
+        if isinstance(agents.identity, PublicKey):
+            return agents.identity.der
+        if port.verified:
+            if port.identity is None:
+                raise IdentityMismatch(detail="the discovery document names no identity")
+            return port.identity
+        pin = self._pins.get(name)
+        if pin is None:
+            if port.identity is None:
+                raise IdentityMismatch(detail="the discovery document names no identity")
+            pin = self._pins.pin_first(name, Pin(port.identity, "first discovery over http"))
+            _log.warning(
+                "pinned the controller's key, first seen over http; compare its fingerprint",
+                controller=name,
+                fingerprint=fingerprint(pin.key),
+            )
+        elif port.identity is not None and port.identity != pin.key:
+            _log.warning(
+                "the discovery document names another key than the pinned one; the pin holds",
+                controller=name,
+                pinned=fingerprint(pin.key),
+                discovered=fingerprint(port.identity),
+            )
+        return pin.key
+
+
+def read_agent_request(exchange: Exchange) -> AgentRequest:
+    """Check what the request alone can show: A.3 rows 1, 5, 7, 8 and 9, in this order.
+
+    Raises MissingAgentHeaders, RemoteProtocolError, UpgradeRefused or MethodRefused.
+    """
+    request = exchange.request
+    if request.method != b"GET":
+        raise MethodRefused(detail=request.method.decode("ascii"))
+    headers = request.headers
+    values = [headers.get(name) for name in (b"node-name", b"secret-key", b"x-remoting-capability")]
+    node, secret, capability = values
+    if node is None or secret is None or capability is None:
+        raise MissingAgentHeaders
+    cookie = headers.get(b"connection-cookie")
+    if cookie is not None and _COOKIE.fullmatch(cookie) is None:
+        raise RemoteProtocolError("Connection-Cookie is not hexadecimal")
+    text = check_capability(capability.decode("latin-1"))
+    accept = check_upgrade(request)
+    for name in (b"node-name", b"secret-key", b"x-remoting-capability", b"connection-cookie"):
+        if len(headers.get_all(name)) > 1:
+            raise RemoteProtocolError(f"{name.decode()} is given twice")
+    if len(node) > _MAX_VALUE or len(secret) > _MAX_VALUE:
+        raise RemoteProtocolError("Node-Name or Secret-Key is longer than 1 KiB")
+    return AgentRequest(
+        node.decode("latin-1"),
+        secret.decode("latin-1"),
+        text,
+        None if cookie is None else cookie.decode("ascii"),
+        accept,
+    )
+
+
+def _echo_cookie(exchange: Exchange) -> None:
+    """See that every answer but 101 carries a well-formed cookie back, or the agent forgets it
+    (A.5).
+    """
+    cookie = exchange.request.headers.get(b"connection-cookie")
+    if cookie is not None and _COOKIE.fullmatch(cookie) is not None:
+        exchange.error_headers.append((b"Connection-Cookie", cookie))
+
+
+def _answer(
+    request: AgentRequest, leg: ControllerLeg, port: AgentPort
+) -> list[tuple[bytes, bytes]]:
+    headers = upgrade_answer(request.accept)
+    headers.append((b"X-Remoting-Capability", leg.capability.encode("ascii")))
+    version = newer(port.minimum_version, FIRST_FRAMED_VERSION)
+    headers.append((b"X-Remoting-Minimum-Version", version.encode("ascii")))
+    if leg.cookie is not None:
+        headers.append((b"Connection-Cookie", leg.cookie.encode("ascii")))
+    return headers
+
+
+def newer(version: str | None, other: str) -> str:
+    """Return the newer of two remoting versions; None and what cannot be read are older than
+    anything.
+
+    Dotted components are compared as numbers; ``3176.v207ec082a_8c0`` sorts by its first (PROTOCOLS
+    L).
+    """
+    if version is None or _numbers(version) < _numbers(other):
+        return other
+    return version
+
+
+def _numbers(version: str) -> list[int]:
+    numbers = []
+    for part in version.split("."):
+        if not (part.isascii() and part.isdigit() and len(part) <= 9):
+            break
+        numbers.append(int(part))
+    return numbers
+
+
+async def _give_up(leg: ControllerLeg | None) -> None:
+    """Close a leg that no agent will use, in order, so that the controller frees the node at once.
+    """
+    if leg is not None:
+        await leg.stream.aclose()

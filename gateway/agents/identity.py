@@ -1,0 +1,95 @@
+"""Which public key a controller must show before it is told a secret.
+
+Owns: pins. With ``identity: discover`` over plain http nobody vouches for the discovered key, so
+the first one is kept in ``state_dir/identities`` and everything after must match it, until an
+operator accepts another. No refresh ever replaces a pin.
+
+Must not know: how keys are discovered or compared on the wire (``discovery``, ``jnlp4_leg``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from gateway.errors import IdentityMismatch
+
+_FOLDER: Final = "identities"
+
+
+def fingerprint(key: bytes) -> str:
+    """Return the SHA-256 of a DER SubjectPublicKeyInfo, as people compare it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A key that is held on to. ``key`` is a DER SubjectPublicKeyInfo."""
+
+    key: bytes
+    source: str
+
+
+class PinStore:
+    """Pins as files, one a controller; read each time, so that an acceptance takes effect at once.
+
+    A pin that cannot be read is an IdentityMismatch: a damaged file must not open the door.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / _FOLDER
+
+    def get(self, controller: str) -> Pin | None:
+        """Return the pin of ``controller``, or None. Raises IdentityMismatch."""
+        path = self._path(controller)
+        try:
+            value = json.loads(path.read_text("utf-8"))
+            key = base64.b64decode(value["key"], validate=True)
+            return Pin(key, str(value["source"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, binascii.Error) as error:
+            raise IdentityMismatch(
+                detail=f"the pin in {path} cannot be read ({type(error).__name__}); "
+                f"look at it, then: remoting-gateway identity accept {controller}"
+            ) from None
+
+    def pin_first(self, controller: str, pin: Pin) -> Pin:
+        """Keep ``pin`` if there is none yet; return the one in force."""
+        with self._temporary(pin) as temporary:
+            # Where another worker was first, its pin holds.
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary.name, self._path(controller))
+        return self.get(controller) or pin
+
+    def accept(self, controller: str, pin: Pin) -> None:
+        """Replace the pin: an operator said so."""
+        with self._temporary(pin) as temporary:
+            replacement = temporary.name + ".accepted"
+            os.link(temporary.name, replacement)
+            os.replace(replacement, self._path(controller))
+
+    def _path(self, controller: str) -> Path:
+        return self._folder / f"{quote(controller, safe='')}.json"
+
+    def _temporary(self, pin: Pin) -> tempfile._TemporaryFileWrapper[bytes]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=".new-")  # noqa: SIM115
+        value = {
+            "key": base64.b64encode(pin.key).decode(),
+            "fingerprint": fingerprint(pin.key),
+            "source": pin.source,
+        }
+        file.write(json.dumps(value, indent=1).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return file

@@ -1,0 +1,43 @@
+"""``<prefix>/login`` as agents ask it: is the controller ready for me?
+
+Owns: telling an agent's probe from a person's browser, and the answer. Exactly 200 sends the agent
+on to ``/wsagents/``; 503 keeps it waiting politely, old agents included, which any refusal there
+would end (PROTOCOLS A.5, K.2).
+"""
+
+from __future__ import annotations
+
+from gateway.agents.discovery import Discovery
+from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.http.exchange import Exchange
+from gateway.protocol.http_head import RequestHead
+
+
+def is_agent_probe(request: RequestHead) -> bool:
+    """Say whether this is a bare Java ``HttpURLConnection``: no cookie, no credentials."""
+    headers = request.headers
+    return (
+        request.method == b"GET"
+        and b"Java/" in (headers.get(b"user-agent") or b"")
+        and b"cookie" not in headers
+        and b"authorization" not in headers
+    )
+
+
+class AgentLogin:
+    """Answers agents' probes."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self._discovery = discovery
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer 200, or raise ControllerUnreachable (503)."""
+        match = exchange.match
+        try:
+            await self._discovery.check_ready(match.controller_id, match.controller)
+        except ControllerTimeout as error:
+            # Slow and absent are the same to an agent: 503 is the status that it waits out.
+            raise ControllerUnreachable(
+                "the controller is not ready for agents", detail=str(error), for_agents=True
+            ) from None
+        await exchange.respond(200, [(b"Content-Type", b"text/plain")], b"ready for agents\n")

@@ -1,0 +1,41 @@
+"""Which sessions live in this worker.
+
+Owns: the set that shutdown walks over. An entry is its own remover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.agents.session import AgentSession
+from gateway.runtime.session_end import SessionEnd
+
+
+class Registry:
+    """Live sessions, by identity: a node may have two for the moment in which one replaces the
+    other.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: set[AgentSession] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[AgentSession]:
+        return iter(tuple(self._sessions))
+
+    @contextmanager
+    def register(self, session: AgentSession) -> Iterator[None]:
+        """Hold an entry for ``session``."""
+        self._sessions.add(session)
+        try:
+            yield
+        finally:
+            self._sessions.discard(session)
+
+    def end_all(self, end: SessionEnd) -> None:
+        """End every live session with ``end``."""
+        for session in self:
+            session.end(end)

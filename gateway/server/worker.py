@@ -1,0 +1,130 @@
+"""A worker: one event loop that serves connections. The composition root of the program.
+
+Owns: which object gets which; the nesting of nurseries (listeners inside connections inside
+service) and with it the order of stopping.
+
+Must not know: signals, processes, files (``supervisor``, ``worker_process``). Tests and the demo
+call ``serve`` directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from gateway.agents.discovery import Discovery
+from gateway.agents.endpoint import AgentEndpoint
+from gateway.agents.identity import PinStore
+from gateway.agents.jnlp4_leg import LegOpener
+from gateway.agents.login import AgentLogin
+from gateway.agents.registry import Registry
+from gateway.config.models import GatewayConfig
+from gateway.credentials.controller_check import ControllerCheck
+from gateway.errors import Draining, LimitExceeded
+from gateway.http.connection import serve_connection
+from gateway.http.controller_connection import fetch
+from gateway.http.proxy import Proxy
+from gateway.http.router import Router
+from gateway.observability.logs import get_logger
+from gateway.runtime.admission import ConnectionPlaces
+from gateway.runtime.session_end import SessionEnd, Side
+from gateway.server.control import ControlStream
+from gateway.server.dispatch import Dispatcher
+from gateway.transport.listeners import BoundListener, accept_forever
+from gateway.transport.stream import Stream
+
+_log = get_logger("system")
+
+# From the word to stop until connections that are still open are cut: sessions need 5 s to close in
+# order.
+STOP_TIMEOUT: Final = 10.0
+
+
+async def serve(
+    listeners: Sequence[BoundListener],
+    snapshot: GatewayConfig,
+    control: ControlStream | None = None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve ``listeners`` by the configuration ``snapshot`` until ``control`` says stop, or ends.
+
+    Without ``control``, until cancelled. Owns the listening sockets. ``task_status`` is started
+    once every listener accepts.
+    """
+    worker = _Worker(snapshot)
+    try:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(worker.accept, listener, connections)
+                task_status.started()
+                await _until_stopped(control)
+                accepting.cancel_scope.cancel()
+            worker.end_sessions()
+            connections.cancel_scope.deadline = trio.current_time() + STOP_TIMEOUT
+            worker.stopping = True
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+
+
+class _Worker:
+    """Everything that one worker shares, built from one configuration."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._places = ConnectionPlaces()
+        self._router = Router(config)
+        self._registry = Registry()
+        self.stopping = False
+        discovery = Discovery(fetch)
+        agents = AgentEndpoint(
+            config,
+            discovery=discovery,
+            pins=PinStore(config.state_dir),
+            opener=LegOpener(),
+            registry=self._registry,
+            verifiers=[ControllerCheck()],
+        )
+        self._dispatcher = Dispatcher(
+            agents=agents, login=AgentLogin(discovery), proxy=Proxy(config)
+        )
+
+    async def accept(self, listener: BoundListener, connections: trio.Nursery) -> None:
+        async def serve_stream(stream: Stream) -> None:
+            try:
+                with self._places.place():
+                    await serve_connection(
+                        stream,
+                        listener=listener.config,
+                        config=self._config,
+                        router=self._router,
+                        handle=self._dispatcher.handle,
+                    )
+            except LimitExceeded as error:
+                _log.warning("connection refused", client=str(stream.peer), reason=str(error))
+                stream.abort()
+
+        await accept_forever(
+            listener, serve_stream, connections, handshake_failed=_log_failed_handshake
+        )
+
+    def end_sessions(self) -> None:
+        self._registry.end_all(SessionEnd.of(Side.GATEWAY, Draining()))
+
+
+def _log_failed_handshake(stream: Stream, reason: str) -> None:
+    _log.info("tls handshake failed", client=str(stream.peer), reason=reason)
+
+
+async def _until_stopped(control: ControlStream | None) -> None:
+    if control is None:
+        await trio.sleep_forever()
+        return
+    while True:
+        message = await control.receive()
+        if message is None or message.get("type") == "stop":
+            return
