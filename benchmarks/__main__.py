@@ -1,0 +1,29 @@
+"""``python -m benchmarks NAME``: run one benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from benchmarks.relay.run import run as run_relay
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("name", choices=["relay"], nargs="?", default="relay")
+    parser.add_argument("--mib", type=int, default=1024, help="MiB per bulk run")
+    parser.add_argument("--runs", type=int, default=5, help="paired runs")
+    parser.add_argument("--round-trips", type=int, default=1000, help="lone round trips per run")
+    parser.add_argument("--no-save", action="store_true", help="do not write benchmarks/results")
+    options = parser.parse_args()
+    run_relay(
+        mib=options.mib,
+        runs=options.runs,
+        round_trips=options.round_trips,
+        save=not options.no_save,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

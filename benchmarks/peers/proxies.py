@@ -1,0 +1,160 @@
+"""The proxies that are measured: the gateway, HAProxy and nginx, each started by its own command.
+
+Owns: their configuration for one TLS listener and one TLS far end, the processes, and their CPU
+seconds. HAProxy and nginx (Debian's packages) relay the WebSocket as it is; the gateway translates
+to JNLP4.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.peers.certificates import Certificates
+
+_TICK: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A running proxy. ``target`` is what an agent requests from it."""
+
+    name: str
+    version: str
+    port: int
+    target: str
+    process: subprocess.Popen[bytes] | None
+
+    def cpu_seconds(self) -> float:
+        """User and system seconds of all its processes so far."""
+        return 0.0 if self.process is None else _tree_cpu(self.process.pid)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+
+def _tree_cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    total = (int(fields[11]) + int(fields[12])) / _TICK
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return total + sum(_tree_cpu(int(child)) for child in children)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def start_gateway(folder: Path, certificates: Certificates, controller_port: int) -> Proxy:
+    """Start ``remoting-gateway run`` in front of the JNLP4 controller."""
+    port = free_port()
+    config = folder / "gateway.yaml"
+    config.write_text(f"""
+state_dir: {folder}/state
+listeners:
+  - address: "127.0.0.1:{port}"
+    tls: {{certificates: [{{certificate: {certificates.chain}, key: {certificates.key}}}]}}
+controllers:
+  main:
+    agents:
+      address: 127.0.0.1:{controller_port}
+      identity: {certificates.identity}
+""")
+    process = _start([sys.executable, "-m", "gateway", "run", "-c", str(config)], folder, "gateway")
+    version = _version([sys.executable, "-m", "gateway", "--version"])
+    return _wait(Proxy("gateway", version, port, "/wsagents/", process))
+
+
+def start_haproxy(folder: Path, certificates: Certificates, origin_port: int) -> Proxy | None:
+    """Start HAProxy with one thread, TLS in and TLS out; None where it is not installed."""
+    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if program is None:
+        return None
+    port = free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(f"""
+global
+    nbthread 1
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+    timeout tunnel 1h
+frontend public
+    bind 127.0.0.1:{port} ssl crt {certificates.both}
+    default_backend origin
+backend origin
+    server origin 127.0.0.1:{origin_port} ssl verify none
+""")
+    process = _start([program, "-f", str(config)], folder, "haproxy")
+    return _wait(Proxy("haproxy", _version([program, "-v"]), port, "/bench/", process))
+
+
+def start_nginx(folder: Path, certificates: Certificates, origin_port: int) -> Proxy | None:
+    """Start nginx with one worker, TLS in and TLS out; None where it is not installed."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        return None
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(f"""
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx-error.log;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {certificates.chain};
+    ssl_certificate_key {certificates.key};
+    location / {{
+      proxy_pass https://127.0.0.1:{origin_port};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+      proxy_buffering off;
+      proxy_read_timeout 1h;
+      proxy_send_timeout 1h;
+    }}
+  }}
+}}
+""")
+    process = _start([program, "-p", str(folder), "-c", str(config)], folder, "nginx")
+    return _wait(Proxy("nginx", _version([program, "-v"]), port, "/bench/", process))
+
+
+def _start(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
+    log = (folder / f"{name}.log").open("wb")
+    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+
+def _wait(proxy: Proxy) -> Proxy:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", proxy.port), 1).close()
+            return proxy
+        except OSError:
+            time.sleep(0.05)
+    proxy.stop()
+    raise SystemExit(f"{proxy.name} does not listen")
+
+
+def _version(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ((done.stdout + done.stderr).strip().splitlines() or ["unknown"])[0]

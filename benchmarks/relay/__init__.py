@@ -1,0 +1,3 @@
+"""One session: bulk both ways, and lone round trips, through the gateway, HAProxy and nginx in
+turn.
+"""
