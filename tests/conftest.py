@@ -1,0 +1,40 @@
+"""Rules for every test, and what they share.
+
+Network tests:
+
+* 127.0.0.1 only, port 0 only: tests run at the same time and without a network. * Nothing waits
+for the wall clock. Time is pytest-trio's ``autojump_clock`` or ``mock_clock``; where
+  real sockets are in play (an autojump clock would jump while the kernel works), limits are passed
+  in and made small, or large and never reached.
+* One side closes, the other sees it: a test says which, and checks that both ends are done with. A
+  stream, socket or task that outlives its test is an error (warnings are errors).
+* Every test has a deadline: pytest-timeout's 60 s; ``trio.fail_after`` where a hang has a better
+name. * A peer is played by code that shares nothing with the code under test: ``gateway.demo``,
+  ``tests/peers``, the standard library, h11, wsproto.
+
+Parsers are fed through ``tests.feeding.feed_all_ways``: whole, byte by byte, with trailing data.
+
+A test that cannot fail is removed. Secrets used in tests are made up and say so.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _forget_logging() -> Iterator[None]:
+    """Undo ``logs.configure``, so that no test writes to another one's stream."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers, root.level = handlers, level
