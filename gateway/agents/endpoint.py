@@ -35,6 +35,7 @@ from gateway.errors import (
     MethodRefused,
     MissingAgentHeaders,
     RemoteProtocolError,
+    UpgradeRefused,
 )
 from gateway.http.exchange import Exchange
 from gateway.observability.logs import get_logger
@@ -50,8 +51,11 @@ _log = get_logger("session")
 FIRST_FRAMED_VERSION: Final = "4.2.1"
 # Jenkins allows any name that fits a file name; its own agents' secrets have 64 characters.
 _MAX_VALUE: Final = 1024
-# Real cookies have 64 hex characters.
-_COOKIE: Final = re.compile(rb"[0-9A-Fa-f]{1,256}")
+# Real cookies have 64 hex characters; hudson.Util.fromHexString takes whole bytes only.
+_COOKIE: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){1,128}")
+# The gate refuses most of them; HTAB and C1 are legal in a field, but not in a name (PROTOCOLS
+# K.5).
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +226,19 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
         raise RemoteProtocolError("Connection-Cookie is not hexadecimal")
     text = check_capability(capability.decode("latin-1"))
     accept = check_upgrade(request)
+    if request.has_body:
+        raise UpgradeRefused("an upgrade request must not have a body")
     for name in (b"node-name", b"secret-key", b"x-remoting-capability", b"connection-cookie"):
         if len(headers.get_all(name)) > 1:
             raise RemoteProtocolError(f"{name.decode()} is given twice")
     if len(node) > _MAX_VALUE or len(secret) > _MAX_VALUE:
         raise RemoteProtocolError("Node-Name or Secret-Key is longer than 1 KiB")
+    node_text, secret_text = node.decode("latin-1"), secret.decode("latin-1")
+    if _CONTROL.search(node_text) or _CONTROL.search(secret_text):
+        raise RemoteProtocolError("Node-Name or Secret-Key holds a control character")
     return AgentRequest(
-        node.decode("latin-1"),
-        secret.decode("latin-1"),
+        node_text,
+        secret_text,
         text,
         None if cookie is None else cookie.decode("ascii"),
         accept,

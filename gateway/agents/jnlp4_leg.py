@@ -115,6 +115,11 @@ class LegOpener:
             raise _unusable(error.detail) from None
         try:
             stream.keep_alive(user_timeout=CONTROLLER_USER_TIMEOUT)
+            # Java's SSLEngineFilterLayer takes close_notify for the end of everything and then never
+            # passes on the FIN that follows: the controller would keep the node connected until its
+            # ping thread gives up, 4 to 9 minutes later (seen with remoting 3355). Java agents send
+            # none either.
+            stream.close_notify = False
             stage[0] = "its ACK"
             leading = await _exchange_acks(stream, request.protocol)
             if request.protocol != PROTOCOL_PLAINTEXT:

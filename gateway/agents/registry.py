@@ -19,6 +19,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._sessions: set[AgentSession] = set()
+        self._end: SessionEnd | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -28,14 +29,17 @@ class Registry:
 
     @contextmanager
     def register(self, session: AgentSession) -> Iterator[None]:
-        """Hold an entry for ``session``."""
+        """Hold an entry for ``session``; after ``end_all`` it is ended as it comes."""
         self._sessions.add(session)
+        if self._end is not None:  # its 101 was on the way when the others were ended
+            session.end(self._end)
         try:
             yield
         finally:
             self._sessions.discard(session)
 
     def end_all(self, end: SessionEnd) -> None:
-        """End every live session with ``end``."""
+        """End every live session with ``end``, and those that are still to come."""
+        self._end = end
         for session in self:
             session.end(end)

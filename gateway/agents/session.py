@@ -96,15 +96,23 @@ class AgentSession:
         self._loop.end(end)
 
     async def run(self, capability: str) -> SessionEnd:
-        """Give the agent's ``capability`` to the controller and move bytes until one side ends."""
-        self._agent.keep_alive(user_timeout=AGENT_USER_TIMEOUT)
-        self._log_start()
-        # A controller that has closed already may have said something first: the pumps find out.
-        with contextlib.suppress(StreamBroken):
-            await self._leg.send_capability(capability)
-        end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
-        self._log_end(end)
-        await self._close(end)
+        """Give the agent's ``capability`` to the controller and move bytes until one side ends.
+
+        Both legs are closed afterwards, whatever happened: in order, or cut if cancelled.
+        """
+        try:
+            self._agent.keep_alive(user_timeout=AGENT_USER_TIMEOUT)
+            self._log_start()
+            # A controller that has closed already may have said something first: the pumps find
+            # out.
+            with contextlib.suppress(StreamBroken):
+                await self._leg.send_capability(capability)
+            end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
+            self._log_end(end)
+            await self._close(end)
+        finally:
+            self._agent.abort()
+            self._controller.abort()
         return end
 
     # -- the hot path ------------------------------------------------------------------------------
@@ -216,13 +224,11 @@ class AgentSession:
     # -- endings -----------------------------------------------------------------------------------
 
     async def _close(self, end: SessionEnd) -> None:
-        """Close both legs in order, within 5 s; then cut what is left."""
+        """Close both legs in order, within 5 s."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._close_agent, end)
                 nursery.start_soon(_close_controller, self._controller)
-        self._agent.abort()
-        self._controller.abort()
 
     async def _close_agent(self, end: SessionEnd) -> None:
         stream = self._agent

@@ -8,8 +8,10 @@ Must not know: HTTP, routes, sessions. What happens with a stream is the handler
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,8 +45,24 @@ class BoundListener:
         return int(self.socket.getsockname()[1])
 
 
-def bind(config: ListenerConfig) -> socket.socket:
-    """Bind and listen on the address of ``config``. Raises ConfigError with the reason."""
+def bind_all(configs: Sequence[ListenerConfig]) -> list[socket.socket]:
+    """Bind and listen on every address, or on none. Raises ConfigError with reason and remedy."""
+    sockets: list[socket.socket] = []
+    try:
+        for i, config in enumerate(configs):
+            sockets.append(bind(config, earlier=configs[:i]))
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def bind(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> socket.socket:
+    """Bind and listen on the address of ``config``. Raises ConfigError with reason and remedy.
+
+    ``earlier``: the listeners bound before, of which one may be what is in the way.
+    """
     try:
         info = socket.getaddrinfo(
             config.address.host,
@@ -54,7 +72,7 @@ def bind(config: ListenerConfig) -> socket.socket:
         )[0]
         sock = socket.socket(info[0], info[1], info[2])
     except OSError as error:
-        raise ConfigError(f"listener {config.address}: {error.strerror}") from None
+        raise _cannot_listen(config, error, earlier) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if info[0] == socket.AF_INET6:
@@ -65,8 +83,43 @@ def bind(config: ListenerConfig) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise ConfigError(f"listener {config.address}: {error.strerror}") from None
+        raise _cannot_listen(config, error, earlier) from None
     return sock
+
+
+def _cannot_listen(
+    config: ListenerConfig, error: OSError, earlier: Sequence[ListenerConfig]
+) -> ConfigError:
+    reason = (error.strerror or type(error).__name__).lower()
+    remedy = _remedy(config, error, earlier)
+    return ConfigError(f"listener {config.address}: {reason}. {remedy}")
+
+
+def _remedy(config: ListenerConfig, error: OSError, earlier: Sequence[ListenerConfig]) -> str:
+    host, port = config.address.host, config.address.port
+    if isinstance(error, socket.gaierror):
+        return f'Is "{host}" spelled right? Safest is an IP address, such as 0.0.0.0 for all.'
+    if error.errno == errno.EADDRINUSE:
+        for other in earlier:
+            if other.address.port == port:
+                return (
+                    f"The listener {other.address} has this port already; remove one of the two,"
+                    " or give it another port. ([::] stands for IPv4 too.)"
+                )
+        return (
+            f"Another program has this port (`ss -ltnp sport = :{port}` shows which); stop it,"
+            " or choose another port."
+        )
+    if error.errno == errno.EACCES:
+        return (
+            "Ports below 1024 need a privilege: give the program CAP_NET_BIND_SERVICE (systemd:"
+            " AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose a higher port."
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine; 0.0.0.0 or [::] stand for all it has."
+    if error.errno == errno.EAFNOSUPPORT:
+        return "This machine has no IPv6; 0.0.0.0 stands for all its IPv4 addresses."
+    return "Choose another address."
 
 
 async def accept_forever(
@@ -75,21 +128,30 @@ async def accept_forever(
     nursery: trio.Nursery,
     *,
     handshake_failed: Callable[[Stream, str], None],
+    contexts: ServerContexts | None = None,
+    handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
     ``handle`` gets a stream whose TLS handshake is done; its socket is closed when ``handle``
     returns. A connection that fails its handshake is reported to ``handshake_failed`` and closed,
-    never more.
+    never more. ``contexts`` are made from the configuration where a listener with TLS comes without
+    (ConfigError). Each handshake is done inside a ``handshaking()``; one that this cuts short ends
+    the connection.
     """
-    contexts = None if listener.config.tls is None else ServerContexts(listener.config.tls)
+    if contexts is None and listener.config.tls is not None:
+        contexts = ServerContexts(listener.config.tls)
 
     async def serve(connection: trio.SocketStream) -> None:
         stream = Stream(connection.socket)
         if contexts is not None:
-            problem = await _handshake(stream, contexts)
-            if problem is not None:
-                handshake_failed(stream, problem)
+            done = False
+            with handshaking():
+                problem = await _handshake(stream, contexts)
+                done = problem is None
+                if problem is not None:
+                    handshake_failed(stream, problem)
+            if not done:
                 return
         await handle(stream)
 

@@ -94,7 +94,8 @@ class Stream:
     """A connected byte stream.
 
     One task may receive while others send. ``receive_some`` and ``send_all`` raise StreamBroken and
-    nothing else but ``trio.Cancelled``.
+    nothing else but ``trio.Cancelled``. ``close_notify`` may be set to False for peers that cannot
+    bear it: then a bare FIN ends the stream.
     """
 
     __slots__ = (
@@ -107,6 +108,7 @@ class Stream:
         "_unsent",
         "activity",
         "broken",
+        "close_notify",
         "peer",
         "tls",
     )
@@ -121,6 +123,7 @@ class Stream:
         self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
         self.activity = Activity(trio.current_time())
         self.broken: str | None = None
+        self.close_notify = True
         self.peer = _peer_of(sock)
         self.tls: TlsInfo | None = None
         if sock.family != _socket.AF_UNIX:
@@ -197,9 +200,11 @@ class Stream:
                 await trio.lowlevel.checkpoint()
                 return b""
             activity.reading_since = trio.current_time()
-            data = await self._receive_raw()
+            try:
+                data = await self._receive_raw()
+            finally:
+                activity.reading_since = None
             activity.received_at = trio.current_time()
-            activity.reading_since = None
             if not data:
                 self._eof = True
                 return b""
@@ -285,8 +290,9 @@ class Stream:
                     activity.progress_at = trio.current_time()
         except (OSError, trio.ClosedResourceError) as error:
             raise self._break(_os_reason(error)) from None
+        finally:
+            activity.sending_since = None
         now = activity.sent_at = trio.current_time()
-        activity.sending_since = None
         if now - started > _WAITED:
             activity.progress_at = now
 
@@ -300,10 +306,13 @@ class Stream:
         async with self._send_lock:
             if self.broken is not None:
                 raise StreamBroken(self.broken)
-            if self._engine is not None:
-                farewell = self._engine.send_close()
-                if farewell:
-                    await self._write([farewell])
+            farewell = b""
+            if self._engine is not None and self.close_notify:
+                try:
+                    farewell = self._engine.send_close()
+                except TlsError as error:
+                    raise self._break(f"TLS: {error}") from None
+            await self._write([farewell] if farewell else [])
             try:
                 self._socket.shutdown(_socket.SHUT_WR)
             except OSError as error:
