@@ -10,16 +10,15 @@ Must not know: agents, sessions, secrets.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import trio
 
+from gateway.config.keys import PublicKey
 from gateway.config.models import ControllerConfig
-from gateway.config.values import Address
+from gateway.config.values import Address, parse_host
 from gateway.errors import (
     ControllerTimeout,
     ControllerUnreachable,
@@ -124,12 +123,12 @@ class Discovery:
         port = await self.agent_port(name, controller)
         try:
             answer = await _ask(port.address, b"\x00\x0dProtocol:Ping", until=b"\n")
+            # Core before 1.653 knows no Ping, and says so: alive all the same.
+            if not answer.startswith((b"Ping", b"Unknown protocol")):
+                raise _unusable("its agent port does not answer Protocol:Ping")
         except GatewayError:
             self._ports.forget(name)  # the port may have moved
             raise
-        # Core before 1.653 knows no Ping, and says so: alive all the same.
-        if not answer.startswith((b"Ping", b"Unknown protocol")):
-            raise _unusable("its agent port does not answer Protocol:Ping")
 
 
 def _read_document(controller: ControllerConfig, head: ResponseHead) -> AgentPort:
@@ -145,8 +144,7 @@ def _read_document(controller: ControllerConfig, head: ResponseHead) -> AgentPor
         raw = _text(head, b"x-jenkins-jnlp-port") or _text(head, b"x-hudson-jnlp-port")
         if not (raw.isascii() and raw.isdigit() and len(raw) <= 5 and 0 < int(raw) < 65536):
             raise _unusable("its discovery document names no agent port")
-        host = _text(head, b"x-jenkins-jnlp-host") or controller.url.host
-        address = Address(host, int(raw))
+        address = Address(_host(head) or controller.url.host, int(raw))
     return AgentPort(
         address,
         _key(_text(head, b"x-instance-identity")),
@@ -159,10 +157,22 @@ def _text(head: ResponseHead, name: bytes) -> str:
     return (head.headers.get(name) or b"").decode("latin-1")
 
 
-def _key(text: str) -> bytes | None:
+def _host(head: ResponseHead) -> str:
+    """Return the host that is stated, or ``""``. Raises ControllerUnreachable for no host name."""
+    host = _text(head, b"x-jenkins-jnlp-host").removeprefix("[").removesuffix("]")
     try:
-        return base64.b64decode(text, validate=True) or None
-    except (binascii.Error, ValueError):
+        if host:
+            parse_host(host.removesuffix("."))
+    except ValueError:
+        raise _unusable("its discovery document names no usable host") from None
+    return host
+
+
+def _key(text: str) -> bytes | None:
+    """Return the key that is stated; None for what is none and could never be shown."""
+    try:
+        return PublicKey.parse(text).der
+    except ValueError:
         return None
 
 

@@ -64,15 +64,20 @@ class PinStore:
             ) from None
 
     def pin_first(self, controller: str, pin: Pin) -> Pin:
-        """Keep ``pin`` if there is none yet; return the one in force."""
-        with self._temporary(pin) as temporary:
+        """Keep ``pin`` if there is none yet; return the one in force. Raises IdentityMismatch."""
+        try:
             # Where another worker was first, its pin holds.
-            with contextlib.suppress(FileExistsError):
+            with self._temporary(pin) as temporary, contextlib.suppress(FileExistsError):
                 os.link(temporary.name, self._path(controller))
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise IdentityMismatch(
+                detail=f"the key cannot be kept in {self._folder}: {reason}"
+            ) from None
         return self.get(controller) or pin
 
     def accept(self, controller: str, pin: Pin) -> None:
-        """Replace the pin: an operator said so."""
+        """Replace the pin: an operator said so. Raises OSError."""
         with self._temporary(pin) as temporary:
             replacement = temporary.name + ".accepted"
             os.link(temporary.name, replacement)
@@ -92,4 +97,10 @@ class PinStore:
         file.write(json.dumps(value, indent=1).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            # "identity accept" by root, while the gateway runs as another user: it must read its
+            # pin.
+            owner = self._folder.parent.stat()
+            os.chown(self._folder, owner.st_uid, owner.st_gid)
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         return file

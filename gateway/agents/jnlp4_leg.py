@@ -10,11 +10,14 @@ Must not know: WebSocket, how the expected identity was found (``identity``, ``d
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
+from gateway.agents.identity import fingerprint
 from gateway.config.values import Address
 from gateway.errors import (
     AlreadyConnected,
@@ -48,6 +51,8 @@ LEG_TIMEOUT: Final = 20.0
 # A controller may collect garbage for minutes without losing its agents.
 CONTROLLER_USER_TIMEOUT: Final = 300.0
 _MAX_REASON: Final = 400
+_ACK: Final = "its ACK"
+_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +120,12 @@ class LegOpener:
             raise _unusable(error.detail) from None
         try:
             stream.keep_alive(user_timeout=CONTROLLER_USER_TIMEOUT)
-            # Java's SSLEngineFilterLayer takes close_notify for the end of everything and then never
-            # passes on the FIN that follows: the controller would keep the node connected until its
-            # ping thread gives up, 4 to 9 minutes later (seen with remoting 3355). Java agents send
-            # none either.
+            # Java's SSLEngineFilterLayer takes close_notify for the end of everything and then
+            # never passes on the FIN that follows: the controller would keep the node connected
+            # until its ping thread gives up, 4 to 9 minutes later (seen with remoting 3355). Java
+            # agents send none either.
             stream.close_notify = False
-            stage[0] = "its ACK"
+            stage[0] = _ACK
             leading = await _exchange_acks(stream, request.protocol)
             if request.protocol != PROTOCOL_PLAINTEXT:
                 if leading:
@@ -133,7 +138,9 @@ class LegOpener:
             raise _unusable(f"{request.address}: {error}, while waiting for {stage[0]}") from None
         except RemoteProtocolError as error:
             stream.abort()
-            raise _unusable(f"{request.address}: {error}") from None
+            # The detail may quote the controller: once it knows the secret, that is not for a log.
+            said = str(error) if stage[0] == _ACK else error.public
+            raise _unusable(f"{request.address}: {said}, while waiting for {stage[0]}") from None
         except GatewayError:
             await stream.aclose()
             raise
@@ -150,7 +157,8 @@ class LegOpener:
         except TlsError as error:
             raise IdentityMismatch(detail=str(error)) from None
         if shown != identity:
-            raise IdentityMismatch(detail="the key shown by the agent port is another one")
+            said = "no certificate" if shown is None else f"the key {fingerprint(shown)}"
+            raise IdentityMismatch(detail=f"the agent port shows {said}")
 
 
 async def _exchange_acks(stream: Stream, protocol: str) -> bytes:
@@ -181,7 +189,7 @@ async def _connect(
         out = client.data_to_send()
         if client.stage is Stage.REFUSED:
             await _say_goodbye(stream, out)
-            raise refusal(client.refusal, secret=request.secret)
+            raise refusal(client.refusal, secrets=(request.secret, request.cookie or ""))
         await stream.send_all(out)
         if client.stage is Stage.OPEN:
             break
@@ -200,29 +208,28 @@ async def _say_goodbye(stream: Stream, out: bytes) -> None:
         await stream.send_all(out)
 
 
-def refusal(text: str, *, secret: str) -> GatewayError:
+def refusal(text: str, *, secrets: Iterable[str]) -> GatewayError:
     """Return the error for a controller's refusal (PROTOCOLS C.3, K.1).
 
-    ``secret`` is struck out of ``text``: whatever a controller echoes must not reach a log or a
-    header.
+    ``secrets`` are struck out of what is shown: whatever a controller echoes must not reach a log
+    or a header. What the refusal means does not depend on them: a guess may be any word of it.
     """
-    if secret:
-        text = text.replace(secret, "***")
-    text = text[:_MAX_REASON]
+    shown = text
+    for secret in filter(None, secrets):
+        shown = re.sub(re.escape(secret), "***", shown, flags=re.IGNORECASE)
+    shown = shown[:_MAX_REASON]
     if text.startswith("Unknown client name"):
-        return UnknownNode(detail=text)
+        return UnknownNode(detail=shown)
     if text == "Authorization failure":
         return NotAuthorized(detail="the controller says: Authorization failure")
     if "already connected" in text:
-        return AlreadyConnected(text)
-    return ControllerRefused(text)
+        return AlreadyConnected(shown)
+    return ControllerRefused(shown or None)
 
 
 def _hex_or_none(cookie: str | None) -> str | None:
-    """Return a cookie that may stand in a header; real ones are 64 hex characters."""
-    if cookie is None or not cookie or len(cookie) > 256:
-        return None
-    return cookie if all(character in "0123456789abcdefABCDEF" for character in cookie) else None
+    """Return a cookie that may stand in a header and come back; real ones are 64 hex characters."""
+    return cookie if cookie is not None and _HEX.fullmatch(cookie) else None
 
 
 def _unusable(detail: str) -> ControllerUnreachable:

@@ -36,6 +36,7 @@ from gateway.http.router import Router
 from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
 from gateway.protocol.http_headers import Field
+from gateway.runtime.drain import Drain
 from gateway.transport.stream import Stream, StreamBroken
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -63,8 +64,9 @@ async def serve_connection(
     router: Router,
     handle: Handler,
     limits: ClientLimits | None = None,
+    drain: Drain | None = None,
 ) -> None:
-    """Serve the requests of one client until either side ends the connection.
+    """Serve the requests of one client until either side ends the connection, or ``drain`` begins.
 
     ``handle`` answers each exchange or raises; a GatewayError becomes the answer of its row in the
     error table, anything else is 500 and ends the connection. Closes the stream, unless an
@@ -72,7 +74,13 @@ async def serve_connection(
     ``trio.Cancelled``.
     """
     connection = _Connection(
-        stream, listener, config, router, handle, ClientLimits() if limits is None else limits
+        stream,
+        listener,
+        config,
+        router,
+        handle,
+        ClientLimits() if limits is None else limits,
+        Drain() if drain is None else drain,
     )
     try:
         error = await _attempt(connection.run())
@@ -124,7 +132,7 @@ def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field
 class _Connection:
     """The state of one client connection."""
 
-    __slots__ = ("_handle", "_limits", "_listener", "_router", "_stream", "_trust")
+    __slots__ = ("_drain", "_handle", "_limits", "_listener", "_router", "_stream", "_trust")
 
     def __init__(
         self,
@@ -134,12 +142,14 @@ class _Connection:
         router: Router,
         handle: Handler,
         limits: ClientLimits,
+        drain: Drain,
     ) -> None:
         self._stream = stream
         self._listener = listener
         self._router = router
         self._handle = handle
         self._limits = limits
+        self._drain = drain
         self._trust = ProxyTrust(
             config.trusted_proxies,
             stream.peer.host,
@@ -169,6 +179,7 @@ class _Connection:
                 request_id=new_request_id(),
                 limits=self._limits,
                 early=early,
+                drain=self._drain,
             )
             await self._serve(exchange)
             if exchange.upgraded:
@@ -200,14 +211,31 @@ class _Connection:
                     if reader.started and not began:
                         scope.deadline = trio.current_time() + self._limits.head_timeout
                 try:
-                    data = await self._stream.receive_some()
-                except StreamBroken:
+                    if reader.started:
+                        data = await self._stream.receive_some()
+                    else:
+                        data = await self._receive_first()
+                except StreamBroken as error:
+                    self._log_broken(str(error), in_head=reader.started)
                     return None
                 if not data:
+                    if reader.started:
+                        self._log_broken("it ended in the middle of a head", in_head=True)
                     return None
         if reader.started:
             raise RequestTimeout(detail=f"no whole head in {self._limits.head_timeout:g} s")
         return None
+
+    def _log_broken(self, reason: str, *, in_head: bool) -> None:
+        """Say how a connection ended; a reset between requests is how many programs leave."""
+        if in_head or self._stream.tls is not None:
+            _log.info("connection broken", client=str(self._stream.peer), reason=reason)
+
+    async def _receive_first(self) -> bytes:
+        """Receive where no request has begun: stopping ends that like the client's own end."""
+        with self._drain.idle():
+            return await self._stream.receive_some()
+        return b""
 
     async def _refuse(self, error: GatewayError) -> None:
         """Answer what never became a request, and close: nobody knows where the next one begins."""

@@ -165,7 +165,7 @@ class ControllerConnection:
         return data
 
     async def receive_body(self) -> bytes:
-        """Return the next piece of the body, ``b""`` at its end; a cancelled call may be repeated."""
+        """Return the next piece of the body, ``b""`` at its end. May be cancelled and repeated."""
         framing = self._must_have_begun()
         if self._body:
             return self.body_at_hand()

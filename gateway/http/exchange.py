@@ -25,6 +25,7 @@ import trio
 from gateway.config.models import ListenerConfig
 from gateway.errors import (
     ClientGone,
+    Draining,
     GatewayError,
     RemoteProtocolError,
     RequestTimeout,
@@ -36,6 +37,7 @@ from gateway.http.framing import ServerFraming
 from gateway.http.router import RouteMatch
 from gateway.protocol.http_head import HeadLimits, RequestHead, write_response_head
 from gateway.protocol.http_headers import Field
+from gateway.runtime.drain import Drain
 from gateway.transport.stream import PeerAddress, Stream, StreamBroken
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -80,7 +82,9 @@ class Exchange:
     """
 
     __slots__ = (
+        "_drain",
         "_early",
+        "_ended",
         "_framing",
         "_limits",
         "_match",
@@ -106,8 +110,12 @@ class Exchange:
         request_id: str,
         limits: ClientLimits,
         early: bytes = b"",
+        drain: Drain | None = None,
     ) -> None:
-        """Begin an exchange; ``early`` is what arrived with the request's head, after it."""
+        """Begin an exchange; ``early`` is what arrived with the request's head, after it.
+
+        Once ``drain`` has begun, the answer is the connection's last and nothing is upgraded.
+        """
         self.request = request
         self.stream = stream
         self.listener = listener
@@ -115,11 +123,13 @@ class Exchange:
         self.request_id = request_id
         self.error_headers: list[Field] = []
         self.started = False  # the final head is on its way: too late for an error answer
-        self.responded = False  # the answer is complete
+        self.responded = False  # the whole answer has been sent
         self.upgraded = False  # the stream is somebody else's
         self._match: RouteMatch | None = None
         self._limits = limits
         self._early = early
+        self._drain = Drain() if drain is None else drain
+        self._ended = False
         self._framing = ServerFraming(request)
         self._queue: list[bytes] = []
 
@@ -266,9 +276,9 @@ class Exchange:
 
         ``fields`` hold no Transfer-Encoding and no Connection, and Content-Length only with
         ``length``. The connection will close after the answer if it comes before the end of a body
-        that is more than ``drain`` would take.
+        that is more than ``drain`` would take, and when the gateway is stopping.
         """
-        close = close or not self._can_drain()
+        close = close or self._drain.begun or not self._can_drain()
         head = self._framing.start_response(status, reason, fields, length=length, close=close)
         self._queue.append(head)
         self.started = True
@@ -291,13 +301,14 @@ class Exchange:
     def queue_end(self, trailers: Iterable[Field] = ()) -> None:
         """Queue the end of the answer; trailers go to HTTP/1.1 clients of chunked answers only."""
         self._queue.append(self._framing.end_response(trailers))
-        self.responded = True
+        self._ended = True
 
     async def flush(self) -> None:
         """Send what is queued, in one send. Raises ClientGone, Stalled."""
         data = b"".join(self._queue)
         self._queue.clear()
         await self._send(data)
+        self.responded = self._ended
 
     async def _send(self, data: bytes) -> None:
         if not data:
@@ -317,10 +328,12 @@ class Exchange:
         """Send 101 with exactly ``headers``; return the stream and what arrived on it already.
 
         From here on the caller owns the stream: closing it included. Raises ClientGone, Stalled,
-        and UpgradeRefused for a request that has a body.
+        UpgradeRefused for a request that has a body, and Draining when the gateway is stopping.
         """
         if not self.request_received:
             raise UpgradeRefused("an upgrade request must not have a body")
+        if self._drain.begun:
+            raise Draining()  # a session of a moment would only look like a failure
         head = write_response_head(101, b"Switching Protocols", headers)
         self.started = self.upgraded = True
         await self._send(head)

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import RemoteProtocolError
-from gateway.protocol.http_head import RequestHead, ResponseHead, is_authority
+from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
+from gateway.protocol.http_rules import is_authority
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -71,9 +71,10 @@ class ChunkCutter:
         held = self._held
         taken = 0
         if len(held) < HEADER_SIZE:
+            if not data:
+                return None, 0
             taken = 1
             held += data[:1]
-            # data is never empty, so now the header is whole
         stop = taken + HEADER_SIZE + ((held[0] & 0x7F) << 8 | held[1]) - len(held)
         held += data[taken:stop]
         if stop > len(data):

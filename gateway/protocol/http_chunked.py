@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import RemoteProtocolError
-from gateway.protocol.http_head import read_fields
 from gateway.protocol.http_headers import Field
+from gateway.protocol.http_rules import read_fields
 
 # Fifteen digits stay below 2**60, where no implementation wraps around. White space between size
 # and semicolon ("bad white space" in RFC 9112 section 7.1.1) is refused, as h11 does.

@@ -1,10 +1,11 @@
 """The gate: HTTP/1.1 message heads, judged from their raw bytes (RFC 9112 sections 2 to 6).
 
-Owns: which heads are believed at all, and how heads are written: in the order and the case in
-which their fields came. A head passes only if every recipient must read it in the same way. What
-one server forgives (a bare LF, a folded line, a second Content-Length) is what requests are
-smuggled with, so the gate forgives nothing but empty lines before a request line (RFC 9112 section
-2.2) and a status line without a reason (Tomcat and many others write one).
+Owns: which heads are believed at all (the rules themselves are in ``http_rules``), and how heads
+are written: in the order and the case in which their fields came. A head passes only if every
+recipient must read it in the same way. What one server forgives (a bare LF, a folded line, a
+second Content-Length) is what requests are smuggled with, so the gate forgives nothing but empty
+lines before a request line (RFC 9112 section 2.2) and a status line without a reason (Tomcat and
+many others write one).
 
 Must not know: bodies, routes, sockets, what a gateway does with a head.
 
@@ -19,7 +20,6 @@ one ended, and lines are only taken apart when the head is complete.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,30 +27,22 @@ from typing import Final, Generic, TypeVar
 
 from gateway.errors import MethodRefused, NotImplementedHere, RemoteProtocolError
 from gateway.protocol.http_headers import Field, Headers
+from gateway.protocol.http_rules import (
+    TOKEN,
+    TOKEN_ONLY,
+    check_framing,
+    check_version,
+    host_of,
+    origin_form,
+    read_fields,
+)
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE: Final = re.compile(rb"(%s) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])" % _TOKEN)
+_REQUEST_LINE: Final = re.compile(rb"(%s) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])" % TOKEN)
 # RFC 9112 section 4 wants the space after the code; some servers leave it out with the reason.
 _STATUS_LINE: Final = re.compile(
     rb"HTTP/([0-9]\.[0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?"
 )
-# Control characters other than HTAB are refused; obs-text stays bytes (RFC 9110 section 5.5). Tyrus
-# writes ISO-8859-1 in Node-Name, so it must pass.
-_FIELD_LINE: Final = re.compile(rb"(%s):([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_VERSIONS: Final = (b"1.1", b"1.0")
-
-# Narrower than RFC 3986: percent-encoding and sub-delims in a reg-name would only give one host a
-# second spelling. The underscore is for Compose service names.
-_HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?"
-)
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-# Without a sign, without leading zeros (read as octal by some), below 2**63 (wraps around in
-# others).
-_CONTENT_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
-_MAX_CONTENT_LENGTH: Final = (1 << 63) - 1
-_TOKEN_ONLY: Final = re.compile(_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +164,8 @@ class HeadReader(Generic[Head]):
             return None
         if end + 4 > self._limits.total:
             raise RemoteProtocolError("the head is too large", status_hint=431)
-        headers = _read_fields(bytes(buffer[self._fields_at : end + 2]), self._limits.fields)
+        block = bytes(buffer[self._fields_at : end + 2])
+        headers = Headers(read_fields(block, self._limits.fields))
         self.trailing_data = bytes(buffer[end + 4 :])
         return self._finish(headers)
 
@@ -190,7 +183,8 @@ class HeadReader(Generic[Head]):
             del buffer[:2]
         self._check_first_byte()
         at = buffer.find(b"\n", self._searched)
-        length = len(buffer) if at < 0 else at - 1
+        # Less the CR: of a line as long as allowed it may come without its LF.
+        length = (len(buffer) if at < 0 else at) - 1
         if length > self._limits.line:
             raise RemoteProtocolError(
                 "the first line is too long", status_hint=self._long_line_status
@@ -207,7 +201,7 @@ class HeadReader(Generic[Head]):
     def _check_first_byte(self) -> None:
         """Refuse at once what can become no head, such as a TLS record on a plain port."""
         first = self._buffer[:2]
-        if first and first != b"\r" and not _TOKEN_ONLY.match(first):
+        if first and first != b"\r" and not TOKEN_ONLY.match(first):
             raise RemoteProtocolError("this is not HTTP/1.1")
 
     _long_line_status = 400
@@ -240,16 +234,16 @@ class RequestHeadReader(HeadReader[RequestHead]):
         if match is None:
             raise RemoteProtocolError("malformed request line")
         self._method, self._target, self._version = match.groups()
-        _check_version(self._version)
+        check_version(self._version)
         if self._method in {b"CONNECT", b"TRACE"}:
             raise MethodRefused(f"{self._method.decode()} is not allowed here")
         if b"#" in self._target:
             raise RemoteProtocolError("fragment in the request target")
 
     def _finish(self, headers: Headers) -> RequestHead:
-        host = _host_of(headers, self._version)
-        target = _origin_form(self._method, self._target, host)
-        _check_framing(headers, self._version)
+        host = host_of(headers, self._version)
+        target = origin_form(self._method, self._target, host)
+        check_framing(headers, self._version)
         if b"upgrade" in headers and b"h2c" in headers.elements(b"upgrade"):
             raise NotImplementedHere("h2c is not implemented here")
         return RequestHead(self._method, target, self._version, headers)
@@ -275,144 +269,11 @@ class ResponseHeadReader(HeadReader[ResponseHead]):
         self._version = match[1]
         self._status = int(match[2])
         self._reason = match[3] or b""
-        _check_version(self._version)
+        check_version(self._version)
 
     def _finish(self, headers: Headers) -> ResponseHead:
-        _check_framing(headers, self._version)
+        check_framing(headers, self._version)
         return ResponseHead(self._status, self._reason, self._version, headers)
-
-
-# -- the rules -------------------------------------------------------------------------------------
-
-
-def read_fields(block: bytes, limit: int) -> tuple[Field, ...]:
-    """Take field lines apart, each ended by CRLF: those of a head, or a trailer section.
-
-    Raises RemoteProtocolError: 400 for anything malformed, 431 for more than ``limit`` fields.
-    """
-    lines = block.split(b"\r\n")
-    lines.pop()  # the empty remainder after the last CRLF
-    if len(lines) > limit:
-        raise RemoteProtocolError("too many fields", status_hint=431)
-    fields = []
-    for line in lines:
-        match = _FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise RemoteProtocolError(_field_problem(line))
-        fields.append((match[1], match[2].strip(b" \t")))
-    return tuple(fields)
-
-
-def _read_fields(block: bytes, limit: int) -> Headers:
-    return Headers(read_fields(block, limit))
-
-
-def _field_problem(line: bytes) -> str:
-    """Name the rule that a field line breaks, without repeating any of it: it may hold a secret."""
-    if line[:1] in {b" ", b"\t"}:
-        return "folded field line"
-    name, colon, _ = line.partition(b":")
-    if b"\n" in line:
-        return "bare LF in the head"
-    if b"\r" in line:
-        return "bare CR in the head"
-    if not colon:
-        return "field line without a colon"
-    if not name:
-        return "field without a name"
-    if name.rstrip(b" \t") != name:
-        return "white space before the colon of a field"
-    if not _TOKEN_ONLY.fullmatch(name):
-        return "malformed field name"
-    return "control character in a field"
-
-
-def _check_version(version: bytes) -> None:
-    if version not in _VERSIONS:
-        raise RemoteProtocolError("only HTTP/1.1 and HTTP/1.0 are spoken here", status_hint=505)
-
-
-def _host_of(headers: Headers, version: bytes) -> bytes | None:
-    """Return the value of Host, there exactly once (RFC 9112 section 3.2); HTTP/1.0 may omit it."""
-    hosts = headers.get_all(b"host")
-    if len(hosts) > 1:
-        raise RemoteProtocolError("more than one Host field")
-    if not hosts:
-        if version == b"1.0":
-            return None
-        raise RemoteProtocolError("no Host field")
-    if not is_authority(hosts[0]):
-        raise RemoteProtocolError("malformed Host field")
-    return hosts[0]
-
-
-def is_authority(value: bytes) -> bool:
-    """Say whether ``value`` is a host name or address, with or without a port, and nothing else."""
-    match = _HOST.fullmatch(value)
-    if match is None:
-        return False
-    if match[2] is not None and not 0 < int(match[2]) <= 0xFFFF:
-        return False
-    if match[1] is None:
-        return True
-    try:
-        ipaddress.IPv6Address(match[1].decode("ascii"))
-    except ValueError:
-        return False
-    return True
-
-
-def _origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """Return the target as it is matched and forwarded (RFC 9112 section 3.2)."""
-    if target[:1] == b"/":
-        return target
-    if target == b"*":
-        if method == b"OPTIONS":
-            return target
-        raise RemoteProtocolError("the target * is for OPTIONS only")
-    match = _ABSOLUTE.fullmatch(target)
-    if match is None:
-        raise RemoteProtocolError("malformed request target")
-    if host is None or match[1].lower() != host.lower():
-        raise RemoteProtocolError("the request target and Host name different servers")
-    rest = match[2]
-    if rest[:1] == b"/":
-        return rest
-    if method == b"OPTIONS" and not rest:
-        return b"*"  # RFC 9112 section 3.2.4
-    return b"/" + rest
-
-
-def _check_framing(headers: Headers, version: bytes) -> None:
-    """Refuse every head whose body could be delimited in two ways (RFC 9112 section 6.3)."""
-    codings = headers.get_all(b"transfer-encoding")
-    lengths = headers.get_all(b"content-length")
-    if codings:
-        _check_transfer_encoding(codings, version)
-        if lengths:
-            raise RemoteProtocolError("Content-Length beside Transfer-Encoding")
-    elif lengths:
-        # Even equal duplicates: RFC 9112 section 6.3 lets a recipient choose between refusing and
-        # merging.
-        if len(lengths) > 1:
-            raise RemoteProtocolError("more than one Content-Length")
-        if not _CONTENT_LENGTH.fullmatch(lengths[0]) or int(lengths[0]) > _MAX_CONTENT_LENGTH:
-            raise RemoteProtocolError("malformed Content-Length")
-
-
-def _check_transfer_encoding(codings: list[bytes], version: bytes) -> None:
-    if version == b"1.0":
-        raise RemoteProtocolError("Transfer-Encoding in HTTP/1.0")
-    if len(codings) > 1:
-        raise RemoteProtocolError("more than one Transfer-Encoding")
-    names = [coding.strip(b" \t").lower() for coding in codings[0].split(b",")]
-    if names == [b"chunked"]:
-        return
-    if not all(_TOKEN_ONLY.fullmatch(name) for name in names):
-        raise RemoteProtocolError("malformed Transfer-Encoding")
-    if b"chunked" in names[:-1]:
-        raise RemoteProtocolError("chunked is not the last transfer coding")
-    raise RemoteProtocolError("only the chunked transfer coding is implemented", status_hint=501)
 
 
 # -- writing ---------------------------------------------------------------------------------------

@@ -67,21 +67,22 @@ class AckClient:
         return data
 
     def receive_data(self, data: bytes) -> bytes:
-        """Take ``data``; return what came after the ACK. Raises RemoteProtocolError.
+        """Take ``data``; return what of it came after the ACK. Raises RemoteProtocolError.
 
         A controller that does not know the protocol answers with a line of text instead.
         """
-        self._received += data
-        head = self._received[: len(ACK)]
+        if self.done:
+            return data
+        received = self._received + data
+        head = received[: len(ACK)]
         if not ACK.startswith(head):
             raise RemoteProtocolError(
                 "the agent port does not speak this protocol",
-                detail=f"expected ACK, got {_printable(self._received)!r}",
+                detail=f"expected ACK, got {_printable(received)!r}",
             )
-        if len(head) < len(ACK):
-            return b""
-        self.done = True
-        return self._received[len(ACK) :]
+        self.done = head == ACK
+        self._received = b"" if self.done else received
+        return received[len(ACK) :]
 
     def receive_eof(self) -> None:
         """The controller closed. Raises RemoteProtocolError: before the ACK that is never right."""

@@ -327,6 +327,15 @@ class WebSocketReader:
 
     def next_event(self) -> Event | None:
         """Return what comes next, or None if more bytes are needed. Raises RemoteProtocolError."""
+        event = self._next_event()
+        if event is None and self._pos:
+            # What was read is let go now: an idle session would keep its last batch, of up to
+            # 256 KiB, until the next one came.
+            self._data = self._data[self._pos :]
+            self._pos = 0
+        return event
+
+    def _next_event(self) -> Event | None:
         if self.closed:
             return None
         frame = self._frame

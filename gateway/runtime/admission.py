@@ -46,7 +46,8 @@ class HandshakePlaces:
         """Hold a place. Raises LimitExceeded after ``wait`` seconds, or at once if the queue is
         full.
         """
-        if self._places.statistics().tasks_waiting >= self._queue:
+        places = self._places
+        if not places.value and places.statistics().tasks_waiting >= self._queue:
             raise LimitExceeded(detail="the controller's handshake queue is full")
         try:
             with trio.fail_after(self._wait):

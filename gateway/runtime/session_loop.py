@@ -11,6 +11,7 @@ The rules, per leg (docs/operations.md explains them to operators):
   way look at each direction. It is also sent when the *peer* has been silent for ``interval`` and
   no ping of ours is unanswered: a peer that only downloads must be able to show that it lives.
 * Any byte received is a sign of life, and so is progress of a send that had to wait.
+* A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
 * No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
 * Both count only while we are reading: silence that we cannot hear proves nothing.
 * A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
@@ -23,6 +24,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -38,6 +40,8 @@ STALL_AFTER: Final = 300.0
 _JITTER: Final = 0.1
 
 Pump = Callable[[], Awaitable[SessionEnd]]
+# A part of a session that may end without ending it.
+_Part = Callable[[], Awaitable[SessionEnd | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,12 @@ class LegWatch:
         "_limits",
         "_oldest_unanswered",
         "_ping_at",
+        "_pinging",
         "_send_ping",
         "_sequence",
         "_stream",
         "round_trip",
         "side",
-        "suspect",
     )
 
     def __init__(
@@ -85,10 +89,15 @@ class LegWatch:
         self._send_ping = send_ping
         self._sequence = 0
         self._ping_at: float | None = None  # the last ping
+        self._pinging = False  # it is being sent
         self._oldest_unanswered = math.inf  # the first ping since the peer's last byte
         self._interval = self._jittered()
-        self.suspect = False
         self.round_trip: float | None = None  # of the last answered ping, seconds
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the peer has not answered a ping in time."""
+        return trio.current_time() >= self._suspect_at()
 
     def receive_pong(self, payload: bytes) -> bool:
         """Take a pong; return whether it answers our last ping (everybody else's are not ours)."""
@@ -98,14 +107,13 @@ class LegWatch:
         return True
 
     def judge(self, now: float) -> SessionEnd | None:
-        """Return the end if the leg is lost or stalled; keep ``suspect`` true to the facts."""
+        """Return the end if the leg is lost or stalled."""
         limits = self._limits
         if now >= self._stalled_at():
             text = f"a send made no progress for {limits.stall_after:g} s"
             return SessionEnd.of(self.side, Stalled(text))
         if now >= self._lost_at():
             return SessionEnd.of(self.side, PeerLost(f"no byte for {limits.dead_after:g} s"))
-        self.suspect = now >= self._suspect_at()
         return None
 
     def next_look(self, now: float) -> float:
@@ -113,40 +121,41 @@ class LegWatch:
         follow.
         """
         return min(
-            now + self._limits.interval,
+            now + self._interval,
             self.ping_due(),
             self._stalled_at(),
             self._lost_at(),
-            math.inf if self.suspect else self._suspect_at(),
         )
 
     def ping_due(self) -> float:
-        """Return when the next ping is due; infinite while a send is under way or there are no
-        pings.
-        """
-        if self._send_ping is None or self._stream.sending:
+        """Return when the next ping is due; infinite while one is being sent or there are none."""
+        if self._send_ping is None or self._pinging:
             return math.inf
         due = self._stream.activity.sent_at + self._interval
         if not self._outstanding():
             due = min(due, self._silent_since() + self._interval)
         return due
 
-    async def ping(self) -> SessionEnd | None:
-        """Send a ping; return the end if even that cannot be done."""
-        assert self._send_ping is not None
+    def start_ping(self, now: float) -> _Part:
+        """Note that a ping is sent; return what sends it, to be run as a task of its own.
+
+        It returns the end if the ping cannot be sent.
+        """
         self._sequence += 1
-        now = trio.current_time()
         if not self._outstanding():
             self._oldest_unanswered = now
         self._ping_at = now
+        self._pinging = True
         self._interval = self._jittered()
-        with trio.move_on_after(self._limits.dead_after) as scope:
-            try:
-                await self._send_ping(self._payload())
-            except StreamBroken as error:
-                return SessionEnd.of(self.side, PeerLost(detail=str(error)))
-        if scope.cancelled_caught:
-            return SessionEnd.of(self.side, PeerLost("not even a ping could be sent"))
+        return self._ping
+
+    async def _ping(self) -> SessionEnd | None:
+        assert self._send_ping is not None
+        try:
+            await self._send_ping(self._payload())
+        except StreamBroken as error:
+            return SessionEnd.of(self.side, PeerLost(detail=str(error)))
+        self._pinging = False
         return None
 
     def _payload(self) -> bytes:
@@ -204,29 +213,30 @@ class SessionLoop:
         """Run until somebody returns an end. Raises nothing but ``trio.Cancelled`` from outside."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                for part in (*pumps, self._watch):
-                    nursery.start_soon(self._run, part)
+                for pump in pumps:
+                    nursery.start_soon(self._run, pump)
+                nursery.start_soon(self._run, partial(self._watch, nursery))
         if self._end is None:
             # Only a cancellation from outside leaves no end; it passes at the next checkpoint.
             await trio.lowlevel.checkpoint()
             raise AssertionError("a session loop ended without an end")
         return self._end
 
-    async def _run(self, part: Pump) -> None:
+    async def _run(self, part: _Part) -> None:
         try:
             end = await part()
         except Exception as error:  # a bug in a pump ends its session, never the worker
             end = SessionEnd.of(Side.GATEWAY, error)
-        self.end(end)
+        if end is not None:
+            self.end(end)
 
-    async def _watch(self) -> SessionEnd:
+    async def _watch(self, nursery: trio.Nursery) -> SessionEnd:
         while True:
             now = trio.current_time()
             for watch in self._watches:
                 end = watch.judge(now)
-                if end is None and watch.ping_due() <= now:
-                    end = await watch.ping()
                 if end is not None:
                     return end
-            now = trio.current_time()
+                if watch.ping_due() <= now:
+                    nursery.start_soon(self._run, watch.start_ping(now))
             await trio.sleep_until(min(watch.next_look(now) for watch in self._watches))

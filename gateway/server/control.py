@@ -14,6 +14,7 @@ import trio
 
 # The largest message is a configuration; thousands of routes fit.
 MAX_MESSAGE: Final = 16 * 1024 * 1024
+_HEAD: Final = 4  # bytes
 
 Message = dict[str, Any]
 
@@ -28,44 +29,54 @@ class ControlStream:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._sending = trio.Lock()
-        self._buffer = b""
+        self._buffer = bytearray()
 
     async def send(self, message: Message) -> None:
-        """Send one message. Raises trio.BrokenResourceError if the other end is gone."""
+        """Send one message. Raises trio.BrokenResourceError if the other end is gone.
+
+        ValueError for a message that the other end would refuse. A cancelled send may leave half a
+        message behind: only a stream that is about to be closed may see that.
+        """
         data = json.dumps(message).encode()
+        if len(data) > MAX_MESSAGE:
+            raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} are allowed")
         async with self._sending:
-            await self._stream.send_all(len(data).to_bytes(4, "big") + data)
+            await self._stream.send_all(len(data).to_bytes(_HEAD, "big") + data)
 
     async def receive(self) -> Message | None:
-        """Return the next message, or None when the other end is gone. Raises ControlBroken."""
-        head = await self._read(4)
-        if head is None:
+        """Return the next message, or None when the other end is gone. Raises ControlBroken.
+
+        May be cancelled and called again.
+        """
+        if not await self._fill(_HEAD):
             return None
-        size = int.from_bytes(head, "big")
+        size = int.from_bytes(self._buffer[:_HEAD], "big")
         if size > MAX_MESSAGE:
             raise ControlBroken(f"message of {size} bytes")
-        data = await self._read(size)
-        if data is None:
+        if not await self._fill(_HEAD + size):
             return None
+        data = bytes(self._buffer[_HEAD : _HEAD + size])
+        del self._buffer[: _HEAD + size]
         try:
             message = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ControlBroken("message is not JSON") from None
         if not isinstance(message, dict):
             raise ControlBroken("message is not an object")
         return message
 
-    async def _read(self, size: int) -> bytes | None:
+    async def _fill(self, size: int) -> bool:
+        """Receive until ``size`` bytes are there; False when the stream ends before."""
         while len(self._buffer) < size:
             try:
                 data = await self._stream.receive_some(64 * 1024)
             except trio.BrokenResourceError:
-                return None
+                return False
             if not data:
-                return None
+                return False
             self._buffer += data
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
+        return True
 
     async def aclose(self) -> None:
+        """Close this end: the other one's ``receive`` returns None."""
         await self._stream.aclose()

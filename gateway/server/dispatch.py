@@ -1,6 +1,7 @@
 """Which part of the gateway serves a request.
 
-Owns: the table from a matched endpoint to its handler.
+Owns: the table from a matched endpoint to its handler, and that no agent is let in any more once
+stopping has begun.
 
 Must not know: how any of them works.
 """
@@ -9,24 +10,40 @@ from __future__ import annotations
 
 from gateway.agents.endpoint import AgentEndpoint
 from gateway.agents.login import AgentLogin, is_agent_probe
+from gateway.errors import Draining
 from gateway.http.exchange import Exchange
 from gateway.http.proxy import Proxy
 from gateway.http.router import Endpoint
+from gateway.runtime.drain import Drain
 
 
 class Dispatcher:
     """Hands each exchange to the bridge, to the answer for agents' probes, or to the proxy."""
 
-    def __init__(self, *, agents: AgentEndpoint, login: AgentLogin, proxy: Proxy) -> None:
+    def __init__(
+        self, *, agents: AgentEndpoint, login: AgentLogin, proxy: Proxy, drain: Drain
+    ) -> None:
         self._agents = agents
         self._login = login
         self._proxy = proxy
+        self._drain = drain
 
     async def handle(self, exchange: Exchange) -> None:
+        """Have ``exchange`` answered.
+
+        Raises what the handlers do, and Draining (503) for agents that come while the gateway is
+        stopping: they wait that out, and ask the next one.
+        """
         endpoint = exchange.match.endpoint
         if endpoint is Endpoint.AGENTS:
+            self._check_open()
             await self._agents.serve(exchange)
         elif endpoint is Endpoint.LOGIN and is_agent_probe(exchange.request):
+            self._check_open()
             await self._login.serve(exchange)
         else:
             await self._proxy.forward(exchange)
+
+    def _check_open(self) -> None:
+        if self._drain.begun:
+            raise Draining()

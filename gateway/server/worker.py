@@ -5,6 +5,10 @@ service) and with it the order of stopping.
 
 Must not know: signals, processes, files (``supervisor``, ``worker_process``). Tests and the demo
 call ``serve`` directly.
+
+Stopping, in order: the listeners are closed, so that clients are refused at once and can go
+elsewhere; connections without a request are closed; sessions end with 1012; what is being answered
+may go on for ``STOP_TIMEOUT``, as its connection's last; then what is left is cut.
 """
 
 from __future__ import annotations
@@ -29,11 +33,13 @@ from gateway.http.proxy import Proxy
 from gateway.http.router import Router
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
+from gateway.runtime.drain import Drain
 from gateway.runtime.session_end import SessionEnd, Side
-from gateway.server.control import ControlStream
+from gateway.server.control import ControlBroken, ControlStream
 from gateway.server.dispatch import Dispatcher
 from gateway.transport.listeners import BoundListener, accept_forever
 from gateway.transport.stream import Stream
+from gateway.transport.tls_context import ServerContexts
 
 _log = get_logger("system")
 
@@ -51,24 +57,31 @@ async def serve(
 ) -> None:
     """Serve ``listeners`` by the configuration ``snapshot`` until ``control`` says stop, or ends.
 
-    Without ``control``, until cancelled. Owns the listening sockets. ``task_status`` is started
-    once every listener accepts.
+    Without ``control``, until cancelled. Owns the listening sockets. Once every listener can
+    accept, ``control`` is told ``ready`` and ``task_status`` is started. Raises ConfigError, before
+    that, when a certificate cannot be used.
     """
-    worker = _Worker(snapshot)
     try:
+        contexts = [_contexts(listener) for listener in listeners]
+        worker = _Worker(snapshot)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(worker.accept, listener, connections)
+                for listener, certificates in zip(listeners, contexts, strict=True):
+                    accepting.start_soon(worker.accept, listener, certificates, connections)
                 task_status.started()
                 await _until_stopped(control)
-                accepting.cancel_scope.cancel()
-            worker.end_sessions()
+                accepting.cancel_scope.cancel()  # closes the listening sockets, too
+            worker.stop()
             connections.cancel_scope.deadline = trio.current_time() + STOP_TIMEOUT
-            worker.stopping = True
+        if connections.cancel_scope.cancelled_caught:
+            _log.warning("connections were cut", after_s=STOP_TIMEOUT)
     finally:
         for listener in listeners:
             listener.socket.close()
+
+
+def _contexts(listener: BoundListener) -> ServerContexts | None:
+    return None if listener.config.tls is None else ServerContexts(listener.config.tls)
 
 
 class _Worker:
@@ -76,10 +89,10 @@ class _Worker:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
+        self._drain = Drain()
         self._places = ConnectionPlaces()
         self._router = Router(config)
         self._registry = Registry()
-        self.stopping = False
         discovery = Discovery(fetch)
         agents = AgentEndpoint(
             config,
@@ -90,10 +103,14 @@ class _Worker:
             verifiers=[ControllerCheck()],
         )
         self._dispatcher = Dispatcher(
-            agents=agents, login=AgentLogin(discovery), proxy=Proxy(config)
+            agents=agents, login=AgentLogin(discovery), proxy=Proxy(config), drain=self._drain
         )
 
-    async def accept(self, listener: BoundListener, connections: trio.Nursery) -> None:
+    async def accept(
+        self, listener: BoundListener, contexts: ServerContexts | None, connections: trio.Nursery
+    ) -> None:
+        """Accept on ``listener`` until cancelled; serve what comes in ``connections``."""
+
         async def serve_stream(stream: Stream) -> None:
             try:
                 with self._places.place():
@@ -103,17 +120,26 @@ class _Worker:
                         config=self._config,
                         router=self._router,
                         handle=self._dispatcher.handle,
+                        drain=self._drain,
                     )
             except LimitExceeded as error:
                 _log.warning("connection refused", client=str(stream.peer), reason=str(error))
                 stream.abort()
 
         await accept_forever(
-            listener, serve_stream, connections, handshake_failed=_log_failed_handshake
+            listener,
+            serve_stream,
+            connections,
+            handshake_failed=_log_failed_handshake,
+            contexts=contexts,
+            handshaking=self._drain.idle,
         )
 
-    def end_sessions(self) -> None:
+    def stop(self) -> None:
+        """Close what is idle, end every session, and let nothing new begin."""
+        self._drain.begin()
         self._registry.end_all(SessionEnd.of(Side.GATEWAY, Draining()))
+        _log.info("worker is stopping", sessions=len(self._registry), connections=self._places.held)
 
 
 def _log_failed_handshake(stream: Stream, reason: str) -> None:
@@ -124,7 +150,13 @@ async def _until_stopped(control: ControlStream | None) -> None:
     if control is None:
         await trio.sleep_forever()
         return
-    while True:
-        message = await control.receive()
-        if message is None or message.get("type") == "stop":
-            return
+    try:
+        await control.send({"type": "ready"})
+        while (message := await control.receive()) is not None:
+            if message.get("type") == "stop":
+                return
+        _log.error("the supervisor is gone; stopping")
+    except trio.BrokenResourceError:
+        _log.error("the supervisor is gone; stopping")
+    except ControlBroken as error:
+        _log.error("the supervisor cannot be understood; stopping", reason=str(error))

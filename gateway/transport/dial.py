@@ -8,6 +8,7 @@ Must not know: what is spoken on the connection. JNLP4 starts TLS later on the s
 
 from __future__ import annotations
 
+import os
 import socket
 
 import trio
@@ -19,7 +20,12 @@ from gateway.transport.stream import Stream, StreamBroken
 from gateway.transport.tls_context import ClientTls, is_ip_address, verify_server_name
 
 
-async def dial(address: Address, *, timeout: float, tls: ClientTls | None = None) -> Stream:
+async def dial(
+    address: Address,
+    *,
+    timeout: float,  # noqa: ASYNC109 - running out of it has a name here: ControllerTimeout
+    tls: ClientTls | None = None,
+) -> Stream:
     """Connect to ``address`` within ``timeout`` seconds, TLS handshake included.
 
     Raises ControllerTimeout when the time is up, ControllerUnreachable for everything else.
@@ -35,7 +41,7 @@ async def dial(address: Address, *, timeout: float, tls: ClientTls | None = None
     except trio.TooSlowError:
         _abort(stream)
         raise ControllerTimeout(detail=f"{address} within {timeout:g} s") from None
-    except (OSError, StreamBroken) as error:
+    except (OSError, StreamBroken, UnicodeError) as error:
         _abort(stream)
         raise ControllerUnreachable(detail=f"{address}: {_reason(error)}") from None
     except BaseException:
@@ -66,8 +72,9 @@ def _reason(error: Exception) -> str:
     # ones.
     causes = [error, *getattr(error.__cause__, "exceptions", ())]
     for cause in reversed(causes):
-        if isinstance(cause, socket.gaierror):
+        # UnicodeError: a name that has no IDNA form, such as one with a label of 64 characters.
+        if isinstance(cause, socket.gaierror | UnicodeError):
             return "name does not resolve"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno).lower()  # trio's strerror repeats the address
     return str(error)

@@ -12,9 +12,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
@@ -28,6 +35,8 @@ _MODE_ENABLE_PARTIAL_WRITE: Final = 0x1
 # Mozilla's "intermediate" set for TLS 1.2: forward secrecy and AEAD only. TLS 1.3 suites need no
 # curating.
 _CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!eNULL:!MD5:!DSS"
+
+_SigningKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +139,25 @@ def _server_context(certificate: CertificateConfig) -> tuple[SSL.Context, Sequen
     context.set_cipher_list(_CIPHERS)
     try:
         context.use_certificate_chain_file(str(certificate.certificate))
-        context.use_privatekey_file(str(certificate.key))
+        context.use_privatekey(_signing_key(certificate.key))
         context.check_privatekey()
         pem = certificate.certificate.read_bytes()
         leaf = x509.load_pem_x509_certificates(pem)[0]
-    except (SSL.Error, ValueError, OSError) as error:
+    except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
         raise ConfigError(
             f"{certificate.certificate}: cannot be used with key {certificate.key}: "
             f"{type(error).__name__}"
         ) from None
     return context, _names(leaf)
+
+
+def _signing_key(path: Path) -> _SigningKey:
+    # OpenSSL's own loader would ask for the passphrase of an encrypted key on the terminal, and
+    # wait; this one raises TypeError.
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, _SigningKey):
+        raise TypeError("not a key that signs")
+    return key
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

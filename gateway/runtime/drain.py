@@ -1,0 +1,53 @@
+"""The word to stop, and the waits that it cuts short.
+
+Owns: one fact (stopping has begun) and the waits that nobody is owed: a connection on which no
+request has begun, a handshake that has not brought one yet.
+
+Must not know: HTTP, sessions, who gives the word, how long what is under way may take.
+
+Whoever waits for something that may never come waits inside ``idle``; whoever answers asks
+``begun``, so that the answer is the connection's last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+
+class Drain:
+    """One stop, shared by everything in a worker."""
+
+    __slots__ = ("_begun", "_idle")
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._idle: set[trio.CancelScope] = set()
+
+    @property
+    def begun(self) -> bool:
+        """Say whether stopping has begun; it is never taken back."""
+        return self._begun
+
+    def begin(self) -> None:
+        """Give the word: every idle wait ends now, and later ones before they begin."""
+        self._begun = True
+        for scope in tuple(self._idle):
+            scope.cancel()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Cut the body of the ``with`` short when stopping begins; what follows it runs either way.
+
+        trio's receives either return data or are cancelled, so nothing that arrived is lost.
+        """
+        with trio.CancelScope() as scope:
+            if self._begun:
+                scope.cancel()
+            self._idle.add(scope)
+            try:
+                yield
+            finally:
+                self._idle.discard(scope)
