@@ -39,5 +39,9 @@ def _was_open(connection: dict[str, Any]) -> bool:
 
 
 def body(size: int, seed: int = 0) -> bytes:
-    """Return ``size`` bytes in place of a recorded body, which is never kept; not all alike."""
-    return bytes((seed * 31 + i * 7 + i // 251) & 0xFF for i in range(size))
+    """Return ``size`` bytes in place of a recorded body, which is never kept; not all alike.
+
+    They repeat after 251 bytes, a prime, so that a misplaced piece shows.
+    """
+    period = bytes((seed * 31 + i * 7) & 0xFF for i in range(251))
+    return (period * (size // 251 + 1))[:size]

@@ -51,13 +51,17 @@ class OriginConnection:
         self.origin = origin
         self.buffer = bytearray()
         self.current: Recorded | None = None
-        self.ended = False  # the gateway closed its side
+        self.ended = trio.Event()  # the gateway closed its side, or reset the connection
 
     async def receive(self) -> bool:
         """Wait for bytes; False at the end."""
-        data = await self.stream.receive_some()
+        try:
+            data = await self.stream.receive_some()
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
         if not data:
-            self.ended = True
+            self.ended.set()
             return False
         self.buffer += data
         return True
@@ -128,7 +132,6 @@ class OriginConnection:
         with suppress(trio.BrokenResourceError):
             while await self.receive():
                 pass
-        self.ended = True
 
 
 Script = Callable[[OriginConnection], Awaitable[None]]

@@ -5,6 +5,7 @@ Owns: moving ciphertext in and out of ``ssl.SSLObject``; it shares no code with 
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 
@@ -20,6 +21,7 @@ class TlsPeer:
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name
         )
         self.handshake_done = False
+        self.closed = False
 
     def handshake(self, data: bytes = b"") -> bytes:
         """Take a step; return ciphertext to send. Raises ssl.SSLError; see ``data_to_send``."""
@@ -44,25 +46,19 @@ class TlsPeer:
 
     def send_close(self) -> bytes:
         """Return a close_notify."""
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError):  # the other end's has not come
             self.tls.unwrap()
-        except ssl.SSLWantReadError:
-            pass  # the other end's has not come
         return self.data_to_send()
 
     def receive(self, data: bytes) -> bytes:
-        """Return what ``data`` decrypts to. Raises SSLZeroReturnError at close_notify if nothing
-        came before it.
-        """
+        """Return what ``data`` decrypts to; ``closed`` is set by a close_notify."""
         self._incoming.write(data)
         plain = b""
-        while True:
+        while not self.closed:
             try:
                 piece = self.tls.read(65536)
             except ssl.SSLWantReadError:
-                return plain
-            except ssl.SSLZeroReturnError:
-                if plain:
-                    return plain
-                raise
+                break
+            self.closed = not piece
             plain += piece
+        return plain

@@ -1,0 +1,127 @@
+"""The bridge in front of the demo's stand-in controller: nodes, secrets and cookies as Jenkins has
+them (PROTOCOLS A.7, C.3, C.4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from structlog.testing import LogCapture
+
+from gateway.demo.controller import INBOUND, NOT_INBOUND, StandInController
+from gateway.demo.stream import End
+from gateway.demo.wire import OLD_COOKIE_KEY, node_secret
+from tests.agents.bridge import (
+    agent_request,
+    ask,
+    check_refusal,
+    connected,
+    everything_logged,
+    make_config,
+    running_gateway,
+)
+from tests.peers.scripted_controller import own_identity
+
+ALREADY = "linux-1 is already connected to this controller. Rejecting this connection."
+
+
+@asynccontextmanager
+async def standing_in(
+    state_dir: Path, **options: Any
+) -> AsyncIterator[tuple[StandInController, int]]:
+    """Run a stand-in with two nodes and a gateway in front of it."""
+    nodes = {"linux-1": INBOUND, "ssh-1": NOT_INBOUND, "agent ü": INBOUND}
+    controller = StandInController(nodes, identity=own_identity(), **options)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(controller.run)
+        async with running_gateway(make_config(state_dir, controller.url)) as port:
+            yield controller, port
+        nursery.cancel_scope.cancel()
+
+
+def request_of(
+    controller: StandInController, node: str = "linux-1", cookie: bytes | None = None
+) -> bytes:
+    secret = controller.secret(node)
+    return agent_request({"Node-Name": node, "Secret-Key": secret, "Connection-Cookie": cookie})
+
+
+async def test_refusals_leave_a_live_session_alone(tmp_path: Path, log: LogCapture) -> None:
+    """Every way to be refused, while the node's own session is up."""
+    async with (
+        standing_in(tmp_path) as (controller, port),
+        connected(port, request_of(controller)) as (_, agent),
+    ):
+        await controller.wait_for_channel("linux-1")
+        check_refusal(await ask(port, request_of(controller)), log, 400, ALREADY)
+        wrong = request_of(controller, cookie=b"00ff")
+        check_refusal(await ask(port, wrong), log, 400, ALREADY, cookie="00ff")
+        unknown = request_of(controller, "nobody")
+        check_refusal(await ask(port, unknown), log, 400, "no such agent")
+        ssh = request_of(controller, "ssh-1")
+        check_refusal(await ask(port, ssh), log, 400, "ssh-1 is not an inbound agent")
+        for node in ("linux-1", "agent ü"):
+            guess = agent_request({"Node-Name": node, "Secret-Key": "5ec7e7"})
+            check_refusal(await ask(port, guess), log, 403, None)
+        assert all(attempt.pipelined == 0 for attempt in controller.attempts)
+        await controller.wait_for_channel("linux-1")
+        await agent.close()
+        await controller.wait_for_no_channel("linux-1")
+    logged = everything_logged(log)
+    for node in ("linux-1", "ssh-1", "nobody", "agent ü"):
+        assert controller.secret(node) not in logged
+
+
+async def test_a_cookie_displaces_the_half_dead_session(tmp_path: Path) -> None:
+    """An agent that lost its connection comes back at once with the cookie of its 101."""
+    async with (
+        standing_in(tmp_path) as (controller, port),
+        connected(port, request_of(controller)) as (first, ghost),
+    ):
+        old = await controller.wait_for_channel("linux-1")
+        cookie = first.get(b"connection-cookie")
+        assert cookie is not None
+        async with connected(port, request_of(controller, cookie=cookie)) as (second, agent):
+            assert second.get(b"connection-cookie") not in {None, cookie}
+            await ghost.receive(1 << 20)
+            assert ghost.close_code == 1000
+            assert old.end is not None
+            assert (await controller.wait_for_channel("linux-1")) is not old
+            await agent.close()
+            await controller.wait_for_no_channel("linux-1")
+
+
+async def test_a_controller_before_remoting_4_7(tmp_path: Path) -> None:
+    """It calls the cookie otherwise, both ways."""
+    async with (
+        standing_in(tmp_path, cookie_key=OLD_COOKIE_KEY) as (controller, port),
+        connected(port, request_of(controller)) as (answer, _),
+    ):
+        cookie = answer.get(b"connection-cookie")
+        async with connected(port, request_of(controller, cookie=cookie)):
+            await controller.wait_for_channel("linux-1")
+
+
+async def test_names_beyond_ascii(tmp_path: Path) -> None:
+    """Jenkins computes the secret from the name's UTF-8, the agent writes it as Latin-1."""
+    key = b"made up"
+    async with standing_in(tmp_path, secret_key=key) as (controller, port):
+        assert controller.secret("agent ü") == node_secret(key, "agent ü")
+        request = request_of(controller, "agent ü")
+        assert b"Node-Name: agent \xfc\r\n" in request
+        async with connected(port, request):
+            await controller.wait_for_channel("agent ü")
+
+
+async def test_a_session_ends_without_close_notify(tmp_path: Path) -> None:
+    """Java never sends one, and a controller that gets one does not see the FIN behind it."""
+    async with standing_in(tmp_path) as (controller, port):
+        async with connected(port, request_of(controller)) as (_, agent):
+            await controller.wait_for_channel("linux-1")
+            await agent.close()
+        attempt = controller.attempts[-1]
+        await attempt.finished.wait()
+        assert attempt.end is End.BARE_EOF

@@ -1,0 +1,71 @@
+"""A stand-in for ``transport.stream.Stream`` without sockets, for tests that move the clock."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import trio
+
+from gateway.transport.stream import PeerAddress, Stream, StreamBroken
+
+
+class MemoryStream:
+    """What a test feeds is received, what is sent is kept; ``blocked`` sends wait for ever."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.peer = PeerAddress("192.0.2.7", 40_000)
+        self.tls = None
+        self.broken: str | None = None
+        self.sent = b""
+        self.sends = 0
+        self.closed = ""  # "aclose", "abort"
+        self.ended = False
+        self.blocked = False
+        self.user_timeout = 0.0
+        self._pieces = list(pieces)
+        self._arrived = trio.Event()
+
+    def feed(self, data: bytes) -> None:
+        """Let ``data`` arrive; ``b""`` is the end."""
+        self._pieces.append(data)
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    def as_stream(self) -> Stream:
+        """Return self, under the type that the gateway expects."""
+        return cast("Stream", self)
+
+    def keep_alive(self, *, user_timeout: float) -> None:
+        self.user_timeout = user_timeout
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while not self._pieces:
+            await self._arrived.wait()
+        if self._pieces[0] == b"":
+            return b""
+        if self._pieces[0] == b"RESET":
+            raise StreamBroken("connection reset by peer")
+        return self._pieces.pop(0)
+
+    async def send_all(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        if self.blocked:
+            await trio.sleep_forever()
+        self.sent += data
+        self.sends += 1
+
+    async def send_eof(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.ended = True
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.closed = self.closed or "aclose"
+        self.broken = self.broken or "closed"
+
+    def abort(self) -> None:
+        self.closed = self.closed or "abort"
+        self.broken = self.broken or "aborted"

@@ -1,0 +1,70 @@
+"""The HTTP layer on real sockets: configurations, and a gateway with a test's own handler."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import trio
+
+from gateway.config.models import GatewayConfig
+from gateway.http.connection import Handler, serve_connection
+from gateway.http.exchange import ClientLimits
+from gateway.http.proxy import Proxy
+from gateway.http.router import Router
+from gateway.transport.stream import Stream
+
+
+def make_config(url: str | None = "http://127.0.0.1:9/", **more: Any) -> GatewayConfig:
+    """Return a configuration with the controller ``main``; ``controller`` adds keys to it."""
+    controller = {"url": url, **more.pop("controller", {})}
+    return GatewayConfig.model_validate(
+        {
+            "state_dir": "/nowhere",
+            "listeners": [{"address": "127.0.0.1:8080"}],
+            "controllers": {"main": controller},
+            **more,
+        }
+    )
+
+
+async def start(
+    nursery: trio.Nursery,
+    handle: Handler,
+    config: GatewayConfig | None = None,
+    *,
+    limits: ClientLimits | None = None,
+) -> int:
+    """Serve ``handle`` on 127.0.0.1 until the nursery ends; return the port."""
+    config = make_config() if config is None else config
+    router = Router(config)
+
+    async def serve(connection: trio.SocketStream) -> None:
+        await serve_connection(
+            Stream(connection.socket),
+            listener=config.listeners[0],
+            config=config,
+            router=router,
+            handle=handle,
+            limits=limits,
+        )
+
+    listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+    port: int = listeners[0].socket.getsockname()[1]
+    return port
+
+
+async def start_proxy(
+    nursery: trio.Nursery,
+    origin_port: int,
+    *,
+    prefix: str = "",
+    limits: ClientLimits | None = None,
+    answer_timeout: float = 60.0,
+    client_check: float = 60.0,
+    **config: Any,
+) -> int:
+    """Serve a proxy to the origin on ``origin_port``; return the gateway's port."""
+    made = make_config(f"http://127.0.0.1:{origin_port}{prefix}/", **config)
+    proxy = Proxy(made, answer_timeout=answer_timeout, client_check=client_check)
+    return await start(nursery, proxy.forward, made, limits=limits)

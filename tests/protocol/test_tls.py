@@ -1,0 +1,427 @@
+"""Tests of ``gateway.protocol.tls``: against itself and against the standard library's ``ssl``."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from OpenSSL import SSL
+
+from gateway.protocol.tls import BIO_PIECE, TlsEngine, TlsError
+from gateway.transport.tls_context import ServerContexts, pinning_client_context
+from tests import certificates
+from tests.peers.tls13_records import APPLICATION_DATA, RecordWriter, client_secret
+from tests.peers.tls_peer import TlsPeer
+from tests.recordings import body
+
+V12 = ssl.TLSVersion.TLSv1_2
+V13 = ssl.TLSVersion.TLSv1_3
+VERSIONS = [pytest.param(V12, id="1.2"), pytest.param(V13, id="1.3")]
+Cut = Callable[[bytes], Iterable[bytes]]
+
+
+def whole(data: bytes) -> Iterator[bytes]:
+    if data:
+        yield data
+
+
+def byte_by_byte(data: bytes) -> Iterator[bytes]:
+    for index in range(len(data)):
+        yield data[index : index + 1]
+
+
+@pytest.fixture(scope="module")
+def server_contexts(tmp_path_factory: pytest.TempPathFactory) -> ServerContexts:
+    return ServerContexts(certificates.tls_config(tmp_path_factory.mktemp("tls"), "localhost"))
+
+
+@pytest.fixture
+def server(server_contexts: ServerContexts) -> TlsEngine:
+    return TlsEngine(server_contexts.entry, server_side=True)
+
+
+@pytest.fixture
+def client() -> TlsEngine:
+    return TlsEngine(pinning_client_context(), server_side=False, server_name="localhost")
+
+
+def peer_client(version: ssl.TLSVersion | None = None) -> TlsPeer:
+    context = certificates.client_context(version)
+    return TlsPeer(context, server_side=False, server_name="localhost")
+
+
+def peer_server(version: ssl.TLSVersion | None = None) -> TlsPeer:
+    return TlsPeer(certificates.server_context(version), server_side=True)
+
+
+def shake(client: TlsEngine | TlsPeer, server: TlsEngine | TlsPeer, cut: Cut = whole) -> None:
+    """Do the handshake; what comes after it (tickets) is left in the client."""
+    to_server = client.handshake()
+    while not (client.handshake_done and server.handshake_done):
+        assert to_server, "both wait"
+        to_client = b"".join([_feed(server, piece) for piece in cut(to_server)])
+        to_server = b"".join([_feed(client, piece) for piece in cut(to_client)])
+
+
+def _feed(end: TlsEngine | TlsPeer, data: bytes) -> bytes:
+    if not end.handshake_done:
+        return end.handshake(data)
+    # TLS 1.3: the server's tickets come when the client is done.
+    assert (end.receive_data if isinstance(end, TlsEngine) else end.receive)(data) == b""
+    return end.data_to_send()
+
+
+def send(end: TlsEngine | TlsPeer, data: bytes) -> bytes:
+    return b"".join(end.send_data(data)) if isinstance(end, TlsEngine) else end.send(data)
+
+
+def receive(end: TlsEngine | TlsPeer, data: bytes) -> bytes:
+    return end.receive_data(data) if isinstance(end, TlsEngine) else end.receive(data)
+
+
+# -- handshakes and data ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_server_with_a_stdlib_client(server: TlsEngine, version: ssl.TLSVersion, cut: Cut) -> None:
+    peer = peer_client(version)
+    shake(peer, server, cut)
+    assert server.version == peer.tls.version()
+    assert peer.tls.cipher() is not None
+    assert server.cipher == peer.tls.cipher()[0]  # type: ignore[index]
+    assert server.server_name == "localhost"
+    _exchange(peer, server, cut)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_client_with_a_stdlib_server(client: TlsEngine, version: ssl.TLSVersion, cut: Cut) -> None:
+    peer = peer_server(version)
+    shake(client, peer, cut)
+    assert client.version == peer.tls.version()
+    _exchange(client, peer, cut)
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_both_roles_with_each_other(client: TlsEngine, server: TlsEngine, cut: Cut) -> None:
+    shake(client, server, cut)
+    assert client.version == server.version == "TLSv1.3"
+    _exchange(client, server, cut)
+
+
+def _exchange(client: TlsEngine | TlsPeer, server: TlsEngine | TlsPeer, cut: Cut) -> None:
+    for sender, receiver in ((client, server), (server, client), (client, server)):
+        for data in (b"x", body(300), body(20_000)):
+            wire = send(sender, data)
+            assert b"".join([receive(receiver, piece) for piece in cut(wire)]) == data
+
+
+def test_no_server_name(server: TlsEngine) -> None:
+    context = certificates.client_context()
+    context.check_hostname = False
+    shake(TlsPeer(context, server_side=False), server)
+    assert server.server_name is None
+
+
+def test_data_with_the_clients_last_handshake_message(server: TlsEngine) -> None:
+    peer = peer_client()
+    hello = peer.handshake()
+    finished = peer.handshake(server.handshake(hello))
+    assert peer.handshake_done
+    tickets = server.handshake(finished + peer.send(b"early ") + peer.send(b"bird"))
+    assert server.handshake_done
+    assert server.receive_data(b"") == b"early bird"
+    assert peer.receive(tickets + b"".join(server.send_data(b"worm"))) == b"worm"
+
+
+def test_data_with_the_servers_last_handshake_message(client: TlsEngine) -> None:
+    peer = peer_server(V12)
+    data = client.handshake()
+    while not peer.handshake_done:
+        last = peer.handshake(data)
+        if peer.handshake_done:
+            last += peer.send(b"at once")
+        data = client.handshake(last)
+    assert client.handshake_done
+    assert client.receive_data(b"") == b"at once"
+
+
+def test_close_with_the_last_handshake_message(server: TlsEngine) -> None:
+    peer = peer_client()
+    finished = peer.handshake(server.handshake(peer.handshake()))
+    server.handshake(finished + peer.send(b"all I say") + peer.send_close())
+    assert server.receive_data(b"") == b"all I say"
+    assert server.peer_closed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("size", [BIO_PIECE - 1, BIO_PIECE, BIO_PIECE + 1, 1_000_003])
+def test_large_writes(server: TlsEngine, version: ssl.TLSVersion, size: int) -> None:
+    """Whole, in order, in pieces of about 64 KiB, each of them records that can be read."""
+    peer = peer_client(version)
+    shake(peer, server)
+    data = body(size)
+    pieces = server.send_data(data)
+    assert len(pieces) == -(-size // BIO_PIECE)
+    assert max(map(len, pieces)) <= BIO_PIECE + 4 * 64
+    assert [len(peer.receive(piece)) for piece in pieces[:-1]] == [BIO_PIECE] * (len(pieces) - 1)
+    assert peer.receive(pieces[-1]) == data[(len(pieces) - 1) * BIO_PIECE :]
+    assert server.send_data(memoryview(data)[:10]) != []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_large_reads(server: TlsEngine, version: ssl.TLSVersion) -> None:
+    """Everything one wake-up brings, decrypted at once, the last record's rest kept."""
+    peer = peer_client(version)
+    shake(peer, server)
+    data = body(1_000_003)
+    wire = peer.send(data)
+    first = server.receive_data(wire[:-1])
+    assert len(data) - 16 * 1024 <= len(first) < len(data)
+    assert first + server.receive_data(wire[-1:]) == data
+
+
+def test_many_small_records_at_once(server: TlsEngine) -> None:
+    peer = peer_client()
+    shake(peer, server)
+    wire = b"".join(peer.send(b"%04d" % n) for n in range(500))
+    assert server.receive_data(wire) == b"".join(b"%04d" % n for n in range(500))
+
+
+def test_nothing_received_is_nothing(server: TlsEngine) -> None:
+    shake(peer_client(), server)
+    assert server.receive_data(b"") == b""
+    assert server.data_to_send() == b""
+
+
+# -- endings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_close_notify_from_the_peer(server: TlsEngine, version: ssl.TLSVersion) -> None:
+    peer = peer_client(version)
+    shake(peer, server)
+    assert server.receive_data(peer.send(b"last words") + peer.send_close()) == b"last words"
+    assert server.peer_closed
+    # The other direction is still open.
+    assert peer.receive(b"".join(server.send_data(b"answer"))) == b"answer"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_close_notify_to_the_peer(server: TlsEngine, version: ssl.TLSVersion) -> None:
+    peer = peer_client(version)
+    shake(peer, server)
+    assert peer.receive(b"".join(server.send_data(b"last words"))) == b"last words"
+    farewell = server.send_close()
+    # What the peer still says arrives; unlike the standard library, it need not stop here.
+    assert server.receive_data(peer.send(b"go on")) == b"go on"
+    assert not server.peer_closed
+    assert not peer.closed
+    assert peer.receive(farewell) == b""
+    assert peer.closed
+    assert server.receive_data(peer.send_close()) == b""
+    assert server.peer_closed
+
+
+def test_a_bare_eof_is_no_close_notify(server: TlsEngine) -> None:
+    """It has no bytes: the engine goes on waiting, and the stream sees the EOF."""
+    peer = peer_client()
+    shake(peer, server)
+    assert server.receive_data(peer.send(b"all")) == b"all"
+    assert not server.peer_closed
+
+
+def test_second_close_says_nothing_more(server: TlsEngine) -> None:
+    shake(peer_client(), server)
+    assert server.send_close() != b""
+    assert server.send_close() == b""
+
+
+def test_sending_after_our_close_fails(server: TlsEngine) -> None:
+    shake(peer_client(), server)
+    server.send_close()
+    with pytest.raises(TlsError):
+        server.send_data(b"too late")
+
+
+def test_close_before_the_handshake_is_nothing(server: TlsEngine) -> None:
+    assert server.send_close() == b""
+
+
+# -- peers that do not keep to it ------------------------------------------------------------------
+
+GARBAGE = [
+    pytest.param(b"GET / HTTP/1.1\r\nHost: jenkins\r\n\r\n", id="HTTP"),
+    pytest.param(b"\x00\x16Protocol:JNLP4-connect\x00\x03ACK", id="JNLP4"),
+    pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="SSH"),
+    pytest.param(b"\x16\x03\x01\xff\xff" + bytes(100), id="record too long"),
+    pytest.param(b"\x17\x03\x03\x00\x10" + bytes(16), id="data before the handshake"),
+    pytest.param(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00", id="the other side's message"),
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_garbage_instead_of_a_hello(server: TlsEngine, garbage: bytes, cut: Cut) -> None:
+    with pytest.raises(TlsError) as caught:
+        list(map(server.handshake, cut(garbage)))
+    assert not server.handshake_done
+    assert "jenkins" not in str(caught.value)
+    assert server.send_close() == b""
+
+
+def test_the_alert_of_a_failed_handshake_is_left_to_send(server: TlsEngine) -> None:
+    """Without it, the peer only sees that the connection ends."""
+    context = certificates.client_context(V12)
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA")  # nothing that a listener offers
+    peer = TlsPeer(context, server_side=False, server_name="localhost")
+    with pytest.raises(TlsError, match="no shared cipher"):
+        server.handshake(peer.handshake())
+    alert = server.data_to_send()
+    assert alert[0] == 21  # RFC 8446 section 5.1: content type alert
+    with pytest.raises(ssl.SSLError, match="handshake failure"):
+        peer.handshake(alert)
+
+
+def test_old_versions_are_refused_with_an_alert(server: TlsEngine) -> None:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_VERSION)
+    context.set_max_proto_version(SSL.TLS1_1_VERSION)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    old = TlsEngine(context, server_side=False)
+    with pytest.raises(TlsError, match="unsupported protocol"):
+        server.handshake(old.handshake())
+    with pytest.raises(TlsError, match="alert protocol version"):
+        old.handshake(server.data_to_send())
+
+
+def test_the_peers_alert_is_the_reason(server: TlsEngine) -> None:
+    context = ssl.create_default_context()  # knows no authority of ours
+    peer = TlsPeer(context, server_side=False, server_name="localhost")
+    flight = server.handshake(peer.handshake())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        peer.handshake(flight)
+    with pytest.raises(TlsError, match="alert unknown ca"):
+        server.handshake(peer.data_to_send())
+
+
+def test_alerts_after_the_handshake(server: TlsEngine) -> None:
+    """TLS 1.3: a client that dislikes the certificate is done before the server knows."""
+    peer = peer_client()
+    shake(peer, server)
+    with pytest.raises(ssl.SSLError):
+        peer.receive(b"\x17\x03\x03\x00\x13" + bytes(19))
+    with pytest.raises(TlsError, match="alert bad record mac"):
+        server.receive_data(peer.data_to_send())
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    pieces=st.lists(st.binary(max_size=60), max_size=5),
+    start=st.sampled_from([b"", b"\x16\x03\x01"]),
+)
+def test_random_bytes_give_tls_errors(
+    server_contexts: ServerContexts, pieces: list[bytes], start: bytes
+) -> None:
+    server = TlsEngine(server_contexts.entry, server_side=True)
+    try:
+        for piece in (start, *pieces):
+            server.handshake(piece)
+    except TlsError:
+        server.data_to_send()
+    assert not server.handshake_done
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_bent_records_give_tls_errors(server_contexts: ServerContexts, data: st.DataObject) -> None:
+    server = TlsEngine(server_contexts.entry, server_side=True)
+    peer = peer_client(data.draw(st.sampled_from([V12, V13])))
+    shake(peer, server)
+    good = peer.send(b"good")
+    wire = bytearray(peer.send(body(50)))
+    at = data.draw(st.integers(0, len(wire) - 1))
+    wire[at] ^= data.draw(st.integers(1, 255))
+    assert server.receive_data(good) == b"good"
+    # Bent lengths make it wait for more, until what follows decrypts to nothing.
+    with pytest.raises(TlsError):
+        server.receive_data(bytes(wire) + bytes(20_000))
+
+
+# -- KeyUpdate -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(server: TlsEngine, tmp_path: Path) -> RecordWriter:
+    """A client that took over the connection to ``server``."""
+    context = certificates.client_context(V13)
+    context.keylog_filename = str(tmp_path / "keys")
+    shake(TlsPeer(context, server_side=False, server_name="localhost"), server)
+    assert server.cipher == "TLS_AES_256_GCM_SHA384"
+    return RecordWriter(client_secret(tmp_path / "keys"))
+
+
+def test_key_updates_are_followed(server: TlsEngine, writer: RecordWriter) -> None:
+    wire = writer.write(APPLICATION_DATA, b"one") + writer.key_update()
+    assert server.receive_data(wire + writer.write(APPLICATION_DATA, b"two")) == b"onetwo"
+    assert server.receive_data(writer.key_update()) == b""
+    assert server.receive_data(writer.write(APPLICATION_DATA, b"three")) == b"three"
+    # The answer we owe comes with what we send: a record, and the data in another.
+    records = b"".join(server.send_data(b"x"))
+    first = int.from_bytes(records[3:5], "big") + 5
+    assert first < len(records)
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_flood_of_key_updates_is_cut_off(
+    server: TlsEngine, writer: RecordWriter, with_data: bool
+) -> None:
+    """Each wants an answer, and answers may not pile up, also where data comes between."""
+
+    def flood() -> None:
+        for _ in range(400):
+            wire = writer.write(APPLICATION_DATA, b"x") if with_data else b""
+            wire += b"".join(writer.key_update() for _ in range(50))
+            server.receive_data(wire)
+
+    with pytest.raises(TlsError, match="more answers than it reads"):
+        flood()
+
+
+def test_answers_to_key_updates_do_not_hold_data_back(
+    server: TlsEngine, writer: RecordWriter
+) -> None:
+    """As many as are let through, then one full piece: all of it comes out."""
+    for _ in range(40):
+        wire = b"".join(writer.key_update() for _ in range(90))
+        server.receive_data(wire + writer.write(APPLICATION_DATA, b"x"))
+    out = b"".join(server.send_data(body(BIO_PIECE)))
+    assert len(out) > 40 * 90 * 22 + BIO_PIECE
+    assert server.data_to_send() == b""
+
+
+# -- the peer's key --------------------------------------------------------------------------------
+
+
+def test_peer_public_key(client: TlsEngine, server: TlsEngine) -> None:
+    shake(client, server)
+    pem = certificates.issue("localhost").cert_chain_pems[0].bytes()
+    key = x509.load_pem_x509_certificate(pem).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert client.peer_public_key() == spki
+    assert server.peer_public_key() is None
+
+
+def test_peer_public_key_before_the_handshake(client: TlsEngine) -> None:
+    assert client.peer_public_key() is None
