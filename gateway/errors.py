@@ -165,7 +165,7 @@ class ControllerClosed(GatewayError):
 
 
 class PeerLost(GatewayError):
-    """No byte for ``dead_after`` while we were reading, a reset, or an EOF without a Close frame."""
+    """No byte for ``dead_after`` while we read, a reset, or an EOF without a Close frame."""
 
     default_public = "the connection was lost"
 
@@ -177,7 +177,7 @@ class Stalled(GatewayError):
 
 
 class ClientGone(GatewayError):
-    """The client left before its answer; there is nobody to tell, so 499 appears in the log only."""
+    """The client left before its answer: nobody is there to be told, 499 is for the log only."""
 
     default_public = "the client closed the connection"
 
