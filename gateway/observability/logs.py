@@ -16,6 +16,8 @@ Must not know: what is worth logging.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import sys
@@ -36,6 +38,8 @@ _SENSITIVE: Final = frozenset(
     {"secret", "password", "passphrase", "authorization", "cookie", "token", "credentials"}
 )
 _MAX_DEPTH: Final = 6  # deeper values are shown by their type's name only
+# The reader of a pipe, or the terminal, is gone for good.
+_GONE: Final = (errno.EPIPE, errno.EIO)
 _FIRST: Final = ("time", "level", "channel", "event")
 
 
@@ -79,12 +83,43 @@ def configure(
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lenient(out))),
         cache_logger_on_first_use=False,  # module-level loggers exist before this function runs
     )
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
     root.setLevel(level.upper())
+
+
+class _Lenient:
+    """A text stream whose failures are nobody's: a line that cannot be written ends nothing.
+
+    Ctrl-C on ``remoting-gateway run 2>&1 | tee log`` ends tee first; sessions must end in order all
+    the same. Where the reader is gone for good, the descriptor is pointed at /dev/null, or what is
+    still buffered would fail once more at exit, with status 120.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a line, if that can be done."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def flush(self) -> None:
+        """Flush, if that can be done."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        if isinstance(error, OSError) and error.errno in _GONE:
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 class _ToStructlog(logging.Handler):

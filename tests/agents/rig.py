@@ -1,7 +1,8 @@
-"""A session between two socket pairs: the agent's end speaks WebSocket through wsproto, the controller's
-end is the bare chunk stream as it follows the JNLP4 handshake.
+"""A session between two socket pairs: the agent's end speaks WebSocket through wsproto, the
+controller's end is the bare chunk stream as it follows the JNLP4 handshake.
 
-Owns: starting ``AgentSession`` on real sockets without HTTP, TLS and handshakes, which have tests of their own.
+Owns: starting ``AgentSession`` on real sockets without HTTP, TLS and handshakes, which have tests
+of their own.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Rig:
                 payload += bytes(getattr(event, "data", b""))
 
     async def read_to_controller(self) -> bytes:
-        """Read until EOF; return the chunk stream, without the agent's capability in front of it."""
+        """Read until EOF; return the chunk stream, without the agent's capability in front of it.
+        """
         data = b""
         while piece := await self.controller.receive_some(65536):
             data += piece
@@ -78,9 +80,7 @@ async def running_session(
     agent_near, agent_far = await _pair(tcp=tcp)
     controller_near, controller_far = await _pair(tcp=tcp)
     client = _accepted_client(controller_leading)
-    leg = ControllerLeg(
-        Stream(controller_near), client.capability, "00ff", client.leading, client
-    )
+    leg = ControllerLeg(Stream(controller_near), client.capability, "00ff", client.leading, client)
     session = AgentSession(
         SessionInfo("s1", "main", "node", "192.0.2.1", chunks_per_message),
         agent=Stream(agent_near),

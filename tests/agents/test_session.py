@@ -81,7 +81,9 @@ def test_both_streams_arrive_exactly(
     one: bool,
     closer: str,
 ) -> None:
-    """Whatever the slicing, what arrives is what was sent; nobody's bytes are added, changed or lost."""
+    """Whatever the slicing, what arrives is what was sent; nobody's bytes are added, changed or
+    lost.
+    """
     frames = AgentFrames()
     wire = b""
     for message in cut(upstream, message_cuts):
@@ -197,7 +199,9 @@ def test_an_agent_that_answers_pings_lives_through_ten_minutes_of_silence() -> N
 
 
 def test_an_agent_that_only_downloads_is_asked_whether_it_lives() -> None:
-    """The gateway is never silent here, so only the second rule pings; without it the agent would die."""
+    """The gateway is never silent here, so only the second rule pings; without it the agent would
+    die.
+    """
 
     async def scenario() -> None:
         async with running_session() as rig:
@@ -286,7 +290,9 @@ def test_a_controller_that_never_reads_again_ends_the_session_after_five_minutes
 
 
 def test_a_pong_behind_100_mib_of_upload_is_waited_for() -> None:
-    """The agent's answer queues behind its own data for longer than ``dead_after``: every byte counts."""
+    """The agent's answer queues behind its own data for longer than ``dead_after``: every byte
+    counts.
+    """
     block = b"".join(AgentFrames().message(chunk(b"u" * 8192))[0] for _ in range(128))
 
     async def scenario() -> None:
@@ -427,7 +433,8 @@ async def test_a_reset_of_either_end_is_an_end_with_a_name() -> None:
 
 
 async def test_an_agent_that_does_not_read_stops_the_controller() -> None:
-    """Back-pressure: what lies in the gateway is one receive, not what the controller could send."""
+    """Back-pressure: what lies in the gateway is one receive, not what the controller could send.
+    """
     async with running_session() as rig:
         sent = 0
         with trio.move_on_after(2):

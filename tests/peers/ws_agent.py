@@ -1,7 +1,7 @@
 """An agent's WebSocket bytes for tests: wsproto makes and reads the frames, not our own core.
 
-Owns: turning payload into masked frames as agents send them, in one piece or in fragments, and reading what
-a server sends. Written from PROTOCOLS A.6.
+Owns: turning payload into masked frames as agents send them, in one piece or in fragments, and
+reading what a server sends. Written from PROTOCOLS A.6.
 """
 
 from __future__ import annotations
