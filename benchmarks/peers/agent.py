@@ -104,10 +104,7 @@ class Agent:
             got = self._sock.recv_into(self._buffer)
             if not got:
                 raise SystemExit("closed in the middle")
-            if got >= 256:
-                tail = bytes(view[got - 256 : got])
-            else:
-                tail = (tail + bytes(view[:got]))[-256:]
+            tail = bytes(view[got - 256 : got]) if got >= 256 else (tail + bytes(view[:got]))[-256:]
             if tail.endswith(MARKER):
                 said: dict[str, Any] = json.loads(tail[tail.rindex(b"{") : -len(MARKER)])
                 return said

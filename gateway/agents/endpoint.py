@@ -288,6 +288,6 @@ def _numbers(version: str) -> list[int]:
 
 
 async def _give_up(leg: ControllerLeg | None) -> None:
-    """Close a leg that no agent will use, in order, so that the controller frees the node at once."""
+    """Close a leg that no agent will use in order, so that the controller frees the node."""
     if leg is not None:
         await leg.stream.aclose()

@@ -381,6 +381,8 @@ class WebSocketReader:
             return Pong(payload)
         event = _parse_close(payload)
         self.closed = True
+        self._data = b""  # nobody takes what came behind it
+        self._pos = 0
         return event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +17,14 @@ from trio.testing import MockClock
 from gateway.errors import Draining
 from gateway.runtime.session_end import SessionEnd, Side
 from tests.agents.rig import Rig, running_session
-from tests.peers.ws_agent import AgentFrames, CloseConnection, Ping, Pong
+from tests.peers.ws_agent import (
+    AgentFrames,
+    BytesMessage,
+    CloseConnection,
+    Ping,
+    Pong,
+    payload_of,
+)
 
 # Sockets of one process answer within microseconds; a quarter of a second without anything is
 # idleness.
@@ -53,7 +61,7 @@ agent_streams = chunks
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @settings(
@@ -93,6 +101,7 @@ def test_both_streams_arrive_exactly(
             if pings:
                 wire += frames.send(Ping(b"between")) + frames.send(Pong(b"unasked"))
     received: dict[str, Any] = {}
+    all_down: trio.Event
 
     async def scenario() -> None:
         async with running_session(chunks_per_message="one" if one else "many") as rig:
@@ -138,7 +147,6 @@ def test_both_streams_arrive_exactly(
         with trio.fail_after(20):
             await scenario()
 
-    all_down: trio.Event
     trio.run(main)
     assert received["up"] == upstream
     whole = received["down"]
@@ -187,13 +195,12 @@ def test_a_silent_agent_is_pinged_suspect_and_gone_within_60_seconds() -> None:
 
 def test_an_agent_that_answers_pings_lives_through_ten_minutes_of_silence() -> None:
     async def scenario() -> None:
-        async with running_session() as rig:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(rig.read_to_agent)
-                await trio.sleep(600)
-                assert not rig.ended.is_set()
-                assert not rig.session.suspect
-                nursery.cancel_scope.cancel()
+        async with running_session() as rig, trio.open_nursery() as nursery:
+            nursery.start_soon(rig.read_to_agent)
+            await trio.sleep(600)
+            assert not rig.ended.is_set()
+            assert not rig.session.suspect
+            nursery.cancel_scope.cancel()
 
     run_with_clock(scenario)
 
@@ -204,14 +211,13 @@ def test_an_agent_that_only_downloads_is_asked_whether_it_lives() -> None:
     """
 
     async def scenario() -> None:
-        async with running_session() as rig:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(rig.read_to_agent)
-                for _ in range(60):
-                    await rig.controller.send_all(chunk(b"x" * 1000))
-                    await trio.sleep(5)
-                assert not rig.ended.is_set()
-                nursery.cancel_scope.cancel()
+        async with running_session() as rig, trio.open_nursery() as nursery:
+            nursery.start_soon(rig.read_to_agent)
+            for _ in range(60):
+                await rig.controller.send_all(chunk(b"x" * 1000))
+                await trio.sleep(5)
+            assert not rig.ended.is_set()
+            nursery.cancel_scope.cancel()
 
     run_with_clock(scenario)
 
@@ -296,20 +302,19 @@ def test_a_pong_behind_100_mib_of_upload_is_waited_for() -> None:
     block = b"".join(AgentFrames().message(chunk(b"u" * 8192))[0] for _ in range(128))
 
     async def scenario() -> None:
-        async with running_session() as rig:
-            async with trio.open_nursery() as nursery:
+        async with running_session() as rig, trio.open_nursery() as nursery:
 
-                async def sink() -> None:
-                    while await rig.controller.receive_some(1 << 20):
-                        pass
+            async def sink() -> None:
+                while await rig.controller.receive_some(1 << 20):
+                    pass
 
-                nursery.start_soon(sink)
-                for _ in range(100):
-                    await rig.agent.send_all(block)
-                    await trio.sleep(1.5)
-                assert not rig.ended.is_set()
-                assert not rig.session.suspect
-                nursery.cancel_scope.cancel()
+            nursery.start_soon(sink)
+            for _ in range(100):
+                await rig.agent.send_all(block)
+                await trio.sleep(1.5)
+            assert not rig.ended.is_set()
+            assert not rig.session.suspect
+            nursery.cancel_scope.cancel()
 
     run_with_clock(scenario)
 
@@ -377,7 +382,7 @@ async def test_bytes_that_came_with_the_handshakes_are_not_lost() -> None:
             received += await rig.controller.receive_some(1000)
         assert received[86:] == chunk(b"early")
         events = list(rig.frames.receive(await rig.agent.receive_some(1000)))
-        assert [bytes(event.data) for event in events] == [chunk(b"first")]
+        assert payload_of(events) == chunk(b"first")
 
 
 async def test_shutdown_tells_the_agent_1012() -> None:
@@ -433,8 +438,7 @@ async def test_a_reset_of_either_end_is_an_end_with_a_name() -> None:
 
 
 async def test_an_agent_that_does_not_read_stops_the_controller() -> None:
-    """Back-pressure: what lies in the gateway is one receive, not what the controller could send.
-    """
+    """Back-pressure: what lies in the gateway is one receive, not what the controller could send."""
     async with running_session() as rig:
         sent = 0
         with trio.move_on_after(2):
@@ -451,6 +455,7 @@ async def test_one_chunk_per_message_where_asked_for() -> None:
         got: list[bytes] = []
         while len(got) < len(sent):
             for event in rig.frames.receive(await rig.agent.receive_some(65536)):
-                got.append(bytes(event.data))
+                assert isinstance(event, BytesMessage)
                 assert event.message_finished
+                got.append(bytes(event.data))
         assert got == sent

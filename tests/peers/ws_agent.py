@@ -7,6 +7,7 @@ reading what a server sends. Written from PROTOCOLS A.6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong
@@ -24,7 +25,7 @@ class AgentFrames:
     def message(self, payload: bytes, cuts: Iterable[int] = ()) -> list[bytes]:
         """Return ``payload`` as one message, fragmented at ``cuts``; one wire frame an item."""
         edges = [0, *sorted(cut for cut in cuts if 0 <= cut <= len(payload)), len(payload)]
-        pieces = [payload[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [payload[a:b] for a, b in pairwise(edges)]
         return [
             bytes(
                 self._frames._serialize_frame(
