@@ -130,6 +130,12 @@ class TlsEngine:
                     self._read_records(plain)
         except SSL.ZeroReturnError:
             self.peer_closed = True
+        except SSL.SysCallError as error:
+            # Java says user_canceled in front of close_notify; OpenSSL takes that end in, but
+            # reports it as a system call that failed.
+            if not self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+                raise TlsError(_reason(error)) from None
+            self.peer_closed = True
         except SSL.Error as error:
             raise TlsError(_reason(error)) from None
         self._unchecked += len(data)

@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from gateway.protocol.tls import BIO_PIECE, TlsEngine, TlsError
 from gateway.transport.tls_context import ServerContexts, pinning_client_context
 from tests import certificates
-from tests.peers.tls13_records import APPLICATION_DATA, RecordWriter, client_secret
+from tests.peers.tls13_records import ALERT, APPLICATION_DATA, RecordWriter, client_secret
 from tests.peers.tls_peer import TlsPeer
 from tests.recordings import body
 
@@ -381,6 +381,16 @@ def test_key_updates_are_followed(server: TlsEngine, writer: RecordWriter) -> No
     records = b"".join(server.send_data(b"x"))
     first = int.from_bytes(records[3:5], "big") + 5
     assert first < len(records)
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_javas_way_to_close_is_a_close(
+    server: TlsEngine, writer: RecordWriter, level: int
+) -> None:
+    """user_canceled, then close_notify (seen with Java 17's HttpsURLConnection)."""
+    wire = writer.write(APPLICATION_DATA, b"last") + writer.write(ALERT, bytes((1, 90)))
+    assert server.receive_data(wire + writer.write(ALERT, bytes((level, 0)))) == b"last"
+    assert server.peer_closed
 
 
 @pytest.mark.parametrize("with_data", [False, True])
