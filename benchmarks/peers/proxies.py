@@ -46,8 +46,13 @@ class Proxy:
 def _tree_cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     total = (int(fields[11]) + int(fields[12])) / _TICK
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return total + sum(_tree_cpu(int(child)) for child in children)
+    # A child belongs to the thread that started it.
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return total + sum(_tree_cpu(child) for child in children)
 
 
 def free_port() -> int:
