@@ -42,7 +42,7 @@ class GatewayLog:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]  # the last line may still be being written
         self._read += len(whole)
-        self._lines += map(json.loads, whole.splitlines())
+        self._lines += map(_parse, whole.splitlines())
         return self._lines
 
     def find(self, *events: str, since: int = 0, **fields: object) -> list[Line]:
@@ -84,6 +84,15 @@ class GatewayLog:
         """Return what no peer may bring about: tracebacks, crashes, connections that were cut."""
         bad = {"internal error", "worker crashed", "connections were cut"}
         return [line for line in self.lines if "exception" in line or line["event"] in bad]
+
+
+def _parse(line: bytes) -> Line:
+    try:
+        parsed = json.loads(line)
+    except ValueError:  # what a program says that does not even start
+        return {"event": line.decode(errors="replace")}
+    assert isinstance(parsed, dict)
+    return parsed
 
 
 class GatewayProcess:
@@ -156,4 +165,3 @@ def _exists(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
-

@@ -11,7 +11,7 @@ Must not know: agents, sessions, secrets.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -237,29 +237,37 @@ class _Cache(Generic[T]):
     def __init__(self, ask: Callable[[str, ControllerConfig], Awaitable[T]], *, ttl: float) -> None:
         self._ask = ask
         self._ttl = ttl
-        self._known: dict[str, tuple[float, T | GatewayError]] = {}
+        self._known: dict[str, _Entry[T]] = {}
         self._asking: dict[str, trio.Lock] = {}
 
     async def get(self, name: str, controller: ControllerConfig) -> T:
         async with self._asking.setdefault(name, trio.Lock()):
             entry = self._known.get(name)
-            if entry is None or trio.current_time() >= entry[0]:
-                entry = await self._renew(name, controller)
-        answer = entry[1]
-        if isinstance(answer, GatewayError):
-            raise answer.with_traceback(None)  # one object, raised for many: no growing traceback
-        return answer
+            if entry is None or trio.current_time() >= entry.asked_at + entry.ttl:
+                entry = self._known[name] = await self._renew(name, controller)
+        if isinstance(entry.answer, GatewayError):
+            # One object, raised for many: no growing traceback.
+            raise entry.answer.with_traceback(None)
+        return entry.answer
 
-    async def _renew(
-        self, name: str, controller: ControllerConfig
-    ) -> tuple[float, T | GatewayError]:
+    async def _renew(self, name: str, controller: ControllerConfig) -> _Entry[T]:
         try:
-            answer: T | GatewayError = await self._ask(name, controller)
-            ttl = self._ttl
+            answer = await self._ask(name, controller)
         except GatewayError as error:
-            answer, ttl = error, FAILURE_TTL
-        entry = self._known[name] = (trio.current_time() + ttl, answer)
-        return entry
+            return _Entry(trio.current_time(), FAILURE_TTL, error)
+        return _Entry(trio.current_time(), self._ttl, answer)
 
     def forget(self, name: str) -> None:
-        self._known.pop(name, None)
+        """Have it asked for anew, but at most once in FAILURE_TTL, however often this is called."""
+        entry = self._known.get(name)
+        if entry is not None:
+            self._known[name] = replace(entry, ttl=min(entry.ttl, FAILURE_TTL))
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    """An answer, or why there is none, and for how many seconds it may be given."""
+
+    asked_at: float
+    ttl: float
+    answer: T | GatewayError

@@ -99,7 +99,7 @@ class AgentEndpoint:
 
         Raises the errors of ARCHITECTURE section 6; ``http/connection`` turns them into answers.
         """
-        _echo_cookie(exchange)
+        echo_cookie(exchange)
         self._check_transport(exchange)
         request = read_agent_request(exchange)
         timeout = self._config.agents.handshake_timeout
@@ -225,7 +225,12 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
     if cookie is not None and _COOKIE.fullmatch(cookie) is None:
         raise RemoteProtocolError("Connection-Cookie is not hexadecimal")
     text = check_capability(capability.decode("latin-1"))
-    accept = check_upgrade(request)
+    try:
+        accept = check_upgrade(request)
+    except UpgradeRefused:
+        # RFC 6455 section 4.4: a server names the version that it speaks.
+        exchange.error_headers.append((b"Sec-WebSocket-Version", b"13"))
+        raise
     if request.has_body:
         raise UpgradeRefused("an upgrade request must not have a body")
     for name in (b"node-name", b"secret-key", b"x-remoting-capability", b"connection-cookie"):
@@ -245,7 +250,7 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
     )
 
 
-def _echo_cookie(exchange: Exchange) -> None:
+def echo_cookie(exchange: Exchange) -> None:
     """See that every answer but 101 carries a well-formed cookie back, or the agent forgets it
     (A.5).
     """

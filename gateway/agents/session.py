@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from gateway.agents.jnlp4_leg import ControllerLeg
-from gateway.errors import ControllerClosed, PeerLost, RemoteProtocolError
+from gateway.errors import ControllerClosed, Draining, PeerLost, RemoteProtocolError
 from gateway.observability.logs import get_logger
 from gateway.protocol.chunks import ChunkCutter
 from gateway.protocol.websocket import (
@@ -81,6 +81,8 @@ class AgentSession:
         self._reader = WebSocketReader()
         self._first = b""  # the first payload byte, while it is the only one
         self._framed = False
+        # What the handshakes moved is not the session's.
+        self._before = (leg.stream.activity.bytes_sent, agent.activity.bytes_sent)
         self._agent_watch = LegWatch(Side.AGENT, agent, limits, send_ping=self._ping)
         never = float("inf")  # JNLP4 has no ping, and a controller may be silent for hours
         silent = Limits(limits.interval, never, never, limits.stall_after)
@@ -100,6 +102,7 @@ class AgentSession:
 
         Both legs are closed afterwards, whatever happened: in order, or cut if cancelled.
         """
+        end = SessionEnd.of(Side.GATEWAY, Draining("the gateway cut the session"))
         try:
             self._agent.keep_alive(user_timeout=AGENT_USER_TIMEOUT)
             self._log_start()
@@ -107,8 +110,10 @@ class AgentSession:
             # out.
             with contextlib.suppress(StreamBroken):
                 await self._leg.send_capability(capability)
-            end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
-            self._log_end(end)
+            try:
+                end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
+            finally:
+                self._log_end(end)
             await self._close(end)
         finally:
             self._agent.abort()
@@ -278,8 +283,8 @@ class AgentSession:
             reason=end.reason,
             close_code=end.close_code,
             duration_s=round(trio.current_time() - self.started_at, 3),
-            bytes_from_agent=from_agent.bytes_sent,
-            bytes_to_agent=to_agent.bytes_sent,
+            bytes_from_agent=from_agent.bytes_sent - self._before[0],
+            bytes_to_agent=to_agent.bytes_sent - self._before[1],
             agent_idle_s=round(trio.current_time() - to_agent.received_at, 3),
             round_trip_ms=_milliseconds(self._agent_watch.round_trip),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,

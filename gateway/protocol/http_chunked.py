@@ -91,6 +91,8 @@ class ChunkedGate:
         end = data.find(b"\n", at, at + limit - len(self._line))
         if end < 0:
             self._line += data[at : at + limit]
+            if self._state is _State.AFTER_DATA and self._line != b"\r":
+                raise RemoteProtocolError("a chunk is longer than it says")
             if len(self._line) >= limit:
                 raise RemoteProtocolError("line too long in a chunked body")
             return len(data)

@@ -8,7 +8,7 @@ Must not know: how any of them works.
 
 from __future__ import annotations
 
-from gateway.agents.endpoint import AgentEndpoint
+from gateway.agents.endpoint import AgentEndpoint, echo_cookie
 from gateway.agents.login import AgentLogin, is_agent_probe
 from gateway.errors import Draining
 from gateway.http.exchange import Exchange
@@ -36,6 +36,8 @@ class Dispatcher:
         """
         endpoint = exchange.match.endpoint
         if endpoint is Endpoint.AGENTS:
+            if self._drain.begun:
+                echo_cookie(exchange)
             self._check_open()
             await self._agents.serve(exchange)
         elif endpoint is Endpoint.LOGIN and is_agent_probe(exchange.request):

@@ -7,6 +7,7 @@ of pins by itself has tests of its own.
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ import trio
 import trustme
 from structlog.testing import LogCapture
 
+from gateway.agents.discovery import FAILURE_TTL
 from gateway.agents.identity import Pin, PinStore
 from gateway.demo.identity import InstanceIdentity
 from gateway.http import controller_connection
@@ -29,7 +31,7 @@ from tests.agents.bridge import (
     everything_logged,
     fingerprint,
 )
-from tests.certificates import authority, server_context
+from tests.certificates import authority, issue
 from tests.peers.scripted_controller import (
     ScriptedController,
     Stage,
@@ -215,6 +217,13 @@ async def test_a_pin_that_cannot_be_kept(tmp_path: Path, log: LogCapture) -> Non
 # -- discover, over https -------------------------------------------------------------------------
 
 
+def https(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """Return a server context with ``certificate``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
 @pytest.fixture
 def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have this process trust the tests' authority as an operator would: by SSL_CERT_FILE."""
@@ -229,13 +238,14 @@ def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("trust")
 async def test_a_verified_document_is_believed_and_nothing_is_pinned(tmp_path: Path) -> None:
     """A controller that changes its key needs no operator then: its certificate vouches for it."""
-    controller = ScriptedController(https=server_context(name="127.0.0.1"))
+    controller = ScriptedController(https=https(issue("127.0.0.1")))
     async with bridged(tmp_path, controller) as port:
         assert (await ask(port, REQUEST)).status == 101
         controller.identity = third_identity()
         controller.advertised = third_identity().header
         # The old document is remembered; the mismatch throws it away.
         assert (await ask(port, REQUEST)).status == 502
+        await trio.sleep(FAILURE_TTL)
         assert (await ask(port, REQUEST)).status == 101
     assert PinStore(tmp_path).get("main") is None
     assert not (tmp_path / "identities").exists()
@@ -247,7 +257,7 @@ async def test_a_verified_document_does_not_cover_another_key(
 ) -> None:
     controller = ScriptedController(
         stopping_at(Stage.HEADERS, stay_silent, identity=other_identity()),
-        https=server_context(name="127.0.0.1"),
+        https=https(issue("127.0.0.1")),
     )
     async with bridged(tmp_path, controller) as port:
         check_refusal(await ask(port, REQUEST), log, 502, MISMATCH, cookie=COOKIE)
@@ -260,10 +270,8 @@ async def test_an_unverified_document_is_no_document(
     stranger: bool, tmp_path: Path, log: LogCapture
 ) -> None:
     """A certificate for another name, or of another authority: nothing is asked, nothing sent."""
-    context = server_context(name="localhost")
-    if stranger:
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    controller = ScriptedController(https=context)
+    certificate = trustme.CA().issue_cert("127.0.0.1") if stranger else issue("localhost")
+    controller = ScriptedController(https=https(certificate))
     async with bridged(tmp_path, controller) as port:
         text = "the controller is not ready for agents"
         check_refusal(await ask(port, REQUEST), log, 503, text, cookie=COOKIE)

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 from structlog.testing import LogCapture
 
+from gateway.runtime.drain import Drain
 from tests.agents.bridge import (
     COOKIE,
     SECRET,
@@ -336,6 +337,19 @@ async def test_one_agents_failure_is_not_anothers(tmp_path: Path) -> None:
             assert (await ask(port, agent_request({"Node-Name": "bad"}))).status == 400
             await good.send(b"\x00\x01?")
             assert await good.receive(3) == b"\x00\x01!"
+
+
+@pytest.mark.parametrize("cookie", [None, COOKIE])
+async def test_a_gateway_that_is_stopping(
+    cookie: str | None, tmp_path: Path, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Drain, "begun", property(lambda _: True))
+    controller = ScriptedController()
+    async with bridged(tmp_path, controller) as port:
+        answer = await ask(port, agent_request({"Connection-Cookie": cookie}))
+        text = "the gateway is shutting down, try again"
+        check_refusal(answer, log, 503, text, cookie=cookie)
+        assert controller.connections == 0
 
 
 async def test_plaintext_where_it_is_allowed(tmp_path: Path, log: LogCapture) -> None:

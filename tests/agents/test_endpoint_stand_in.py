@@ -3,18 +3,23 @@ them (PROTOCOLS A.7, C.3, C.4)."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from structlog.testing import LogCapture
 
 from gateway.demo.controller import INBOUND, NOT_INBOUND, StandInController
+from gateway.demo.faults import Close, Faults, Stage, UseIdentity
 from gateway.demo.stream import End
 from gateway.demo.wire import OLD_COOKIE_KEY, node_secret
+from gateway.observability import logs
 from tests.agents.bridge import (
+    SECRET,
     agent_request,
     ask,
     check_refusal,
@@ -23,7 +28,7 @@ from tests.agents.bridge import (
     make_config,
     running_gateway,
 )
-from tests.peers.scripted_controller import own_identity
+from tests.peers.scripted_controller import other_identity, own_identity
 
 ALREADY = "linux-1 is already connected to this controller. Rejecting this connection."
 
@@ -125,3 +130,33 @@ async def test_a_session_ends_without_close_notify(tmp_path: Path) -> None:
         attempt = controller.attempts[-1]
         await attempt.finished.wait()
         assert attempt.end is End.BARE_EOF
+
+
+@pytest.mark.parametrize("json", [True, False])
+async def test_no_secret_in_what_operators_read(json: bool, tmp_path: Path) -> None:
+    """The real log, at its most talkative, of sessions that began, ended and were refused."""
+    written = io.StringIO()
+    logs.configure(level="debug", json=json, stream=written)
+    async with standing_in(tmp_path) as (controller, port):
+        cookie = None
+        for _ in range(2):
+            async with connected(port, request_of(controller, cookie=cookie)) as (answer, agent):
+                cookie = answer.get(b"connection-cookie")
+                await controller.wait_for_channel("linux-1")
+                assert (await ask(port, request_of(controller, cookie=b"00ff"))).status == 400
+                await agent.close()
+            await controller.wait_for_no_channel("linux-1")
+        assert (await ask(port, agent_request({"Node-Name": "linux-1"}))).status == 403
+        assert (await ask(port, request_of(controller, "nobody", cookie))).status == 400
+        controller.faults = Faults({Stage.TLS: UseIdentity(other_identity())})
+        assert (await ask(port, request_of(controller, cookie=cookie))).status == 502
+        controller.faults = Faults({Stage.VERDICT: Close()})
+        assert (await ask(port, request_of(controller, cookie=cookie))).status == 503
+    text = written.getvalue()
+    assert text.count("session started") == text.count("session ended") == 2
+    assert text.count("error_id") == 6
+    assert cookie is not None
+    for secret in (SECRET, controller.secret("linux-1"), controller.secret("nobody")):
+        assert secret not in text
+    assert cookie.decode() not in text
+    assert "00ff" not in text

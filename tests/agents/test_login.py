@@ -10,6 +10,7 @@ import trio
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
+from gateway.agents.discovery import FAILURE_TTL
 from tests import recordings
 from tests.agents.bridge import (
     agent_request,
@@ -201,6 +202,7 @@ async def test_a_failed_leg_shows_at_the_next_probe(tmp_path: Path) -> None:
         assert (await ask(port, probe())).status == 200  # remembered
         controller.script = close
         assert (await ask(port, agent_request())).status == 503
+        await trio.sleep(FAILURE_TTL)
         assert (await ask(port, probe())).status == 503
 
 

@@ -384,9 +384,7 @@ def test_key_updates_are_followed(server: TlsEngine, writer: RecordWriter) -> No
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_javas_way_to_close_is_a_close(
-    server: TlsEngine, writer: RecordWriter, level: int
-) -> None:
+def test_javas_way_to_close_is_a_close(server: TlsEngine, writer: RecordWriter, level: int) -> None:
     """user_canceled, then close_notify (seen with Java 17's HttpsURLConnection)."""
     wire = writer.write(APPLICATION_DATA, b"last") + writer.write(ALERT, bytes((1, 90)))
     assert server.receive_data(wire + writer.write(ALERT, bytes((level, 0)))) == b"last"

@@ -1,4 +1,4 @@
-"""Tests of ``gateway.transport.listeners`` with real connections on 127.0.0.1."""
+"""Tests of ``gateway.transport.listeners``: accepting. Binding is in ``test_listeners_binding``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from gateway.transport.listeners import (
     BoundListener,
     accept_forever,
     bind,
-    bind_all,
 )
 from gateway.transport.stream import Stream, StreamBroken
 from gateway.transport.tls_context import ServerContexts
@@ -352,55 +351,9 @@ async def test_connections_outlive_the_accepting() -> None:
 # -- binding ---------------------------------------------------------------------------------------
 
 
-def test_bind() -> None:
-    with bind(config_of()) as sock:
-        assert sock.getsockname()[0] == "127.0.0.1"
-        assert not sock.getblocking()
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        listener = BoundListener(config_of(), trio.socket.from_stdlib_socket(sock))
-        assert listener.port == sock.getsockname()[1] > 0
-        listener.socket.detach()
-
-
-def test_bind_serves_both_families() -> None:
-    with bind(config_of(address="[::]:0")) as sock:
-        port = sock.getsockname()[1]
-        for host in ("127.0.0.1", "::1"):
-            socket.create_connection((host, port)).close()
-
-
-def test_a_port_in_use() -> None:
-    with bind(config_of()) as first:
-        config = config_of(address=f"127.0.0.1:{first.getsockname()[1]}")
-        with pytest.raises(ConfigError, match=f"listener {config.address}: .*in use") as caught:
-            bind(config)
-        assert "ss -ltnp" in str(caught.value)
-        with pytest.raises(ConfigError, match="remove one of the two"):
-            bind(config, earlier=[config])
-
-
-@pytest.mark.parametrize(
-    ("address", "remedy"),
-    [
-        ("no.such.host.invalid:0", "spelled right"),
-        ("192.0.2.1:0", "is not an address of this machine"),
-    ],
-)
-def test_an_address_that_is_not_ours(address: str, remedy: str) -> None:
-    with pytest.raises(ConfigError, match=remedy) as caught:
-        bind(config_of(address=address))
-    assert str(caught.value).startswith(f"listener {address}: ")
-
-
-def test_all_or_none() -> None:
-    """A socket that stays behind would be a ResourceWarning, which is an error here."""
-    good, bad = config_of(), config_of(address="192.0.2.1:0")
-    with pytest.raises(ConfigError):
-        bind_all([good, good, bad])
-    sockets = bind_all([good, good])
-    assert len({sock.getsockname() for sock in sockets}) == 2
-    for sock in sockets:
-        sock.close()
+async def test_the_port_is_the_real_one() -> None:
+    with trio.socket.from_stdlib_socket(bind(config_of())) as sock:
+        assert BoundListener(config_of(), sock).port == sock.getsockname()[1] > 0
 
 
 async def test_nobody_is_accepted_before_the_loop_runs() -> None:

@@ -1,11 +1,12 @@
-"""Tests of ``gateway.transport.stream`` over real sockets; ``trio.SSLStream`` plays TLS peers."""
+"""Tests of ``gateway.transport.stream`` over real sockets: receiving, sending, ending.
+
+``trio.SSLStream`` plays TLS peers. Handshakes are in ``test_stream_tls``, what a stream records
+about itself in ``test_stream_records``.
+"""
 
 from __future__ import annotations
 
-import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -16,44 +17,19 @@ from gateway.transport.stream import (
     CLOSE_TIMEOUT,
     RECEIVE_LARGE,
     RECEIVE_SMALL,
-    PeerAddress,
     Stream,
     StreamBroken,
 )
-from gateway.transport.tls_context import ServerContexts, pinning_client_context
+from gateway.transport.tls_context import ServerContexts
 from tests import certificates
-from tests.loopback import stream_and_socket, tcp_pair
+from tests.loopback import (
+    receive_all,
+    reset,
+    stream_and_socket,
+    tls_stream,
+)
 from tests.peers.tls_peer import TlsPeer
 from tests.recordings import body
-
-TlsPeerStream = trio.SSLStream[trio.SocketStream]
-
-
-@pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> ServerContexts:
-    return ServerContexts(certificates.tls_config(tmp_path_factory.mktemp("tls"), "localhost"))
-
-
-@asynccontextmanager
-async def tls_stream(
-    contexts: ServerContexts, *, tcp: bool = False, version: ssl.TLSVersion | None = None
-) -> AsyncIterator[tuple[Stream, TlsPeerStream]]:
-    """Yield a server's ``Stream`` with its TLS handshake done, and the client's end."""
-    async with stream_and_socket(tcp=tcp) as (stream, far):
-        context = certificates.client_context(version)
-        peer = trio.SSLStream(far, context, server_hostname="localhost")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(peer.do_handshake)
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
-        yield stream, peer
-
-
-async def receive_all(peer: trio.abc.ReceiveStream) -> bytes:
-    data = b""
-    while piece := await peer.receive_some(65536):
-        data += piece
-    return data
-
 
 # -- receiving -------------------------------------------------------------------------------------
 
@@ -147,7 +123,7 @@ async def test_a_close_notify_is_an_end(contexts: ServerContexts) -> None:
 
 async def test_a_reset_is_no_end() -> None:
     async with stream_and_socket(tcp=True) as (stream, far):
-        _reset(far)
+        reset(far)
         with pytest.raises(StreamBroken, match="connection reset by peer"):
             await stream.receive_some()
         with pytest.raises(StreamBroken, match="connection reset by peer"):
@@ -160,11 +136,6 @@ async def test_garbage_inside_tls_breaks(contexts: ServerContexts) -> None:
         await peer.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
         with pytest.raises(StreamBroken, match=r"^TLS: "):
             await stream.receive_some()
-
-
-def _reset(stream: trio.SocketStream) -> None:
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, 0, 0, 0, 0, 0, 0, 0)))
-    stream.socket.close()
 
 
 # -- sending ---------------------------------------------------------------------------------------
@@ -226,7 +197,7 @@ async def test_a_reset_breaks_a_send() -> None:
                 await stream.send_all(bytes(5_000_000))
 
         await wait_all_tasks_blocked()
-        _reset(far)
+        reset(far)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -328,7 +299,7 @@ async def test_aclose_is_an_orderly_end(contexts: ServerContexts) -> None:
 
 async def test_aclose_never_raises() -> None:
     async with stream_and_socket(tcp=True) as (stream, far):
-        _reset(far)
+        reset(far)
         await stream.aclose()
     async with stream_and_socket(tcp=True) as (stream, _):
         with trio.CancelScope() as scope:
@@ -356,7 +327,7 @@ async def test_aclose_cuts_off_who_takes_nothing(
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-async def test_abort_is_a_reset(contexts: ServerContexts, encrypted: bool) -> None:
+async def test_abort_is_areset(contexts: ServerContexts, encrypted: bool) -> None:
     pair = tls_stream(contexts, tcp=True) if encrypted else stream_and_socket(tcp=True)
     async with pair as (stream, peer):
         await stream.send_all(b"part")
@@ -395,250 +366,3 @@ async def test_abort_wakes_who_waits() -> None:
 
         await wait_all_tasks_blocked()
         stream.abort()
-
-
-# -- TLS handshakes --------------------------------------------------------------------------------
-
-
-async def test_tls_info(contexts: ServerContexts) -> None:
-    async with tls_stream(contexts) as (stream, peer):
-        assert stream.tls is not None
-        assert stream.tls.version == "TLSv1.3"
-        assert stream.tls.cipher == peer.cipher()[0]
-        assert stream.tls.server_name == "localhost"
-
-
-async def test_data_with_the_last_handshake_message(contexts: ServerContexts) -> None:
-    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
-        nursery.start_soon(stream.start_tls, TlsEngine(contexts.entry, server_side=True))
-        peer = TlsPeer(certificates.client_context(), server_side=False, server_name="localhost")
-        await far.send_all(peer.handshake())
-        flight = b""
-        while not peer.handshake_done:
-            flight = peer.handshake(await far.receive_some())
-        await far.send_all(flight + peer.send(b"first") + peer.send(b" bytes") + peer.send_close())
-        await wait_all_tasks_blocked()
-        assert await stream.receive_some() == b"first bytes"
-        assert stream.activity.bytes_received == 11
-        assert await stream.receive_some() == b""
-
-
-async def test_both_roles() -> None:
-    near, far = tcp_pair()
-    server_context = certificates.server_context()
-    client = Stream(far)
-    server = trio.SSLStream(trio.SocketStream(near), server_context, server_side=True)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.do_handshake)
-            await client.start_tls(TlsEngine(pinning_client_context(), server_side=False))
-        await client.send_all(b"question")
-        assert await server.receive_some() == b"question"
-        await server.send_all(b"answer")
-        assert await client.receive_some() == b"answer"
-    finally:
-        client.abort()
-        near.close()
-
-
-async def test_a_handshake_with_garbage_sends_the_alert(contexts: ServerContexts) -> None:
-    async with stream_and_socket() as (stream, far):
-        await far.send_all(b"GET / HTTP/1.1\r\nSecret-Key: hunter2\r\n\r\n")
-        with pytest.raises(StreamBroken, match=r"^TLS: ") as caught:
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
-        assert "hunter2" not in str(caught.value)
-        assert stream.tls is None
-        with pytest.raises(StreamBroken):
-            await stream.send_all(b"x")
-        stream.abort()
-
-
-async def test_a_refused_peer_is_told_why(contexts: ServerContexts) -> None:
-    context = certificates.client_context(ssl.TLSVersion.TLSv1_2)
-    context.set_ciphers("ECDHE-ECDSA-AES128-SHA")
-    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def connect() -> None:
-            peer = trio.SSLStream(far, context, server_hostname="localhost")
-            with pytest.raises(trio.BrokenResourceError) as caught:
-                await peer.do_handshake()
-            assert "handshake failure" in str(caught.value.__cause__)
-
-        with pytest.raises(StreamBroken, match="no shared cipher"):
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
-        await stream.aclose()
-
-
-@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
-async def test_eof_during_the_handshake(contexts: ServerContexts, sent: bytes) -> None:
-    async with stream_and_socket() as (stream, far):
-        await far.send_all(sent)
-        await far.send_eof()
-        with pytest.raises(StreamBroken, match="closed during the TLS handshake"):
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
-
-
-async def test_reset_during_the_handshake(contexts: ServerContexts) -> None:
-    async with stream_and_socket(tcp=True) as (stream, far):
-        _reset(far)
-        with pytest.raises(StreamBroken, match="connection reset by peer"):
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
-
-
-# -- what the watchdog goes by ---------------------------------------------------------------------
-
-
-async def test_receiving_is_recorded(mock_clock: MockClock) -> None:
-    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
-        activity = stream.activity
-        assert activity.reading_since is None
-        nursery.start_soon(stream.receive_some)
-        await wait_all_tasks_blocked()
-        assert activity.reading_since == 0
-        mock_clock.jump(7)
-        await far.send_all(b"12345")
-        await wait_all_tasks_blocked()
-        assert activity.reading_since is None
-        assert activity.received_at == 7
-        assert activity.bytes_received == 5
-
-
-async def test_plaintext_is_counted(contexts: ServerContexts) -> None:
-    async with tls_stream(contexts) as (stream, peer):
-        await peer.send_all(b"12345")
-        await stream.receive_some()
-        await stream.send_all(b"123")
-        assert (stream.activity.bytes_received, stream.activity.bytes_sent) == (5, 3)
-
-
-async def test_a_cancelled_reader_does_not_read(mock_clock: MockClock) -> None:
-    """Else a peer would be blamed for silence while nobody listens."""
-    async with stream_and_socket() as (stream, _), trio.open_nursery() as nursery:
-        nursery.start_soon(stream.receive_some)
-        await wait_all_tasks_blocked()
-        assert stream.activity.reading_since is not None
-        nursery.cancel_scope.cancel()
-    assert stream.activity.reading_since is None
-
-
-async def test_a_quick_send_proves_nothing(mock_clock: MockClock) -> None:
-    """The kernel takes it whether the peer lives or not."""
-    async with stream_and_socket() as (stream, _):
-        activity = stream.activity
-        mock_clock.jump(7)
-        await stream.send_all(b"12345")
-        assert activity.sent_at == 7
-        assert activity.progress_at == 0
-        assert activity.sending_since is None
-        assert activity.bytes_sent == 5
-
-
-async def test_a_send_that_waits_is_recorded(mock_clock: MockClock) -> None:
-    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
-        activity = stream.activity
-        nursery.start_soon(stream.send_all, bytes(6_000_000))
-        await wait_all_tasks_blocked()
-        assert activity.sending_since == 0
-        mock_clock.jump(100)
-        await wait_all_tasks_blocked()
-        assert activity.progress_at == 0
-        await _take(far, 2_000_000)
-        await wait_all_tasks_blocked()
-        assert activity.progress_at == 100
-        assert activity.sending_since == 0
-        mock_clock.jump(100)
-        await _take(far, 4_000_000)
-        await wait_all_tasks_blocked()
-        assert activity.progress_at == activity.sent_at == 200
-        assert activity.sending_since is None
-        assert activity.bytes_sent == 6_000_000
-
-
-async def _take(far: trio.SocketStream, size: int) -> None:
-    while size > 0:
-        size -= len(await far.receive_some(min(size, 1 << 20)))
-
-
-async def test_a_broken_send_is_over(mock_clock: MockClock) -> None:
-    async with stream_and_socket(tcp=True) as (stream, far):
-        _reset(far)
-        with pytest.raises(StreamBroken):
-            await stream.send_all(b"x")
-        assert stream.activity.sending_since is None
-
-
-# -- addresses and options -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("peer", "text"),
-    [
-        (PeerAddress("192.0.2.1", 80), "192.0.2.1:80"),
-        (PeerAddress("2001:db8::1", 80), "[2001:db8::1]:80"),
-        (PeerAddress("unix", 0), "unix"),
-    ],
-)
-def test_addresses_as_text(peer: PeerAddress, text: str) -> None:
-    assert str(peer) == text
-
-
-async def test_peer_address() -> None:
-    near, far = tcp_pair()
-    port = far.getsockname()[1]
-    stream = Stream(near)
-    assert stream.peer == PeerAddress("127.0.0.1", port)
-    assert repr(stream) == f"<Stream 127.0.0.1:{port} open>"
-    stream.abort()
-    assert repr(stream) == f"<Stream 127.0.0.1:{port} aborted>"
-    far.close()
-
-
-async def test_peer_address_on_a_dual_stack_socket() -> None:
-    """The kernel writes ::ffff:127.0.0.1, people and networks do not."""
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
-        far = socket.create_connection(("127.0.0.1", server.getsockname()[1]))
-        near, _ = server.accept()
-    near.setblocking(False)
-    stream = Stream(trio.socket.from_stdlib_socket(near))
-    assert stream.peer.host == "127.0.0.1"
-    stream.abort()
-    far.close()
-
-
-async def test_a_unix_socket() -> None:
-    near, far = trio.socket.socketpair()
-    stream = Stream(near)
-    assert stream.peer == PeerAddress("unix", 0)
-    stream.keep_alive(user_timeout=60)
-    stream.acknowledge_now()
-    await stream.send_all(b"x")
-    assert await far.recv(10) == b"x"
-    await stream.aclose()
-    far.close()
-
-
-async def test_a_peer_that_left_before_we_looked() -> None:
-    near, far = tcp_pair()
-    _reset(trio.SocketStream(far))
-    stream = Stream(near)
-    assert stream.peer.host in {"unknown", "127.0.0.1"}
-    with pytest.raises(StreamBroken):
-        await stream.receive_some()
-    stream.abort()
-
-
-async def test_socket_options() -> None:
-    near, far = tcp_pair()
-    stream = Stream(near)
-    tcp = socket.IPPROTO_TCP
-    assert near.getsockopt(tcp, socket.TCP_NODELAY)
-    assert not near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    stream.keep_alive(user_timeout=60.0)
-    assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-    assert [near.getsockopt(tcp, option) for option in options] == [30, 10, 3]
-    assert near.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 60_000
-    stream.abort()
-    stream.acknowledge_now()  # a closed one has nothing to acknowledge
-    far.close()

@@ -1,0 +1,110 @@
+"""Tests of TLS handshakes on a ``gateway.transport.stream``."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from gateway.protocol.tls import TlsEngine
+from gateway.transport.stream import (
+    Stream,
+    StreamBroken,
+)
+from gateway.transport.tls_context import ServerContexts, pinning_client_context
+from tests import certificates
+from tests.loopback import (
+    reset,
+    stream_and_socket,
+    tcp_pair,
+    tls_stream,
+)
+from tests.peers.tls_peer import TlsPeer
+
+
+async def test_tls_info(contexts: ServerContexts) -> None:
+    async with tls_stream(contexts) as (stream, peer):
+        assert stream.tls is not None
+        assert stream.tls.version == "TLSv1.3"
+        assert stream.tls.cipher == peer.cipher()[0]
+        assert stream.tls.server_name == "localhost"
+
+
+async def test_data_with_the_last_handshake_message(contexts: ServerContexts) -> None:
+    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
+        nursery.start_soon(stream.start_tls, TlsEngine(contexts.entry, server_side=True))
+        peer = TlsPeer(certificates.client_context(), server_side=False, server_name="localhost")
+        await far.send_all(peer.handshake())
+        flight = b""
+        while not peer.handshake_done:
+            flight = peer.handshake(await far.receive_some())
+        await far.send_all(flight + peer.send(b"first") + peer.send(b" bytes") + peer.send_close())
+        await wait_all_tasks_blocked()
+        assert await stream.receive_some() == b"first bytes"
+        assert stream.activity.bytes_received == 11
+        assert await stream.receive_some() == b""
+
+
+async def test_both_roles() -> None:
+    near, far = tcp_pair()
+    server_context = certificates.server_context()
+    client = Stream(far)
+    server = trio.SSLStream(trio.SocketStream(near), server_context, server_side=True)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.do_handshake)
+            await client.start_tls(TlsEngine(pinning_client_context(), server_side=False))
+        await client.send_all(b"question")
+        assert await server.receive_some() == b"question"
+        await server.send_all(b"answer")
+        assert await client.receive_some() == b"answer"
+    finally:
+        client.abort()
+        near.close()
+
+
+async def test_a_handshake_with_garbage_sends_the_alert(contexts: ServerContexts) -> None:
+    async with stream_and_socket() as (stream, far):
+        await far.send_all(b"GET / HTTP/1.1\r\nSecret-Key: hunter2\r\n\r\n")
+        with pytest.raises(StreamBroken, match=r"^TLS: ") as caught:
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+        assert "hunter2" not in str(caught.value)
+        assert stream.tls is None
+        with pytest.raises(StreamBroken):
+            await stream.send_all(b"x")
+        stream.abort()
+
+
+async def test_a_refused_peer_is_told_why(contexts: ServerContexts) -> None:
+    context = certificates.client_context(ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA")
+    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def connect() -> None:
+            peer = trio.SSLStream(far, context, server_hostname="localhost")
+            with pytest.raises(trio.BrokenResourceError) as caught:
+                await peer.do_handshake()
+            assert "handshake failure" in str(caught.value.__cause__)
+
+        with pytest.raises(StreamBroken, match="no shared cipher"):
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
+async def test_eof_during_the_handshake(contexts: ServerContexts, sent: bytes) -> None:
+    async with stream_and_socket() as (stream, far):
+        await far.send_all(sent)
+        await far.send_eof()
+        with pytest.raises(StreamBroken, match="closed during the TLS handshake"):
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+
+
+async def test_reset_during_the_handshake(contexts: ServerContexts) -> None:
+    async with stream_and_socket(tcp=True) as (stream, far):
+        reset(far)
+        with pytest.raises(StreamBroken, match="connection reset by peer"):
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
