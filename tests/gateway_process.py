@@ -65,11 +65,14 @@ class GatewayLog:
         **fields: object,
     ) -> list[Line]:
         """Return the lines of any of ``events``, once there are ``count`` of them."""
-        with trio.move_on_after(within):
-            while len(found := self.find(*events, since=since, **fields)) < count:
-                await trio.sleep(0.02)
-            return found
-        found = self.find(*events, since=since, **fields)
+        deadline = trio.current_time() + within
+        while True:
+            found = self.find(*events, since=since, **fields)
+            if len(found) >= count:
+                return found
+            if trio.current_time() > deadline:
+                break
+            await trio.sleep(0.01)
         raise AssertionError(f"{len(found)} of {count} lines {events} {fields}: {self.tail()}")
 
     def mark(self) -> int:

@@ -53,11 +53,13 @@ class ProcessWatch:
 
     async def wait_for_descriptors(self, expected: int, *, within: float = 15.0) -> None:
         """Wait until exactly ``expected`` descriptors are open; fail after ``within`` seconds."""
-        with trio.move_on_after(within):
-            while self.descriptors != expected:
-                await trio.sleep(0.02)
-        now = self.descriptors
-        assert now == expected, f"{now} descriptors, not {expected}: {self.open_files()}"
+        deadline = trio.current_time() + within
+        while True:
+            now = self.descriptors
+            if now == expected:
+                return
+            assert trio.current_time() < deadline, f"{now}, not {expected}: {self.open_files()}"
+            await trio.sleep(0.01)
 
 
 def allow_descriptors(count: int) -> None:

@@ -243,11 +243,6 @@ class Stream:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    @property
-    def sending(self) -> bool:
-        """Say whether a send is under way or waiting."""
-        return self._send_lock.locked()
-
     async def send_all(self, data: bytes) -> None:
         """Send ``data`` after whatever is being sent. Raises StreamBroken."""
         if not data:
@@ -279,15 +274,18 @@ class Stream:
         sock = self._socket
         activity = self.activity
         started = activity.sending_since = trio.current_time()
+        full = False  # the kernel's buffer: what it takes then, the peer has made room for
         try:
             while unsent:
                 # Where trio raises Cancelled from here, it has written nothing.
                 sent = await (sock.send(unsent[0]) if len(unsent) == 1 else sock.sendmsg(unsent))
+                if full:
+                    activity.progress_at = trio.current_time()
                 while unsent and sent >= len(unsent[0]):
                     sent -= len(unsent.pop(0))
                 if unsent:
                     unsent[0] = memoryview(unsent[0])[sent:]
-                    activity.progress_at = trio.current_time()
+                    full = True
         except (OSError, trio.ClosedResourceError) as error:
             raise self._break(_os_reason(error)) from None
         finally:

@@ -57,7 +57,7 @@ class Rig:
                 payload += bytes(getattr(event, "data", b""))
 
     async def read_to_controller(self) -> bytes:
-        """Read until EOF; return the chunk stream, without the agent's capability in front of it."""
+        """Read until EOF; return the chunk stream without the capability in front of it."""
         data = b""
         while piece := await self.controller.receive_some(65536):
             data += piece

@@ -138,7 +138,7 @@ def test_a_state_dir_that_cannot_be_used(tmp_path: Path) -> None:
     """A key that cannot be kept is not trusted either: it would be "first" for ever."""
     (tmp_path / "state").write_bytes(b"a file")
     store = PinStore(tmp_path / "state")
-    with pytest.raises(IdentityMismatch):
+    with pytest.raises(IdentityMismatch, match="cannot be kept"):
         store.pin_first("main", Pin(KEY, "first"))
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         store.accept("main", Pin(KEY, "accepted"))

@@ -438,7 +438,7 @@ async def test_a_reset_of_either_end_is_an_end_with_a_name() -> None:
 
 
 async def test_an_agent_that_does_not_read_stops_the_controller() -> None:
-    """Back-pressure: what lies in the gateway is one receive, not what the controller could send."""
+    """Back-pressure: what lies in the gateway is one receive, not what was to be sent."""
     async with running_session() as rig:
         sent = 0
         with trio.move_on_after(2):

@@ -1,7 +1,7 @@
 """One end's TLS 1.3 records, written by hand (RFC 8446 sections 5.2 and 7).
 
 Owns: what no TLS library lets its user send: KeyUpdates at will. It takes over a connection after
-its handshake, from the traffic secret in a key log.
+its handshake, from the traffic secrets in a key log. The cipher suite is TLS_AES_256_GCM_SHA384.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -16,47 +17,95 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 ALERT: Final = 21
 HANDSHAKE: Final = 22
 APPLICATION_DATA: Final = 23
-UPDATE_REQUESTED: Final = bytes((24, 0, 0, 1, 1))
+_KEY_UPDATE: Final = 24  # RFC 8446 section 4.6.3
 _HASH_SIZE: Final = 48
 
 
-class RecordWriter:
-    """Write records as the end whose application traffic secret is given.
-
-    The cipher suite is TLS_AES_256_GCM_SHA384, and nothing has been sent with ``secret`` yet.
-    """
+class _Direction:
+    """The keys of one direction."""
 
     def __init__(self, secret: bytes) -> None:
         self._start(secret)
+
+    def nonce(self) -> bytes:
+        number = self.sequence.to_bytes(12, "big")
+        return bytes(a ^ b for a, b in zip(self._iv, number, strict=True))
+
+    def go_on(self) -> None:
+        """Go on with the next keys."""
+        self._start(_expand(self._secret, b"traffic upd", _HASH_SIZE))
+
+    def _start(self, secret: bytes) -> None:
+        self._secret = secret
+        self.key = AESGCM(_expand(secret, b"key", 32))
+        self._iv = _expand(secret, b"iv", 12)
+        self.sequence = 0
+
+
+class RecordWriter:
+    """Write records as the end whose traffic secret is given; nothing has been sent with it yet."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._direction = _Direction(secret)
 
     def write(self, kind: int, data: bytes) -> bytes:
         """Return one record of ``kind``."""
         inner = data + bytes((kind,))
         head = bytes((APPLICATION_DATA, 3, 3)) + (len(inner) + 16).to_bytes(2, "big")
-        nonce = bytes(
-            a ^ b for a, b in zip(self._iv, self._sequence.to_bytes(12, "big"), strict=True)
-        )
-        self._sequence += 1
-        return head + self._key.encrypt(nonce, inner, head)
+        record = head + self._direction.key.encrypt(self._direction.nonce(), inner, head)
+        self._direction.sequence += 1
+        return record
 
     def key_update(self) -> bytes:
         """Return a KeyUpdate that demands one in return, and go on with the next keys."""
-        record = self.write(HANDSHAKE, UPDATE_REQUESTED)
-        self._start(_expand(self._secret, b"traffic upd", _HASH_SIZE))
+        record = self.write(HANDSHAKE, bytes((_KEY_UPDATE, 0, 0, 1, 1)))
+        self._direction.go_on()
         return record
 
-    def _start(self, secret: bytes) -> None:
-        self._secret = secret
-        self._key = AESGCM(_expand(secret, b"key", 32))
-        self._iv = _expand(secret, b"iv", 12)
-        self._sequence = 0
+
+class RecordReader:
+    """Read records of the end whose traffic secret is given, and follow its KeyUpdates."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._direction = _Direction(secret)
+        self._tickets = 4  # so many records may have been sent before
+        self.key_updates = 0
+
+    def read(self, wire: bytes) -> bytes:
+        """Return the application data in ``wire``, which is whole records."""
+        plain = b""
+        while wire:
+            size = 5 + int.from_bytes(wire[3:5], "big")
+            plain += self._read_record(wire[:5], wire[5:size])
+            wire = wire[size:]
+        return plain
+
+    def _read_record(self, head: bytes, body: bytes) -> bytes:
+        try:
+            inner = self._direction.key.decrypt(self._direction.nonce(), body, head)
+        except InvalidTag:
+            if not self._tickets:
+                raise
+            self._tickets -= 1
+            self._direction.sequence += 1
+            return self._read_record(head, body)
+        self._tickets = 0
+        self._direction.sequence += 1
+        kind, data = inner[-1], inner[:-1]
+        if kind == APPLICATION_DATA:
+            return data
+        assert kind == HANDSHAKE
+        assert data == bytes((_KEY_UPDATE, 0, 0, 1, 0))  # one that demands none in return
+        self.key_updates += 1
+        self._direction.go_on()
+        return b""
 
 
-def client_secret(key_log: Path) -> bytes:
-    """Return the client's first application traffic secret from a key log of one connection."""
+def traffic_secret(key_log: Path, end: str) -> bytes:
+    """Return the first application traffic secret of ``end``, CLIENT or SERVER, of a connection."""
     for line in key_log.read_text("ascii").splitlines():
         label, _, rest = line.partition(" ")
-        if label == "CLIENT_TRAFFIC_SECRET_0":
+        if label == f"{end}_TRAFFIC_SECRET_0":
             return bytes.fromhex(rest.split(" ")[1])
     raise AssertionError("no TLS 1.3 connection in the key log")
 

@@ -85,6 +85,7 @@ def test_one_per_message_does_not_depend_on_the_cuts() -> None:
 
 def test_many_per_message_joins_what_comes_together() -> None:
     assert cut_up([SMALL]) == ([SMALL], b"")
+    assert list(map(bytes, ChunkCutter().receive_data(SMALL))) == [SMALL]
 
 
 @pytest.mark.parametrize("size", [0, 1, 8192, 32766, 32767])

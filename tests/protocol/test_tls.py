@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,13 @@ from OpenSSL import SSL
 from gateway.protocol.tls import BIO_PIECE, TlsEngine, TlsError
 from gateway.transport.tls_context import ServerContexts, pinning_client_context
 from tests import certificates
-from tests.peers.tls13_records import ALERT, APPLICATION_DATA, RecordWriter, client_secret
+from tests.peers.tls13_records import (
+    ALERT,
+    APPLICATION_DATA,
+    RecordReader,
+    RecordWriter,
+    traffic_secret,
+)
 from tests.peers.tls_peer import TlsPeer
 from tests.recordings import body
 
@@ -363,24 +371,37 @@ def test_bent_records_give_tls_errors(server_contexts: ServerContexts, data: st.
 
 
 @pytest.fixture
-def writer(server: TlsEngine, tmp_path: Path) -> RecordWriter:
-    """A client that took over the connection to ``server``."""
+def key_log(server: TlsEngine, tmp_path: Path) -> Path:
+    """The keys of a connection to ``server``, for who takes over the client's end."""
     context = certificates.client_context(V13)
     context.keylog_filename = str(tmp_path / "keys")
     shake(TlsPeer(context, server_side=False, server_name="localhost"), server)
     assert server.cipher == "TLS_AES_256_GCM_SHA384"
-    return RecordWriter(client_secret(tmp_path / "keys"))
+    return tmp_path / "keys"
 
 
-def test_key_updates_are_followed(server: TlsEngine, writer: RecordWriter) -> None:
+@pytest.fixture
+def writer(key_log: Path) -> RecordWriter:
+    return RecordWriter(traffic_secret(key_log, "CLIENT"))
+
+
+@pytest.fixture
+def reader(key_log: Path) -> RecordReader:
+    return RecordReader(traffic_secret(key_log, "SERVER"))
+
+
+def test_key_updates_are_followed(
+    server: TlsEngine, writer: RecordWriter, reader: RecordReader
+) -> None:
     wire = writer.write(APPLICATION_DATA, b"one") + writer.key_update()
     assert server.receive_data(wire + writer.write(APPLICATION_DATA, b"two")) == b"onetwo"
     assert server.receive_data(writer.key_update()) == b""
     assert server.receive_data(writer.write(APPLICATION_DATA, b"three")) == b"three"
-    # The answer we owe comes with what we send: a record, and the data in another.
-    records = b"".join(server.send_data(b"x"))
-    first = int.from_bytes(records[3:5], "big") + 5
-    assert first < len(records)
+    # The answers we owe go out in front of what we send.
+    assert reader.read(b"".join(server.send_data(b"x"))) == b"x"
+    assert reader.key_updates == 2
+    assert reader.read(b"".join(server.send_data(b"y"))) == b"y"
+    assert reader.key_updates == 2
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -408,14 +429,14 @@ def test_a_flood_of_key_updates_is_cut_off(
 
 
 def test_answers_to_key_updates_do_not_hold_data_back(
-    server: TlsEngine, writer: RecordWriter
+    server: TlsEngine, writer: RecordWriter, reader: RecordReader
 ) -> None:
-    """As many as are let through, then one full piece: all of it comes out."""
-    for _ in range(40):
-        wire = b"".join(writer.key_update() for _ in range(90))
+    """Many answers, then one full piece: more than is taken out of OpenSSL at once."""
+    for _ in range(35):
+        wire = b"".join(writer.key_update() for _ in range(100))
         server.receive_data(wire + writer.write(APPLICATION_DATA, b"x"))
-    out = b"".join(server.send_data(body(BIO_PIECE)))
-    assert len(out) > 40 * 90 * 22 + BIO_PIECE
+    assert reader.read(b"".join(server.send_data(body(BIO_PIECE)))) == body(BIO_PIECE)
+    assert reader.key_updates > 3000
     assert server.data_to_send() == b""
 
 
@@ -433,3 +454,21 @@ def test_peer_public_key(client: TlsEngine, server: TlsEngine) -> None:
 
 def test_peer_public_key_before_the_handshake(client: TlsEngine) -> None:
     assert client.peer_public_key() is None
+
+
+def test_a_certificate_that_cannot_be_read(client: TlsEngine) -> None:
+    """OpenSSL may know kinds of keys that cryptography does not."""
+
+    class Odd:
+        def get_peer_certificate(self) -> Odd:
+            return self
+
+        def to_cryptography(self) -> Odd:
+            return self
+
+        def public_key(self) -> object:
+            raise UnsupportedAlgorithm("an odd curve")
+
+    client._connection = cast("SSL.Connection", Odd())
+    with pytest.raises(TlsError, match="unreadable certificate: an odd curve"):
+        client.peer_public_key()

@@ -97,6 +97,7 @@ async def test_a_bare_eof_is_an_end() -> None:
         assert await stream.receive_some() == b"last"
         assert await stream.receive_some() == b""
         assert await stream.receive_some() == b""
+        assert repr(stream) == "<Stream unix eof>"
         await stream.send_all(b"answer")
         assert await far.receive_some() == b"answer"
 
@@ -179,13 +180,13 @@ async def test_sends_leave_whole_and_in_turn(contexts: ServerContexts, encrypted
         for block in blocks:
             nursery.start_soon(stream.send_all, block)
             await wait_all_tasks_blocked()
-        assert stream.sending
+        assert stream.activity.sending_since is not None
         received = b""
         while len(received) < sum(map(len, blocks)):
             received += await peer.receive_some(1 << 20)
         assert received == b"".join(blocks)
         await wait_all_tasks_blocked()
-        assert not stream.sending
+        assert stream.activity.sending_since is None
 
 
 async def test_a_reset_breaks_a_send() -> None:
@@ -208,7 +209,6 @@ async def test_a_cancelled_send_tears_nothing(contexts: ServerContexts, encrypte
         with trio.move_on_after(0.1) as scope:
             await stream.send_all(data)
         assert scope.cancelled_caught
-        assert not stream.sending
         assert stream.activity.sending_since is None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_send_more_and_end, stream)

@@ -27,6 +27,7 @@ from tests.loopback import (
 async def test_receiving_is_recorded(mock_clock: MockClock) -> None:
     async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
         activity = stream.activity
+        assert (activity.received_at, activity.sent_at, activity.progress_at) == (0, 0, 0)
         assert activity.reading_since is None
         nursery.start_soon(stream.receive_some)
         await wait_all_tasks_blocked()
@@ -88,6 +89,17 @@ async def test_a_send_that_waits_is_recorded(mock_clock: MockClock) -> None:
         assert activity.progress_at == activity.sent_at == 200
         assert activity.sending_since is None
         assert activity.bytes_sent == 6_000_000
+
+
+async def test_filling_the_kernels_buffer_is_no_progress(mock_clock: MockClock) -> None:
+    """A dead peer's takes some as well; only what goes on after a wait proves something."""
+    async with stream_and_socket() as (stream, _), trio.open_nursery() as nursery:
+        mock_clock.jump(50)
+        nursery.start_soon(stream.send_all, bytes(6_000_000))
+        await wait_all_tasks_blocked()
+        assert stream.activity.sending_since == 50
+        assert stream.activity.progress_at == 0
+        nursery.cancel_scope.cancel()
 
 
 async def _take(far: trio.SocketStream, size: int) -> None:
@@ -161,6 +173,16 @@ async def test_a_peer_that_left_before_we_looked() -> None:
     with pytest.raises(StreamBroken):
         await stream.receive_some()
     stream.abort()
+
+
+async def test_acknowledging_now() -> None:
+    near, far = tcp_pair()
+    stream = Stream(near)
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    stream.acknowledge_now()
+    assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+    stream.abort()
+    far.close()
 
 
 async def test_socket_options() -> None:

@@ -47,6 +47,23 @@ async def test_data_with_the_last_handshake_message(contexts: ServerContexts) ->
         assert await stream.receive_some() == b""
 
 
+async def test_garbage_with_the_last_handshake_message(contexts: ServerContexts) -> None:
+    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
+        peer = TlsPeer(certificates.client_context(), server_side=False, server_name="localhost")
+
+        @nursery.start_soon
+        async def connect() -> None:
+            await far.send_all(peer.handshake())
+            flight = b""
+            while not peer.handshake_done:
+                flight = peer.handshake(await far.receive_some())
+            await far.send_all(flight + b"\x17\x03\x03\x00\x20" + bytes(32))
+
+        with pytest.raises(StreamBroken, match=r"^TLS: "):
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+        assert stream.broken is not None
+
+
 async def test_both_roles() -> None:
     near, far = tcp_pair()
     server_context = certificates.server_context()

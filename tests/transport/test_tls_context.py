@@ -180,6 +180,15 @@ def test_ciphers(
     assert server.cipher == cipher
 
 
+def test_the_servers_order_of_ciphers_counts(rsa_contexts: ServerContexts) -> None:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(b"ECDHE-RSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256")
+    server = TlsEngine(rsa_contexts.entry, server_side=True)
+    handshake(TlsEngine(context, server_side=False), server)
+    assert server.cipher == "ECDHE-RSA-AES128-GCM-SHA256"
+
+
 def test_sessions_are_not_cached(contexts: ServerContexts) -> None:
     """Workers do not share them."""
     assert contexts.entry.get_session_cache_mode() == SSL.SESS_CACHE_OFF
