@@ -14,7 +14,7 @@ and may say more, but no secret either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -33,6 +33,7 @@ class GatewayError(Exception):
     def __init__(self, public: str | None = None, *, detail: str = "") -> None:
         self.public = self.default_public if public is None else public
         self.detail = detail
+        self.quiet = False  # it has been reported before: debug level is enough
         super().__init__(f"{self.public}: {detail}" if detail else self.public)
 
 
@@ -188,8 +189,8 @@ class Outcome:
 
     ``status``: HTTP status before 101, or None where the error cannot happen then (it is then 500).
     ``close_code``: WebSocket close code after 101, or None where it cannot happen then (then 1011).
-    ``level``: ``info``, ``warning`` or ``error``. ``silent``: no body and no explaining header, so
-    that unknown node, wrong secret and lock-out cannot be told apart.
+    ``level``: ``info``, ``warning`` or ``error``. ``silent``: no body, as Jenkins
+    answers a wrong secret; the public text is one constant for whatever the gateway itself judged.
     """
 
     status: int | None
@@ -230,6 +231,14 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
 
 
 def outcome_of(error: BaseException) -> Outcome:
+    """Say what follows from ``error``: its row, at level debug where it is ``quiet``."""
+    outcome = _outcome_of(error)
+    if isinstance(error, GatewayError) and error.quiet:
+        return replace(outcome, level="debug")
+    return outcome
+
+
+def _outcome_of(error: BaseException) -> Outcome:
     """Say what follows from ``error``; anything that is not a GatewayError is an internal error.
 
     The three errors that carry a hint (RemoteProtocolError's statuses and codes,

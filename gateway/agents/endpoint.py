@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from gateway.agents.discovery import AgentPort, Discovery
-from gateway.agents.identity import Pin, PinStore, fingerprint
+from gateway.agents.identity import Pin, PinStore, fingerprint, remedy
 from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
 from gateway.agents.registry import Registry
 from gateway.agents.session import AgentSession, SessionInfo
@@ -40,6 +40,7 @@ from gateway.errors import (
 from gateway.http.exchange import Exchange
 from gateway.observability.logs import get_logger
 from gateway.protocol.capability import check_capability
+from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
 from gateway.runtime.admission import HandshakePlaces
@@ -52,7 +53,6 @@ FIRST_FRAMED_VERSION: Final = "4.2.1"
 # Jenkins allows any name that fits a file name; its own agents' secrets have 64 characters.
 _MAX_VALUE: Final = 1024
 # Real cookies have 64 hex characters; hudson.Util.fromHexString takes whole bytes only.
-_COOKIE: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){1,128}")
 # The gate refuses most of them; HTAB and C1 are legal in a field, but not in a name (PROTOCOLS
 # K.5).
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -130,8 +130,6 @@ class AgentEndpoint:
         """Refuse secrets in clear text, except from where TLS ends in front of us."""
         if exchange.listener.tls is not None or exchange.listener.plain_agents:
             return
-        if exchange.peer.host == "unix":
-            return
         address = ipaddress.ip_address(exchange.peer.host.partition("%")[0])
         if address.is_loopback:
             return
@@ -170,7 +168,7 @@ class AgentEndpoint:
                     address=str(port.address),
                     expected=fingerprint(leg_request.identity),
                     reason=str(error),
-                    remedy=f"if that is intended: remoting-gateway identity accept {name}",
+                    remedy=f"if that is intended: {remedy(name)}",
                 )
                 self._discovery.forget(name)
                 raise
@@ -222,7 +220,7 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
     if node is None or secret is None or capability is None:
         raise MissingAgentHeaders
     cookie = headers.get(b"connection-cookie")
-    if cookie is not None and _COOKIE.fullmatch(cookie) is None:
+    if cookie is not None and not is_cookie(cookie):
         raise RemoteProtocolError("Connection-Cookie is not hexadecimal")
     text = check_capability(capability.decode("latin-1"))
     try:
@@ -255,7 +253,7 @@ def echo_cookie(exchange: Exchange) -> None:
     (A.5).
     """
     cookie = exchange.request.headers.get(b"connection-cookie")
-    if cookie is not None and _COOKIE.fullmatch(cookie) is not None:
+    if cookie is not None and is_cookie(cookie):
         exchange.error_headers.append((b"Connection-Cookie", cookie))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +28,11 @@ _FOLDER: Final = "identities"
 def fingerprint(key: bytes) -> str:
     """Return the SHA-256 of a DER SubjectPublicKeyInfo, as people compare it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def remedy(controller: str) -> str:
+    """Return the command that accepts another key; it finds the gateway's folder as ``run`` did."""
+    return f"remoting-gateway identity accept {controller} (with the -c or --controller of run)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,17 @@ class PinStore:
         except (OSError, ValueError, KeyError, TypeError, binascii.Error) as error:
             raise IdentityMismatch(
                 detail=f"the pin in {path} cannot be read ({type(error).__name__}); "
-                f"look at it, then: remoting-gateway identity accept {controller}"
+                f"look at it, then: {remedy(controller)}"
             ) from None
 
     def pin_first(self, controller: str, pin: Pin) -> Pin:
         """Keep ``pin`` if there is none yet; return the one in force. Raises IdentityMismatch."""
         try:
-            # Where another worker was first, its pin holds.
-            with self._temporary(pin) as temporary, contextlib.suppress(FileExistsError):
-                os.link(temporary.name, self._path(controller))
+            temporary = self._write(pin)
+            try:
+                _link_unless_there(temporary, self._path(controller))
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise IdentityMismatch(
@@ -76,31 +82,44 @@ class PinStore:
             ) from None
         return self.get(controller) or pin
 
-    def accept(self, controller: str, pin: Pin) -> None:
-        """Replace the pin: an operator said so. Raises OSError."""
-        with self._temporary(pin) as temporary:
-            replacement = temporary.name + ".accepted"
-            os.link(temporary.name, replacement)
-            os.replace(replacement, self._path(controller))
+    def accept(self, controller: str, pin: Pin) -> Path:
+        """Replace the pin: an operator said so. Return where it is kept. Raises OSError."""
+        path = self._path(controller)
+        self._write(pin).replace(path)
+        return path
 
     def _path(self, controller: str) -> Path:
         return self._folder / f"{quote(controller, safe='')}.json"
 
-    def _temporary(self, pin: Pin) -> tempfile._TemporaryFileWrapper[bytes]:
+    def _write(self, pin: Pin) -> Path:
+        """Write ``pin`` into a file of its own, which a rename or a link can put into place."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=".new-")  # noqa: SIM115
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         value = {
             "key": base64.b64encode(pin.key).decode(),
             "fingerprint": fingerprint(pin.key),
             "source": pin.source,
         }
-        file.write(json.dumps(value, indent=1).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        if os.geteuid() == 0:
-            # "identity accept" by root, while the gateway runs as another user: it must read its
-            # pin.
-            owner = self._folder.parent.stat()
-            os.chown(self._folder, owner.st_uid, owner.st_gid)
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        return file
+        with open(descriptor, "wb") as file:
+            file.write(json.dumps(value, indent=1).encode() + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+            if os.geteuid() == 0:
+                # "identity accept" by root, while the gateway runs as another user: it must be able
+                # to read its pin.
+                owner = self._folder.parent.stat()
+                os.chown(self._folder, owner.st_uid, owner.st_gid)
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        return Path(name)
+
+
+def _link_unless_there(temporary: Path, path: Path) -> None:
+    """Put ``temporary`` into place if nothing is there: the first worker's pin holds."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links. Two workers may now both be first; the later one holds.
+        if not path.exists():
+            temporary.replace(path)

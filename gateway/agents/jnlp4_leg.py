@@ -30,6 +30,7 @@ from gateway.errors import (
     RemoteProtocolError,
     UnknownNode,
 )
+from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import (
     COOKIE,
     NODE_NAME,
@@ -52,7 +53,6 @@ LEG_TIMEOUT: Final = 20.0
 CONTROLLER_USER_TIMEOUT: Final = 300.0
 _MAX_REASON: Final = 400
 _ACK: Final = "its ACK"
-_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ def refusal(text: str, *, secrets: Iterable[str]) -> GatewayError:
 
 def _hex_or_none(cookie: str | None) -> str | None:
     """Return a cookie that may stand in a header and come back; real ones are 64 hex characters."""
-    return cookie if cookie is not None and _HEX.fullmatch(cookie) else None
+    return cookie if cookie is not None and is_cookie(cookie.encode()) else None
 
 
 def _unusable(detail: str) -> ControllerUnreachable:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from gateway.agents.discovery import Discovery
 from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.exchange import Exchange
+from gateway.http.router import RouteMatch
+from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import RequestHead
+
+_log = get_logger("session")
 
 
 def is_agent_probe(request: RequestHead) -> bool:
@@ -29,10 +33,25 @@ class AgentLogin:
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
+        self._away: set[str] = set()  # controllers that have been reported as not ready
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer 200, or raise ControllerUnreachable (503)."""
         match = exchange.match
+        try:
+            await self._check(match)
+        except ControllerUnreachable as error:
+            # A thousand agents ask every ten seconds for as long as the controller is away: what is
+            # reported is the change.
+            error.quiet = match.controller_id in self._away
+            self._away.add(match.controller_id)
+            raise
+        if match.controller_id in self._away:
+            self._away.discard(match.controller_id)
+            _log.info("controller is ready for agents again", controller=match.controller_id)
+        await exchange.respond(200, [(b"Content-Type", b"text/plain")], b"ready for agents\n")
+
+    async def _check(self, match: RouteMatch) -> None:
         try:
             await self._discovery.check_ready(match.controller_id, match.controller)
         except ControllerTimeout as error:
@@ -40,4 +59,3 @@ class AgentLogin:
             raise ControllerUnreachable(
                 "the controller is not ready for agents", detail=str(error), for_agents=True
             ) from None
-        await exchange.respond(200, [(b"Content-Type", b"text/plain")], b"ready for agents\n")

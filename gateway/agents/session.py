@@ -35,7 +35,7 @@ from gateway.protocol.websocket import (
     frame_header,
 )
 from gateway.runtime.session_end import SessionEnd, Side
-from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop
+from gateway.runtime.session_loop import STALL_AFTER, LegWatch, Limits, SessionLoop
 from gateway.transport.stream import Stream, StreamBroken
 
 _log = get_logger("session")
@@ -44,7 +44,10 @@ _log = get_logger("session")
 CLOSE_TIMEOUT: Final = 5.0
 # How long a controller that takes nothing more may still be read.
 LAST_WORDS: Final = 1.0
-AGENT_USER_TIMEOUT: Final = 60.0
+# Linux also gives up after TCP_USER_TIMEOUT where a peer answers every probe of its full window:
+# with 60 s here an agent that sends but does not read was cut off while it lived. The watchdog
+# finds the dead at ``dead_after``; this is the same limit as for a send without progress.
+AGENT_USER_TIMEOUT: Final = STALL_AFTER
 # Remoting 4.0 to 4.2 send bare serialized commands without chunk headers (PROTOCOLS A.6).
 _UNFRAMED: Final = b"\xac\xed"
 
@@ -81,8 +84,7 @@ class AgentSession:
         self._reader = WebSocketReader()
         self._first = b""  # the first payload byte, while it is the only one
         self._framed = False
-        # What the handshakes moved is not the session's.
-        self._before = (leg.stream.activity.bytes_sent, agent.activity.bytes_sent)
+        self._before = (0, 0)  # what the handshakes moved on the controller's and the agent's leg
         self._agent_watch = LegWatch(Side.AGENT, agent, limits, send_ping=self._ping)
         never = float("inf")  # JNLP4 has no ping, and a controller may be silent for hours
         silent = Limits(limits.interval, never, never, limits.stall_after)
@@ -110,6 +112,7 @@ class AgentSession:
             # out.
             with contextlib.suppress(StreamBroken):
                 await self._leg.send_capability(capability)
+            self._before = (self._controller.activity.bytes_sent, self._agent.activity.bytes_sent)
             try:
                 end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
             finally:
@@ -147,6 +150,7 @@ class AgentSession:
                         return _controller_gone(error)
                 if ending is not None:
                     return ending
+            data = payload = b""  # an idle session must not hold on to its last batch
             try:
                 data = await receive()
             except StreamBroken as error:
@@ -162,16 +166,13 @@ class AgentSession:
         send = self._agent.send_all
         data = self._leg.leading
         while True:
-            if data:
-                frames: list[bytes | memoryview] = []
-                for message in cutter.receive_data(data):
-                    frames.append(frame_header(Opcode.BINARY, len(message)))
-                    frames.append(message)
-                if frames:
-                    try:
-                        await send(b"".join(frames))
-                    except StreamBroken as error:
-                        return SessionEnd.of(Side.AGENT, PeerLost(detail=str(error)))
+            frames = _frame(cutter.receive_data(data)) if data else b""
+            if frames:
+                try:
+                    await send(frames)
+                except StreamBroken as error:
+                    return SessionEnd.of(Side.AGENT, PeerLost(detail=str(error)))
+            data = frames = b""
             try:
                 data = await receive()
             except StreamBroken as error:
@@ -298,6 +299,15 @@ class AgentSession:
             "node": info.node,
             "client": info.client,
         }
+
+
+def _frame(messages: list[bytes | memoryview]) -> bytes:
+    """Return ``messages`` as final binary frames, in one piece."""
+    parts: list[bytes | memoryview] = []
+    for message in messages:
+        parts.append(frame_header(Opcode.BINARY, len(message)))
+        parts.append(message)
+    return b"".join(parts)
 
 
 _LEVELS: Final = {"info": 20, "warning": 30, "error": 40}

@@ -22,7 +22,12 @@ def check(config: Path | None) -> None:
 
     Exit status 0: it can be used. 1: it cannot; every problem is printed with file, line and key.
     """
+    from gateway.transport.tls_context import ServerContexts
+
     loaded = load_config(config)
+    for listener in loaded.config.listeners:
+        if listener.tls is not None:
+            ServerContexts(listener.tls)  # what OpenSSL refuses here, it would refuse at the start
     click.echo(f"{loaded.source}: configuration is valid")
     for rows in (_listeners(loaded.config), _routes(loaded.config), _controllers(loaded.config)):
         click.echo()

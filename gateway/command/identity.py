@@ -80,11 +80,17 @@ def accept(name: str, config: Path | None, controller: str | None) -> None:
     click.echo(f"pinned so far: {'nothing' if old is None else fingerprint(old.key)}")
     click.echo(f"shown now:     {fingerprint(new)}")
     try:
-        pins.accept(name, Pin(new, "accepted by an operator"))
+        path = pins.accept(name, Pin(new, "accepted by an operator"))
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise ConfigError(f"{found.state_dir}: cannot keep the key here: {reason}") from None
-    click.echo(f"{name}: accepted; a running gateway uses it from the next agent on")
+    click.echo(f"{name}: accepted in {path}")
+    click.echo("A gateway with this state_dir uses it from the next agent on.")
+    if old is None:
+        click.echo(
+            "Nothing was pinned there before: is it the folder of the gateway that runs? A service"
+            " may have its own (STATE_DIRECTORY); state_dir in the configuration settles it."
+        )
 
 
 def _config(config: Path | None, controller: str | None) -> GatewayConfig:

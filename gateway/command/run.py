@@ -14,10 +14,11 @@ from gateway.command.options import check_exclusive, config_option, controller_o
 from gateway.config.load import for_single_controller, parse_controller, parse_listen
 from gateway.config.models import default_state_dir
 from gateway.config.values import Address
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GatewayError
 from gateway.observability.logs import configure
 
 if TYPE_CHECKING:
+    from gateway.config.models import GatewayConfig
     from gateway.config.values import ControllerUrl
     from gateway.server.self_signed import SelfSigned
 
@@ -55,8 +56,8 @@ def run(config: Path | None, controller: str | None, listen: str | None) -> None
         key=signed.key,
         state_dir=signed.certificate.parent,
     )
-    text = announcement(url, outside=outside, signed=signed)
     configure()
+    text = announcement(url, outside=outside, signed=signed, agent_port=_discovered(made))
     sys.exit(run_supervisor(made, announce=lambda: click.echo(text)))
 
 
@@ -76,7 +77,26 @@ def _certificate_for(listen: Address) -> tuple[Address, SelfSigned]:
         ) from None
 
 
-def announcement(url: ControllerUrl, *, outside: Address, signed: SelfSigned) -> str:
+def _discovered(config: GatewayConfig) -> str:
+    """Ask the one controller of ``config`` for its agent port, and describe the answer."""
+    import trio
+
+    from gateway.agents.discovery import Discovery
+    from gateway.agents.identity import fingerprint
+    from gateway.http.controller_connection import fetch
+
+    (name, controller), *_ = config.controllers.items()
+    try:
+        port = trio.run(Discovery(fetch).agent_port, name, controller)
+    except GatewayError as error:
+        return f"not to be had yet ({error}); agents wait until it is"
+    key = "no key stated" if port.identity is None else f"key {fingerprint(port.identity)}"
+    return f"{port.address}, {key}"
+
+
+def announcement(
+    url: ControllerUrl, *, outside: Address, signed: SelfSigned, agent_port: str
+) -> str:
     """Return what ``run --controller`` prints once it serves.
 
     The certificate goes in by value. agent.jar also documents ``-cert @FILE``, but its option
@@ -88,6 +108,7 @@ def announcement(url: ControllerUrl, *, outside: Address, signed: SelfSigned) ->
     return f"""
 Remoting Gateway {__version__} in front of {url}
 
+  agent port   {agent_port}
   URL          {public}
   certificate  {signed.certificate}
                self-signed, until {signed.expires:%Y-%m-%d}

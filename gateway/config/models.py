@@ -38,6 +38,7 @@ from gateway.config.values import (
     parse_host,
     parse_prefix,
 )
+from gateway.errors import ConfigError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _IDLE_CUT: Final = 60.0  # nginx's and AWS ALB's default
@@ -74,8 +75,18 @@ def default_state_dir() -> Path:
         return Path(given)
     base = os.environ.get("XDG_STATE_HOME", "")
     # The XDG specification says that relative paths are to be ignored.
-    root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    root = Path(base) if base.startswith("/") else _home() / ".local" / "state"
     return root / "remoting-gateway"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and a user id that has no name, as in some containers
+        raise ConfigError(
+            "state_dir: no default, because this user has no home folder;"
+            " set state_dir, or STATE_DIRECTORY in the environment"
+        ) from None
 
 
 FilePath = Annotated[Path, AfterValidator(_resolve)]

@@ -241,7 +241,7 @@ class _Story:
                 controller.secret(OUTBOUND_NODE),
                 f"400 {OUTBOUND_NODE} is not an inbound agent",
             ),
-            ("wrong secret", NODE, "0" * 64, "403"),
+            ("wrong secret", NODE, "0" * 64, "403 not authorized"),
         ):
             found = await self._agent(node, secret).connect(nursery)
             report.check(what, expected=expected, seen=_refusal(found))
@@ -374,7 +374,7 @@ async def _stay(
     report.text(
         f"\n  java -jar agent.jar -url {url} -webSocket -name {FREE_NODE}"
         f" -secret {controller.secret(FREE_NODE)}"
-        f" -cert {shlex.quote(f'@{signed.certificate}')}\n"
+        f' -cert "$(cat {shlex.quote(str(signed.certificate))})"\n'
     )
     report.text("The secrets of the stand-in's nodes are made up and forgotten with it:")
     for node in controller.nodes:

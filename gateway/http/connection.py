@@ -24,6 +24,7 @@ from gateway.config.models import GatewayConfig, ListenerConfig
 from gateway.errors import (
     ClientGone,
     GatewayError,
+    NotAuthorized,
     RemoteProtocolError,
     RequestTimeout,
     Stalled,
@@ -32,8 +33,9 @@ from gateway.errors import (
 )
 from gateway.http.exchange import ClientLimits, Exchange, reason_of
 from gateway.http.forwarding import ProxyTrust
-from gateway.http.router import Router
+from gateway.http.router import Endpoint, Router
 from gateway.observability.logs import get_logger
+from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
@@ -47,9 +49,8 @@ _log = get_logger("http")
 _ID_ALPHABET: Final = "23456789abcdefghijkmnpqrstuvwxyz"
 _MAX_ERROR_TEXT: Final = 512
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
-# PROTOCOLS K.1: every refusal gives an agent its cookie back, or the agent forgets it. The
-# endpoint does so itself, this is for errors on the way to it.
-_COOKIE: Final = re.compile(rb"[0-9A-Fa-f]{1,128}")
+# How much of a refused agent's name the log shows.
+_MAX_NODE: Final = 256
 # What a controller may be asked; RFC 9110 section 15.5.6 requires the field.
 _ALLOW: Final[Field] = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 # A client that vanished without FIN is noticed after this, seconds (FIELD 1d: controller leg).
@@ -117,11 +118,13 @@ def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field
     """Return status, fields and body by which ``error`` is told to the client."""
     outcome = outcome_of(error)
     status = 500 if outcome.status is None else outcome.status
-    fields: list[Field] = [(b"X-Gateway-Error-Id", request_id.encode())]
+    text = NotAuthorized.default_public if outcome.silent else public_text(error)
+    fields: list[Field] = [
+        (b"X-Gateway-Error", error_text(text)),
+        (b"X-Gateway-Error-Id", request_id.encode()),
+    ]
     body = b""
     if not outcome.silent:
-        text = public_text(error)
-        fields.insert(0, (b"X-Gateway-Error", error_text(text)))
         fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
         body = text[:_MAX_ERROR_TEXT].encode() + b"\n"
     if status == 405:
@@ -284,13 +287,17 @@ class _Connection:
             exchange.abort()
 
     def _error_headers(self, exchange: Exchange) -> list[Field]:
-        """Return the exchange's own fields for errors, and an agent's cookie where that lacks."""
+        """Return the exchange's own fields for errors, and an agent's cookie where that lacks.
+
+        Every refusal gives an agent its cookie back, or the agent forgets it (PROTOCOLS K.1). The
+        endpoint does so itself, this is for errors on the way to it.
+        """
         fields = exchange.error_headers
         names = {name.lower() for name, _ in fields}
         cookies = exchange.request.headers.get_all(b"connection-cookie")
         if exchange.routed or len(cookies) != 1 or b"connection-cookie" in names:
             return fields
-        if _COOKIE.fullmatch(cookies[0]) is None:
+        if not is_cookie(cookies[0]):
             return fields
         return [*fields, (b"Connection-Cookie", cookies[0])]
 
@@ -303,6 +310,9 @@ class _Connection:
             fields["path"] = exchange.request.path[:256].decode("ascii")
             if exchange.routed:
                 fields["controller"] = exchange.match.controller_id
+                if exchange.match.endpoint is Endpoint.AGENTS:
+                    node = exchange.request.headers.get(b"node-name") or b""
+                    fields["node"] = node[:_MAX_NODE].decode("latin-1")
         if not isinstance(error, GatewayError):
             _log.error("internal error", **fields, exc_info=error)
             return

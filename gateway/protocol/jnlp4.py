@@ -14,8 +14,8 @@ Theory of operation, above TLS. Each end sends its headers at once and then a ve
 other's. A controller's verdict does not wait for ours, and a refusing controller takes *any five
 bytes* for our farewell, so nothing is sent between our headers and its verdict. Then:
 
-    controller says OK     -> we say OK, it sends its capability; ours follows only on
-    ``send_capability`` controller says ERROR  -> we say OK and BYE, and are done
+    controller says OK     -> we say OK, it sends its capability, ours waits for ``send_capability``
+    controller says ERROR  -> we say OK and BYE, and are done
 """
 
 from __future__ import annotations

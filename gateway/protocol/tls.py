@@ -109,7 +109,7 @@ class TlsEngine:
         except SSL.WantReadError:
             pass
         except SSL.Error as error:
-            raise TlsError(_reason(error)) from None
+            raise TlsError(openssl_reason(error)) from None
         else:
             self.handshake_done = True
         return self.data_to_send()
@@ -134,10 +134,10 @@ class TlsEngine:
             # Java says user_canceled in front of close_notify; OpenSSL takes that end in, but
             # reports it as a system call that failed.
             if not self._connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
-                raise TlsError(_reason(error)) from None
+                raise TlsError(openssl_reason(error)) from None
             self.peer_closed = True
         except SSL.Error as error:
-            raise TlsError(_reason(error)) from None
+            raise TlsError(openssl_reason(error)) from None
         self._unchecked += len(data)
         if not plain or self._unchecked > _MAX_UNCHECKED:
             # There may have been KeyUpdates that want an answer each. Bound what we owe.
@@ -170,7 +170,7 @@ class TlsEngine:
                     connection.send(view[start : start + BIO_PIECE])
                     out.append(self._take_records())
         except SSL.Error as error:
-            raise TlsError(_reason(error)) from None
+            raise TlsError(openssl_reason(error)) from None
         return out
 
     def data_to_send(self) -> bytes:
@@ -208,10 +208,10 @@ class TlsEngine:
         except SSL.WantReadError:
             return
         except SSL.Error as error:
-            raise TlsError(_reason(error)) from None
+            raise TlsError(openssl_reason(error)) from None
 
 
-def _reason(error: SSL.Error) -> str:
+def openssl_reason(error: SSL.Error) -> str:
     """Turn OpenSSL's error into a short text; it only ever holds OpenSSL's own words."""
     if isinstance(error, SSL.SysCallError):
         return "connection ended inside TLS"

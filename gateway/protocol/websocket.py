@@ -12,9 +12,8 @@ so nothing is ever assembled: what is there of a frame is handed on at once, and
 between two calls is at most an incomplete header and an incomplete control frame. ``read_binary``
 is the fast path: it takes frames for as long as they are final, binary and shorter than 64 KiB,
 which is what agents send, and stops in front of everything else. ``next_event`` is the slow path:
-it takes
-*anything*, one step at a time, and holds every rule. Both work on the same state and can be called
-in any order:
+it takes *anything*, one step at a time, and holds every rule. Both work on the same state and can
+be called in any order:
 
     reader.receive_data(data)
     payload = reader.read_binary()         # hot
@@ -406,8 +405,7 @@ def _parse_close(payload: bytes) -> Close:
         ) from None
 
 
-# -- sending
-# -------------------------------------------------------------------------------------------
+# -- sending ---------------------------------------------------------------------------------------
 
 
 def frame_header(opcode: Opcode, length: int, *, final: bool = True) -> bytes:

@@ -20,7 +20,7 @@ import trio
 from gateway.config.models import ListenerConfig
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
-from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
 from gateway.transport.tls_context import ServerContexts
 
 # The kernel caps it at net.core.somaxconn (4096 on current Linux); a storm of returning agents
@@ -144,6 +144,8 @@ async def accept_forever(
 
     async def serve(connection: trio.SocketStream) -> None:
         stream = Stream(connection.socket)
+        if stream.peer.host == UNKNOWN:
+            return  # it was reset before it was accepted
         if contexts is not None:
             done = False
             with handshaking():

@@ -33,6 +33,7 @@ RECEIVE_LARGE: Final = 256 * 1024
 CLOSE_TIMEOUT: Final = 5.0
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
+UNKNOWN: Final = "unknown"  # the host of a peer that left before we looked
 _ABORT: Final = struct.pack("ii", 1, 0)
 
 
@@ -347,7 +348,7 @@ def _peer_of(sock: trio.socket.SocketType) -> PeerAddress:
     try:
         name = sock.getpeername()
     except OSError:
-        return PeerAddress("unknown", 0)  # it was reset before we looked
+        return PeerAddress(UNKNOWN, 0)  # it was reset before we looked
     # The kernel writes an IPv4 peer of a dual-stack socket as ::ffff:1.2.3.4; people and networks
     # do not.
     return PeerAddress(name[0].removeprefix("::ffff:"), name[1])

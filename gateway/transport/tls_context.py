@@ -28,6 +28,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
 from gateway.config.models import CertificateConfig, TlsConfig
 from gateway.errors import ConfigError
+from gateway.protocol.tls import openssl_reason
 
 # pyOpenSSL exports no name for it; openssl/ssl.h: SSL_MODE_ENABLE_PARTIAL_WRITE. With it each
 # SSL_write stops after one record of 16 KiB, which costs four calls where one will do.
@@ -146,7 +147,7 @@ def _server_context(certificate: CertificateConfig) -> tuple[SSL.Context, Sequen
     except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
         raise ConfigError(
             f"{certificate.certificate}: cannot be used with key {certificate.key}: "
-            f"{type(error).__name__}"
+            f"{openssl_reason(error) if isinstance(error, SSL.Error) else type(error).__name__}"
         ) from None
     return context, _names(leaf)
 

@@ -208,13 +208,13 @@ def check_refusal(
 ) -> None:
     """Check everything that PROTOCOLS K.1 says about a refusal.
 
-    ``text`` None: it explains nothing, neither in a field nor in a body.
+    ``text`` None: it says one constant in a field, and nothing in a body.
     """
     assert answer.status == status
     assert answer.get(b"location") is None
     explanation = answer.get(b"x-gateway-error")
     if text is None:
-        assert explanation is None
+        assert explanation == b"not authorized"
         assert answer.body == b""
     else:
         assert explanation is not None

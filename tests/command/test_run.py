@@ -120,7 +120,9 @@ def test_the_command_line_for_agents() -> None:
         ControllerUrl("http", "jenkins.lan", 8080, "/ci"),
         outside=Address("2001:db8::1", 8443),
         signed=signed,
+        agent_port="jenkins.lan:50000, key SHA256:abc",
     )
+    assert "agent port   jenkins.lan:50000, key SHA256:abc" in text
     (line,) = [line for line in text.splitlines() if "java -jar" in line]
     assert shlex.split(line) == [
         "java",

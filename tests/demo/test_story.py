@@ -109,7 +109,8 @@ async def test_stay_lets_a_real_agent_in(tmp_path: Path) -> None:
                 assert piece, text
                 text += piece.decode()
             command = re.search(
-                r"agent\.jar -url (\S+) -webSocket -name (\S+) -secret (\S+) -cert @(\S+)",
+                r"agent\.jar -url (\S+) -webSocket -name (\S+) -secret (\S+)"
+                r' -cert "\$\(cat (\S+)\)"',
                 text,
             )
             assert command is not None, text

@@ -267,11 +267,11 @@ async def test_errors_become_answers(error: GatewayError, status: int, text: byt
 
 
 @pytest.mark.parametrize("error", [NotAuthorized("secret reason"), LockedOut()])
-async def test_silent_errors_say_nothing_but_their_id(error: GatewayError) -> None:
+async def test_what_the_gateway_judged_is_told_in_one_constant_without_a_body(error: GatewayError) -> None:
     stream = MemoryStream(GET, b"")
     await serve(stream, raising(error))
     assert statuses(stream.sent) == [403]
-    assert b"X-Gateway-Error:" not in stream.sent
+    assert b"X-Gateway-Error: not authorized\r\n" in stream.sent
     assert b"X-Gateway-Error-Id: " in stream.sent
     assert b"Content-Length: 0\r\n" in stream.sent
     assert b"Content-Type" not in stream.sent
