@@ -267,7 +267,7 @@ async def test_errors_become_answers(error: GatewayError, status: int, text: byt
 
 
 @pytest.mark.parametrize("error", [NotAuthorized("secret reason"), LockedOut()])
-async def test_what_the_gateway_judged_is_told_in_one_constant_without_a_body(error: GatewayError) -> None:
+async def test_what_the_gateway_judged_is_one_constant_without_a_body(error: GatewayError) -> None:
     stream = MemoryStream(GET, b"")
     await serve(stream, raising(error))
     assert statuses(stream.sent) == [403]
