@@ -1,0 +1,39 @@
+"""What the tests of faults share: what was logged, a clock that jumps, and the registry."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+from trio.testing import MockClock
+
+from tests.faults.link import WatchedRegistry
+
+
+@pytest.fixture
+def log() -> LogCapture:
+    """Capture every line, whatever its level, before anything is redacted."""
+    capture = LogCapture()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, capture],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        cache_logger_on_first_use=False,
+    )
+    return capture
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Run the test in mock time that jumps once nothing has happened for a moment of real time.
+
+    The moment is there for the kernel: sockets of one process answer within microseconds.
+    """
+    return MockClock(autojump_threshold=0.05)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> WatchedRegistry:
+    """Return the registry that the test's worker will use."""
+    made = WatchedRegistry()
+    monkeypatch.setattr("gateway.server.worker.Registry", lambda: made)
+    return made

@@ -1,0 +1,146 @@
+"""kill -9 of agents and controllers at random points of two hundred sessions.
+
+Real processes and real time; the gateway is in this one, so that its tasks can be counted. Every
+run is another one: the seed is printed, and ``GATEWAY_TEST_SEED`` repeats its choices, though not
+the kernel's.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import trio
+import trio.testing
+from structlog.testing import LogCapture
+
+from gateway.config.models import GatewayConfig
+from tests.agents.bridge import running_gateway
+from tests.certificates import write
+from tests.faults.link import WatchedRegistry, in_use, live_objects
+from tests.peers.forked import ControllerPeer, ForkedPeers, forked_peers
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+
+SESSIONS: Final = 200
+CONTROLLERS: Final = 10
+AGENTS: Final = 32  # of each controller; some die before their session begins
+AT_ONCE: Final = 3  # controllers
+
+
+class _Story:
+    """One controller and its agents, and when each of them dies."""
+
+    def __init__(
+        self, peers: ForkedPeers, controller: ControllerPeer, url: str, rng: random.Random
+    ) -> None:
+        self._peers = peers
+        self._controller = controller
+        self._url = url
+        self._rng = rng
+        self.outcomes: Counter[str] = Counter()
+
+    async def tell(self) -> None:
+        """Run until everybody is dead."""
+        async with trio.open_nursery() as nursery:
+            for node in self._controller.secrets:
+                in_handshake = self._rng.random() < 0.3
+                delay = self._rng.uniform(0, 0.05 if in_handshake else 0.8)
+                nursery.start_soon(
+                    self._live, node, self._rng.uniform(0, 0.6), in_handshake, delay
+                )
+            await trio.sleep(self._rng.uniform(0.8, 1.3))
+            await self._peers.kill(self._controller.pid)
+
+    async def _live(self, node: str, start: float, in_handshake: bool, delay: float) -> None:
+        await trio.sleep(start)
+        secret = self._controller.secrets[node]
+        agent = await self._peers.start_agent(self._url, node, secret)
+        with trio.move_on_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_ended, agent.ended, nursery.cancel_scope)
+                if not in_handshake:
+                    await agent.opened.wait()
+                await trio.sleep(delay)
+                nursery.cancel_scope.cancel()
+        await self._peers.kill(agent.pid)
+        self.outcomes[agent.outcome] += 1
+
+    @staticmethod
+    async def _until_ended(ended: trio.Event, scope: trio.CancelScope) -> None:
+        await ended.wait()
+        scope.cancel()
+
+
+def _config(folder: Path, controllers: list[ControllerPeer]) -> GatewayConfig:
+    certificate = write(folder, "127.0.0.1").model_dump(mode="json")
+    names = [f"c{number}" for number in range(len(controllers))]
+    value: dict[str, Any] = {
+        "state_dir": str(folder),
+        "listeners": [{"address": "127.0.0.1:0", "tls": {"certificates": [certificate]}}],
+        "controllers": {
+            name: {"url": peer.url} for name, peer in zip(names, controllers, strict=True)
+        },
+        "routes": [{"id": name, "controller": name} for name in names],
+    }
+    return GatewayConfig.model_validate(value)
+
+
+async def test_kill_agents_and_controllers(
+    tmp_path: Path, log: LogCapture, registry: WatchedRegistry
+) -> None:
+    seed = int(os.environ.get("GATEWAY_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"GATEWAY_TEST_SEED={seed}")
+    rng = random.Random(seed)
+    objects = live_objects()
+    async with forked_peers() as peers:
+        controllers = [
+            await peers.start_controller([f"agent-{number}" for number in range(AGENTS)], f"/c{n}")
+            for n in range(CONTROLLERS)
+        ]
+        async with running_gateway(_config(tmp_path, controllers)) as port:
+            await trio.testing.wait_all_tasks_blocked()
+            before = in_use()
+            outcomes: Counter[str] = Counter()
+            places = trio.CapacityLimiter(AT_ONCE)
+
+            async def tell(number: int) -> None:
+                url = f"https://127.0.0.1:{port}/c{number}/"
+                story = _Story(peers, controllers[number], url, random.Random(rng.random()))
+                async with places:
+                    await story.tell()
+                outcomes.update(story.outcomes)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(CONTROLLERS):
+                    nursery.start_soon(tell, number)
+            await _wait_until_idle(before)
+            assert len(registry) == 0
+            _account(log, outcomes)
+    assert live_objects() == objects
+
+
+async def _wait_until_idle(before: tuple[int, int]) -> None:
+    deadline = trio.current_time() + 20
+    while in_use() != before:
+        assert trio.current_time() < deadline, f"{in_use()} tasks and descriptors, not {before}"
+        await trio.sleep(0.05)
+
+
+def _account(log: LogCapture, outcomes: Counter[str]) -> None:
+    """Check that each session has one beginning and one end, and that nothing else went wrong."""
+    lines = Counter(line["event"] for line in log.entries)
+    ended = [line for line in log.entries if line["event"] == "session ended"]
+    print(f"agents: {dict(outcomes)}")
+    print(f"lines: {dict(lines)}")
+    print(f"ends: {dict(Counter((line['by'], line['reason']) for line in ended))}")
+    started = [line["session"] for line in log.entries if line["event"] == "session started"]
+    assert len(set(started)) == len(started)
+    assert sorted(started) == sorted(line["session"] for line in ended)
+    assert len(started) >= SESSIONS
+    assert {line["by"] for line in ended} == {"agent", "controller"}
+    assert not [line for line in log.entries if line["event"] == "internal error"]
