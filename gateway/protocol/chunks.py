@@ -37,8 +37,7 @@ class ChunkCutter:
         return len(self._held)
 
     def receive_data(self, data: bytes) -> list[bytes | memoryview]:
-        """Return the payloads of the messages that ``data`` completes, in order; never empty ones.
-        """
+        """Return the payloads of the messages that ``data`` completes, in order; none is empty."""
         messages: list[bytes | memoryview] = []
         pos = 0
         if self._held:

@@ -41,8 +41,7 @@ OLD_COOKIE: Final = "Cookie"
 
 
 def encode_string(text: str) -> bytes:
-    """Return ``text`` as u16 length and UTF-8, at most 65,535 bytes (``ByteBufferUtils.wrapUTF8``).
-    """
+    """Return ``text`` as u16 length and UTF-8, to 65,535 bytes (``ByteBufferUtils.wrapUTF8``)."""
     data = text.encode("utf-8")
     if len(data) > 0xFFFF:
         raise ValueError("longer than 65535 bytes")

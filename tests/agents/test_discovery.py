@@ -14,7 +14,7 @@ from gateway.agents.discovery import AgentPort, Discovery
 from gateway.config.models import ControllerConfig
 from gateway.config.values import Address
 from gateway.errors import ControllerTimeout, ControllerUnreachable, GatewayError, outcome_of
-from gateway.http.controller_connection import fetch
+from gateway.http.upstream import fetch
 from tests.peers import scripted_controller as scripted
 from tests.peers.scripted_controller import (
     MINIMUM_VERSION,
