@@ -1,8 +1,8 @@
 """The proxies that are measured: the gateway, HAProxy and nginx, each started by its own command.
 
-Owns: their configuration for one TLS listener and one TLS far end, the processes, and their CPU
-seconds. HAProxy and nginx (Debian's packages) relay the WebSocket as it is; the gateway translates
-to JNLP4.
+Owns: the processes and their CPU seconds, and their configuration for one session of an agent: a
+TLS listener and a TLS far end (``http_proxies`` has those for HTTP). HAProxy and nginx (Debian's
+packages) relay the WebSocket as it is; the gateway translates to JNLP4.
 """
 
 from __future__ import annotations
@@ -46,13 +46,10 @@ class Proxy:
 def _tree_cpu(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     total = (int(fields[11]) + int(fields[12])) / _TICK
-    # A child belongs to the thread that started it.
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return total + sum(_tree_cpu(child) for child in children)
+    # Every thread has children of its own, and a supervisor may start workers from any.
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    return total + sum(_tree_cpu(int(child)) for child in children)
 
 
 def free_port() -> int:
@@ -75,9 +72,11 @@ controllers:
       address: 127.0.0.1:{controller_port}
       identity: {certificates.identity}
 """)
-    process = _start([sys.executable, "-m", "gateway", "run", "-c", str(config)], folder, "gateway")
-    version = _version([sys.executable, "-m", "gateway", "--version"])
-    return _wait(Proxy("gateway", version, port, "/wsagents/", process))
+    process = start_process(
+        [sys.executable, "-m", "gateway", "run", "-c", str(config)], folder, "gateway"
+    )
+    version = version_of([sys.executable, "-m", "gateway", "--version"])
+    return wait(Proxy("gateway", version, port, "/wsagents/", process))
 
 
 def start_haproxy(folder: Path, certificates: Certificates, origin_port: int) -> Proxy | None:
@@ -102,8 +101,8 @@ frontend public
 backend origin
     server origin 127.0.0.1:{origin_port} ssl verify none
 """)
-    process = _start([program, "-f", str(config)], folder, "haproxy")
-    return _wait(Proxy("haproxy", _version([program, "-v"]), port, "/bench/", process))
+    process = start_process([program, "-f", str(config)], folder, "haproxy")
+    return wait(Proxy("haproxy", version_of([program, "-v"]), port, "/bench/", process))
 
 
 def start_nginx(folder: Path, certificates: Certificates, origin_port: int) -> Proxy | None:
@@ -139,27 +138,36 @@ http {{
   }}
 }}
 """)
-    process = _start([program, "-p", str(folder), "-c", str(config)], folder, "nginx")
-    return _wait(Proxy("nginx", _version([program, "-v"]), port, "/bench/", process))
+    process = start_process([program, "-p", str(folder), "-c", str(config)], folder, "nginx")
+    return wait(Proxy("nginx", version_of([program, "-v"]), port, "/bench/", process))
 
 
-def _start(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
+def start_process(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
     log = (folder / f"{name}.log").open("wb")
     return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
-def _wait(proxy: Proxy) -> Proxy:
+def wait(proxy: Proxy) -> Proxy:
+    """Wait until ``proxy`` listens; end the benchmark if it does not."""
+    try:
+        wait_for_port(proxy.port, proxy.name)
+    except SystemExit:
+        proxy.stop()
+        raise
+    return proxy
+
+
+def wait_for_port(port: int, name: str) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", proxy.port), 1).close()
-            return proxy
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
         except OSError:
             time.sleep(0.05)
-    proxy.stop()
-    raise SystemExit(f"{proxy.name} does not listen")
+    raise SystemExit(f"{name} does not listen")
 
 
-def _version(command: list[str]) -> str:
+def version_of(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return ((done.stdout + done.stderr).strip().splitlines() or ["unknown"])[0]

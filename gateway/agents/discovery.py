@@ -25,7 +25,7 @@ from gateway.errors import (
     GatewayError,
     RemoteProtocolError,
 )
-from gateway.http.controller_connection import Fetch
+from gateway.http.upstream import Fetch
 from gateway.protocol.http_head import ResponseHead
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.transport.dial import dial

@@ -38,6 +38,7 @@ from gateway.errors import (
     UpgradeRefused,
 )
 from gateway.http.exchange import Exchange
+from gateway.http.forwarding import is_in
 from gateway.observability.logs import get_logger
 from gateway.protocol.capability import check_capability
 from gateway.protocol.cookie import is_cookie
@@ -53,6 +54,7 @@ FIRST_FRAMED_VERSION: Final = "4.2.1"
 # Jenkins allows any name that fits a file name; its own agents' secrets have 64 characters.
 _MAX_VALUE: Final = 1024
 # Real cookies have 64 hex characters; hudson.Util.fromHexString takes whole bytes only.
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # The gate refuses most of them; HTAB and C1 are legal in a field, but not in a name (PROTOCOLS
 # K.5).
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -89,7 +91,8 @@ class AgentEndpoint:
         self._registry = registry
         self._verifiers = verifiers
         self._places: Mapping[str, HandshakePlaces] = {
-            name: HandshakePlaces() for name in config.controllers
+            name: HandshakePlaces(config.limits.controller_handshakes)
+            for name in config.controllers
         }
         keepalive = config.agents.keepalive
         self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
@@ -130,10 +133,8 @@ class AgentEndpoint:
         """Refuse secrets in clear text, except from where TLS ends in front of us."""
         if exchange.listener.tls is not None or exchange.listener.plain_agents:
             return
-        address = ipaddress.ip_address(exchange.peer.host.partition("%")[0])
-        if address.is_loopback:
-            return
-        if any(address in network for network in self._config.trusted_proxies):
+        host = exchange.peer.host.partition("%")[0]
+        if is_in(_LOOPBACK, host) or is_in(self._config.trusted_proxies, host):
             return
         raise RemoteProtocolError("use https")
 

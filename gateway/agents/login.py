@@ -1,8 +1,9 @@
 """``<prefix>/login`` as agents ask it: is the controller ready for me?
 
-Owns: telling an agent's probe from a person's browser, and the answer. Exactly 200 sends the agent
-on to ``/wsagents/``; 503 keeps it waiting politely, old agents included, which any refusal there
-would end (PROTOCOLS A.5, K.2).
+Owns: the answer. Exactly 200 sends the agent on to ``/wsagents/``; 503 keeps it waiting politely,
+old agents included, which any refusal there would end (PROTOCOLS A.5, K.2).
+
+Must not know: how an agent's probe is told from a person's browser (``http.exposure``).
 """
 
 from __future__ import annotations
@@ -12,20 +13,8 @@ from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.exchange import Exchange
 from gateway.http.router import RouteMatch
 from gateway.observability.logs import get_logger
-from gateway.protocol.http_head import RequestHead
 
 _log = get_logger("session")
-
-
-def is_agent_probe(request: RequestHead) -> bool:
-    """Say whether this is a bare Java ``HttpURLConnection``: no cookie, no credentials."""
-    headers = request.headers
-    return (
-        request.method == b"GET"
-        and b"Java/" in (headers.get(b"user-agent") or b"")
-        and b"cookie" not in headers
-        and b"authorization" not in headers
-    )
 
 
 class AgentLogin:

@@ -125,7 +125,7 @@ def _pinned(pins: PinStore, name: str) -> Pin | None:
 def _shown(name: str, controller: ControllerConfig) -> bytes:
     """Ask the controller for its key. Raises ConfigError when it does not tell."""
     from gateway.agents.discovery import Discovery
-    from gateway.http.controller_connection import fetch
+    from gateway.http.upstream import fetch
 
     try:
         port = trio.run(Discovery(fetch).agent_port, name, controller)

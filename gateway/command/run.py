@@ -83,7 +83,7 @@ def _discovered(config: GatewayConfig) -> str:
 
     from gateway.agents.discovery import Discovery
     from gateway.agents.identity import fingerprint
-    from gateway.http.controller_connection import fetch
+    from gateway.http.upstream import fetch
 
     (name, controller), *_ = config.controllers.items()
     try:

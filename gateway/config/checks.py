@@ -13,18 +13,17 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gateway.config.document import Problem
-from gateway.config.keys import check_certificate, check_key
-from gateway.config.values import format_duration
+from gateway.config.listener_tls_checks import check_listener_tls, check_names
+from gateway.config.routing_checks import check_routing
+from gateway.config.upstream_checks import check_upstream
+from gateway.config.values import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from cryptography.x509 import Certificate
-
     from gateway.config.document import Location
     from gateway.config.models import (
-        CertificateConfig,
         ControllerAgentsConfig,
         GatewayConfig,
         ListenerConfig,
@@ -60,11 +59,15 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     _check_listeners(config, findings, now=now)
     for name, controller in config.controllers.items():
         here: Location = ("controllers", name, "agents")
+        check_upstream(controller, ("controllers", name), findings, now=now)
         _check_agent_leg(controller.agents, here, findings)
         if controller.url is None:
             _check_without_url(controller.agents, here, findings)
     _check_routes(config, findings)
+    check_names(config, findings)
+    check_routing(config, findings)
     _check_keepalive(config, findings)
+    _check_limits(config, findings)
     return findings
 
 
@@ -87,8 +90,7 @@ def _check_listeners(config: GatewayConfig, findings: Findings, *, now: datetime
                 ("listeners", i, "plain_agents"),
                 "found true; allowed: only on a listener without tls. Remove one of the two.",
             )
-        for j, pair in enumerate(listener.tls.certificates):
-            _check_pair(pair, ("listeners", i, "tls", "certificates", j), findings, now=now)
+        check_listener_tls(listener.tls, ("listeners", i, "tls"), findings, now)
 
 
 def _check_plain_listener(
@@ -107,23 +109,6 @@ def _check_plain_listener(
             "plain HTTP beyond this machine, and no trusted_proxies: agents are refused here with"
             ' "use https". Name the ingress in front of it in trusted_proxies, or add tls.',
         )
-
-
-def _check_pair(
-    pair: CertificateConfig, here: Location, findings: Findings, *, now: datetime
-) -> None:
-    leaf: Certificate | None = None
-    try:
-        leaf, warning = check_certificate(pair.certificate, now=now)
-    except ValueError as error:
-        findings.error((*here, "certificate"), f'found "{pair.certificate}"; {error}')
-    else:
-        if warning is not None:
-            findings.warn((*here, "certificate"), f"{warning} ({pair.certificate})")
-    try:
-        check_key(pair.key, certificate=leaf)
-    except ValueError as error:
-        findings.error((*here, "key"), f'found "{pair.key}"; {error}')
 
 
 def _check_agent_leg(agents: ControllerAgentsConfig, here: Location, findings: Findings) -> None:
@@ -199,14 +184,15 @@ def _check_path(config: GatewayConfig, route: RouteConfig, index: int, findings:
     prefix = config.prefix_of(route)
     path = config.path_of(route)
     # "" is the parent of everything; "/jenkins" of itself and "/jenkins/...", not of "/jenkins2".
-    if f"{prefix}/".startswith(f"{path}/"):
+    if route.edge or f"{prefix}/".startswith(f"{path}/"):
         return
     parents = [prefix[:end] or "/" for end in range(len(prefix)) if prefix[end] == "/"]
     allowed = ", ".join(f'"{each}"' for each in (prefix or "/", *reversed(parents)))
     findings.error(
         ("routes", index, "path"),
-        f'found "{path or "/"}"; allowed: {allowed}. Paths are never rewritten,'
-        f' so a route must begin where the path of the url of "{route.controller}" does, or above.',
+        f'found "{path or "/"}"; allowed: {allowed}. Paths are not rewritten,'
+        f' so a route must begin where the path of the url of "{route.controller}" does, or above;'
+        " only with expose: [agents] it may begin anywhere.",
     )
 
 
@@ -219,4 +205,14 @@ def _check_keepalive(config: GatewayConfig, findings: Findings) -> None:
             f'found "{format_duration(keepalive.dead_after)}"; allowed: at least'
             f" {format_duration(least)} = interval + suspect_after. Otherwise a session would end"
             " before its ping had time to be answered.",
+        )
+
+
+def _check_limits(config: GatewayConfig, findings: Findings) -> None:
+    limits = config.limits
+    if limits.request_line > limits.head:
+        findings.error(
+            ("limits", "request_line"),
+            f'found "{format_size(limits.request_line)}"; allowed: at most'
+            f" {format_size(limits.head)} = head, of which it is the first line",
         )

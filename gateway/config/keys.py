@@ -122,14 +122,19 @@ def check_certificate(path: Path, *, now: datetime) -> tuple[x509.Certificate, s
         raise ValueError(
             f"allowed: a PEM file, server certificate first, then intermediates; {path} is not"
         ) from None
-    begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    return leaf, date_warning(leaf, now=now, what="the certificate")
+
+
+def date_warning(certificate: x509.Certificate, *, now: datetime, what: str) -> str | None:
+    """Return a warning about the dates of a certificate that is called ``what``, or None."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:
-        return leaf, f"the certificate is not valid before {begin:%Y-%m-%d %H:%M} UTC"
+        return f"{what} is not valid before {begin:%Y-%m-%d %H:%M} UTC"
     if now >= end:
-        return leaf, f"the certificate expired on {end:%Y-%m-%d %H:%M} UTC; agents will refuse it"
+        return f"{what} expired on {end:%Y-%m-%d %H:%M} UTC; agents will refuse it"
     if now >= end - _EXPIRES_SOON:
-        return leaf, f"the certificate expires soon, on {end:%Y-%m-%d %H:%M} UTC"
-    return leaf, None
+        return f"{what} expires soon, on {end:%Y-%m-%d %H:%M} UTC"
+    return None
 
 
 def check_key(path: Path, *, certificate: x509.Certificate | None) -> None:

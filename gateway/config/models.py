@@ -9,15 +9,12 @@ Must not know: where a value came from, who uses it.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
@@ -28,34 +25,31 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.base import CertificateConfig as CertificateConfig
+from gateway.config.base import FilePath, Name, resolve
+from gateway.config.base import Model as _Model
 from gateway.config.keys import PublicKey
+from gateway.config.limits import LimitsConfig
+from gateway.config.listener_tls import TlsConfig as TlsConfig
+from gateway.config.routing import RedirectPort
+from gateway.config.routing import RouteConfig as RouteConfig
+from gateway.config.upstream import (
+    ConnectionsConfig,
+    ControllerTlsConfig,
+    EjectionConfig,
+    HealthCheckConfig,
+)
 from gateway.config.values import (
     Address,
     ControllerUrl,
     Duration,
-    FileContext,
     Network,
     parse_host,
-    parse_prefix,
 )
 from gateway.errors import ConfigError
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _IDLE_CUT: Final = 60.0  # nginx's and AWS ALB's default
 _AGENT_PATIENCE: Final = 30.0  # PROTOCOLS A.5: agent.jar's handshake limit
-
-
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Take relative paths from the configuration file's folder, wherever the gateway is started."""
-    return info.context.base / path if isinstance(info.context, FileContext) else path
-
-
-def _check_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(
-            "allowed: up to 63 letters, digits and _ . - beginning with a letter or digit"
-        )
-    return text
 
 
 def _read_identity(value: object, info: ValidationInfo) -> object:
@@ -64,7 +58,7 @@ def _read_identity(value: object, info: ValidationInfo) -> object:
     if isinstance(value, dict):
         if set(value) != {"file"} or not isinstance(value["file"], str):
             raise ValueError("allowed: {file: PATH} with nothing else in it")
-        return PublicKey.read(_resolve(Path(value["file"]), info))
+        return PublicKey.read(resolve(Path(value["file"]), info))
     return PublicKey.validate(value)
 
 
@@ -89,12 +83,6 @@ def _home() -> Path:
         ) from None
 
 
-FilePath = Annotated[Path, AfterValidator(_resolve)]
-Name = Annotated[
-    str,
-    AfterValidator(_check_name),
-    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"}),
-]
 Host = Annotated[str, AfterValidator(parse_host)]
 Identity = Annotated[
     Literal["discover"] | PublicKey,
@@ -116,30 +104,6 @@ Identity = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CertificateConfig(_Model):
-    """One certificate with its key; both are PEM files."""
-
-    certificate: FilePath = Field(
-        description=(
-            "The server's certificate, then its intermediates. Relative to the configuration file."
-        )
-    )
-    key: FilePath = Field(description="Its private key, without passphrase.")
-
-
-class TlsConfig(_Model):
-    """TLS of a listener. TLS 1.2 and 1.3 are spoken, older versions never."""
-
-    certificates: tuple[CertificateConfig, ...] = Field(
-        min_length=1,
-        description="SNI chooses between several; the first is for everybody without a match.",
-    )
-
-
 class ListenerConfig(_Model):
     """An address on which the gateway accepts connections."""
 
@@ -155,6 +119,23 @@ class ListenerConfig(_Model):
         description=(
             "Serve agents without TLS to everybody. False, because an agent's first request holds"
             " its secret; loopback and trusted_proxies are served without TLS either way."
+        ),
+    )
+    redirect_to_https: RedirectPort = Field(
+        default=None,
+        description=(
+            "On a listener without tls: send people to https with 308; true means port 443, a"
+            " number that port. Never agents, since Java does not follow from http to https, and"
+            " never what a trusted proxy says came over https. Off by default: behind an ingress it"
+            " is the ingress' matter."
+        ),
+    )
+    proxy_protocol: Literal["off", "required"] = Field(
+        default="off",
+        description=(
+            "required: every connection begins with a PROXY protocol header (version 1 or 2,"
+            " before TLS, within 5 s) from one of trusted_proxies; others are closed. The address"
+            " in it counts as the peer's everywhere. off: a header is a malformed request."
         ),
     )
 
@@ -232,6 +213,40 @@ class ControllerConfig(_Model):
             " are required."
         ),
     )
+    addresses: tuple[Address, ...] = Field(
+        default=(),
+        description=(
+            "Where to connect for url, best first: the first one that is up gets everything, the"
+            " others stand by, since a controller's sessions and builds live in one process."
+            " Default: what the host of the url resolves to, in the same way."
+        ),
+    )
+    tls: ControllerTlsConfig | None = Field(
+        default=None,
+        description=(
+            "TLS to the controller. Default for an https url: the system's authorities, and the"
+            " name of the url."
+        ),
+    )
+    health_check: HealthCheckConfig | None = Field(
+        default=None,
+        description="Default: with several addresses, checks with their defaults; else none.",
+    )
+    ejection: EjectionConfig = Field(
+        default_factory=EjectionConfig,
+        description="When one of several addresses that fails comes last without being checked.",
+    )
+    connections: ConnectionsConfig = Field(
+        default_factory=ConnectionsConfig, description="Connections to the controller's url."
+    )
+    proxy_protocol: Literal["off", "v2"] = Field(
+        default="off",
+        description=(
+            "v2: connections to url begin with a PROXY protocol header, version 2, that names the"
+            " client; each serves one request then, since the next one has another client. For a"
+            " proxy in front of the controller: Jenkins itself does not understand it."
+        ),
+    )
     tcp_discovery: TcpDiscovery = Field(
         default="pass",
         description=(
@@ -243,41 +258,6 @@ class ControllerConfig(_Model):
     agents: ControllerAgentsConfig = Field(
         default_factory=ControllerAgentsConfig, description="How agents' sessions reach it."
     )
-
-
-class RouteConfig(_Model):
-    """Which requests go to which controller. The longest path of the best host wins."""
-
-    id: Name = Field(description="Names the route in logs.")
-    host: str = Field(
-        default="*", description='The host of the request, without port; "*" is any other host.'
-    )
-    path: str | None = Field(
-        default=None,
-        description=(
-            "The path requests begin with. Default: the controller's prefix, which it must equal"
-            " or be a parent of, since paths are never rewritten. For a controller without url it"
-            " is the prefix."
-        ),
-    )
-    controller: str = Field(description="One of the keys under controllers.")
-
-    @field_validator("host")
-    @classmethod
-    def _check_host(cls, host: str) -> str:
-        if host == "*":
-            return host
-        try:
-            return parse_host(host)
-        except ValueError:
-            raise ValueError(
-                'allowed: "*" for any host, or one host name without scheme, port and wildcard'
-            ) from None
-
-    @field_validator("path")
-    @classmethod
-    def _check_path(cls, path: str | None) -> str | None:
-        return path if path is None else parse_prefix(path)
 
 
 class KeepaliveConfig(_Model):
@@ -361,8 +341,8 @@ class GatewayConfig(_Model):
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         description=(
-            "Networks whose X-Forwarded-* headers are believed. None by default: anybody can send"
-            " them."
+            "Networks whose X-Forwarded-* headers, and PROXY protocol headers where a listener"
+            " requires them, are believed. None by default: anybody can send them."
         ),
     )
     controllers: dict[Name, ControllerConfig] = Field(
@@ -377,6 +357,16 @@ class GatewayConfig(_Model):
     )
     agents: AgentsConfig = Field(
         default_factory=AgentsConfig, description="What all agents' sessions share."
+    )
+    limits: LimitsConfig = Field(
+        default_factory=LimitsConfig, description="What clients may take, each and together."
+    )
+    access_log: Literal["json", "combined", "off"] = Field(
+        default="json",
+        description=(
+            "One line a request on standard output: json has OpenTelemetry's names and everything"
+            " known about the request, combined is what nginx and httpd write, for their tools."
+        ),
     )
 
     @model_validator(mode="before")

@@ -8,16 +8,24 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from gateway.config.models import GatewayConfig
-from gateway.config.values import format_duration
+from gateway.config.values import SIZE_PATTERN, format_duration, format_size
 
 
 class _Generator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         """Write a default; every float of the configuration is a duration."""
         return format_duration(dft) if isinstance(dft, float) else super().encode_default(dft)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Write a default; a whole number is a size where the key is one."""
+        made = super().default_schema(schema)
+        if made.get("pattern") == SIZE_PATTERN and isinstance(made.get("default"), int):
+            return {**made, "default": format_size(made["default"])}
+        return made
 
 
 @cache

@@ -33,6 +33,7 @@ _SECONDS: Final = {
     for unit, value in {"ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400"}.items()
 }
 _SIZE: Final = re.compile(r"(\d+)(B|KiB|MiB|GiB)", re.ASCII)
+SIZE_PATTERN: Final = r"^\d+(B|KiB|MiB|GiB)$"
 _BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 # Underscores are not host names (RFC 1123), but Compose service names have them.
 _HOST_NAME: Final = re.compile(
@@ -75,6 +76,14 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError('allowed: a whole number and a unit, such as "512B", "64KiB" or "1MiB"')
     return int(match[1]) * _BYTES[match[2]]
+
+
+def format_size(size: int) -> str:
+    """Write bytes so that ``parse_size`` returns the same number, in the largest whole unit."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
 
 
 def parse_host(text: str) -> str:
@@ -150,8 +159,8 @@ Size = Annotated[
     int,
     _with_unit(parse_size),
     Field(ge=0),
-    PlainSerializer(lambda size: f"{size}B", return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(B|KiB|MiB|GiB)$"}),
+    PlainSerializer(format_size, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}),
 ]
 """Bytes as int; ``64KiB`` in the file."""
 

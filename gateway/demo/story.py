@@ -100,7 +100,9 @@ async def _start_gateway(
     )
     # In real life a ping every 20 s is enough; nobody wants to watch that.
     keepalive = KeepaliveConfig(interval=1.0, suspect_after=5.0, dead_after=30.0)
-    config = config.model_copy(update={"agents": AgentsConfig(keepalive=keepalive)})
+    config = config.model_copy(
+        update={"agents": AgentsConfig(keepalive=keepalive), "access_log": "off"}
+    )
     bound = [
         BoundListener(listener, trio.socket.from_stdlib_socket(bind(listener)))
         for listener in config.listeners

@@ -13,7 +13,6 @@ error.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
@@ -31,9 +30,14 @@ from gateway.errors import (
     outcome_of,
     public_text,
 )
+from gateway.http.access import record_of, refusal_record
 from gateway.http.exchange import ClientLimits, Exchange, reason_of
+from gateway.http.exposure import check_exposure
 from gateway.http.forwarding import ProxyTrust
+from gateway.http.redirect import REDIRECT_STATUS, https_location
+from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint, Router
+from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import get_logger
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
@@ -45,8 +49,6 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 _log = get_logger("http")
 
-# Without 0, 1, l and o: ids are read aloud and typed.
-_ID_ALPHABET: Final = "23456789abcdefghijkmnpqrstuvwxyz"
 _MAX_ERROR_TEXT: Final = 512
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
 # How much of a refused agent's name the log shows.
@@ -66,13 +68,14 @@ async def serve_connection(
     handle: Handler,
     limits: ClientLimits | None = None,
     drain: Drain | None = None,
+    access: AccessLog | None = None,
 ) -> None:
     """Serve the requests of one client until either side ends the connection, or ``drain`` begins.
 
     ``handle`` answers each exchange or raises; a GatewayError becomes the answer of its row in the
-    error table, anything else is 500 and ends the connection. Closes the stream, unless an
-    exchange was upgraded: then its handler owned the stream. Raises nothing but
-    ``trio.Cancelled``.
+    error table, anything else is 500 and ends the connection. ``limits`` are those of ``config``
+    unless given; ``access`` gets a line for each request. Closes the stream, unless an exchange was
+    upgraded: then its handler owned the stream. Raises nothing but ``trio.Cancelled``.
     """
     connection = _Connection(
         stream,
@@ -80,8 +83,9 @@ async def serve_connection(
         config,
         router,
         handle,
-        ClientLimits() if limits is None else limits,
+        ClientLimits.of(config.limits) if limits is None else limits,
         Drain() if drain is None else drain,
+        AccessLog("off") if access is None else access,
     )
     try:
         error = await _attempt(connection.run())
@@ -100,13 +104,6 @@ async def _attempt(action: Awaitable[None]) -> Exception | None:
     except Exception as error:
         return error
     return None
-
-
-def new_request_id() -> str:
-    """Return a request id that people can copy, such as ``k3vq-9x2m`` (40 random bits)."""
-    bits = secrets.randbits(40)
-    letters = [_ID_ALPHABET[bits >> shift & 31] for shift in range(0, 40, 5)]
-    return "".join(letters[:4]) + "-" + "".join(letters[4:])
 
 
 def error_text(text: str) -> bytes:
@@ -135,7 +132,18 @@ def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field
 class _Connection:
     """The state of one client connection."""
 
-    __slots__ = ("_drain", "_handle", "_limits", "_listener", "_router", "_stream", "_trust")
+    __slots__ = (
+        "_access",
+        "_drain",
+        "_handle",
+        "_limits",
+        "_listener",
+        "_recorded",
+        "_router",
+        "_stream",
+        "_trust",
+        "_warned",
+    )
 
     def __init__(
         self,
@@ -146,7 +154,11 @@ class _Connection:
         handle: Handler,
         limits: ClientLimits,
         drain: Drain,
+        access: AccessLog,
     ) -> None:
+        self._access = access
+        self._recorded: Exchange | None = None  # the last one that has its line
+        self._warned = False  # of a large head
         self._stream = stream
         self._listener = listener
         self._router = router
@@ -173,17 +185,19 @@ class _Connection:
             if received is None:
                 await self._stream.aclose()
                 return
-            head, early = received
+            head, early, size = received
             exchange = Exchange(
                 head,
                 self._stream,
                 listener=self._listener,
                 provenance=self._trust.provenance(head),
-                request_id=new_request_id(),
                 limits=self._limits,
                 early=early,
                 drain=self._drain,
+                on_upgrade=self._record,
             )
+            if 0 < self._limits.head_warning <= size and not self._warned:
+                self._warn_of_size(exchange, size)
             await self._serve(exchange)
             if exchange.upgraded:
                 return
@@ -197,8 +211,8 @@ class _Connection:
 
     async def _receive_head(
         self, early: bytes, patience: float
-    ) -> tuple[RequestHead, bytes] | None:
-        """Return the next head and what came after it, or None when the client is done.
+    ) -> tuple[RequestHead, bytes, int] | None:
+        """Return the next head, what came after it and its size; None when the client is done.
 
         ``patience``: seconds until its first byte. Raises what the gate does, and RequestTimeout.
         """
@@ -210,7 +224,7 @@ class _Connection:
                     began = reader.started
                     head = reader.receive_data(data)
                     if head is not None:
-                        return head, reader.trailing_data
+                        return head, reader.trailing_data, reader.size
                     if reader.started and not began:
                         scope.deadline = trio.current_time() + self._limits.head_timeout
                 try:
@@ -245,6 +259,7 @@ class _Connection:
         request_id = new_request_id()
         self._log(error, request_id)
         status, fields, body = error_answer(error, request_id)
+        self._access.write(refusal_record(self._stream, self._listener, error, request_id))
         fields += [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         answer = write_response_head(status, reason_of(status), fields) + body
         with trio.move_on_after(self._limits.send_timeout):
@@ -252,22 +267,48 @@ class _Connection:
                 await self._stream.send_all(answer)
         await self._linger()
 
+    def _warn_of_size(self, exchange: Exchange, size: int) -> None:
+        """Name what makes a head large before the controller refuses it without a word."""
+        self._warned = True
+        name, value = max(exchange.request.headers, key=lambda each: len(each[0]) + len(each[1]))
+        _log.warning(
+            "request head is near the 8 KiB that Jenkins takes; beyond, it answers 431",
+            client=exchange.client_address,
+            error_id=exchange.request_id,
+            bytes=size,
+            largest_field=name[:64].decode("ascii"),
+            largest_field_bytes=len(name) + len(value) + 4,
+        )
+
     # -- exchanges ---------------------------------------------------------------------------------
 
     async def _serve(self, exchange: Exchange) -> None:
         """Have one exchange handled; afterwards it is answered, upgraded or cut."""
         error = await _attempt(self._dispatch(exchange))
-        if error is None:
-            return
-        self._log(error, exchange.request_id, exchange)
-        bug = await _attempt(self._fail(exchange, error))
-        if bug is not None:
-            self._log(bug, exchange.request_id, exchange)
-            exchange.abort()
+        if error is not None:
+            self._log(error, exchange.request_id, exchange)
+            bug = await _attempt(self._fail(exchange, error))
+            if bug is not None:
+                self._log(bug, exchange.request_id, exchange)
+                exchange.abort()
+        self._record(exchange, error)
+
+    def _record(self, exchange: Exchange, error: Exception | None = None) -> None:
+        """Write the line of an exchange, once: for an upgrade that is when it happens."""
+        if self._recorded is not exchange:
+            self._recorded = exchange
+            self._access.write(record_of(exchange, error))
 
     async def _dispatch(self, exchange: Exchange) -> None:
         request = exchange.request
-        exchange.match = self._router.match(request.headers.get(b"host"), request.target)
+        match = self._router.match(request.headers.get(b"host"), request.target)
+        check_exposure(match, request, exchange.client_address)
+        exchange.match = match
+        location = https_location(exchange)
+        if location is not None:
+            await exchange.respond(REDIRECT_STATUS, [(b"Location", location)])
+            return
+        exchange.check_length()
         await self._handle(exchange)
         if not (exchange.responded or exchange.upgraded):
             raise RuntimeError("the handler returned without an answer")

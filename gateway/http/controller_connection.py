@@ -1,26 +1,21 @@
-"""One HTTP/1.1 connection to a controller, for one request and its answer.
+"""One HTTP/1.1 connection to a controller, for one exchange after the other.
 
-Owns: the way there (TCP, TLS against the system's trust store with a check of the name), writing
-the request head exactly, the gate for the answer's head, and the names of what goes wrong: to a
-client, a controller that answers ambiguously is one that does not answer (ARCHITECTURE section 6).
+Owns: writing the request head exactly, the gate for the answer's head, whether another exchange may
+follow, and the names of what goes wrong: to a client, a controller that answers ambiguously is one
+that does not answer (ARCHITECTURE section 6).
 
-Must not know: clients, exchanges, which fields to send.
-
-There is no pool: every request has a connection of its own and says ``Connection: close``. A pool
-would stand where ``Connector.connect`` is called.
+Must not know: clients, which fields to send, where connections come from (``upstream``) and who
+keeps them (``pool``).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
-from gateway.config.models import ControllerConfig
-from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable, RemoteProtocolError
 from gateway.http.framing import ClientFraming
 from gateway.protocol.http_head import (
@@ -30,45 +25,46 @@ from gateway.protocol.http_head import (
     ResponseHeadReader,
     write_request_head,
 )
-from gateway.protocol.http_headers import Field, Headers
-from gateway.transport.dial import dial
+from gateway.protocol.http_headers import Field
 from gateway.transport.stream import Stream, StreamBroken
-from gateway.transport.tls_context import ClientTls, verifying_client_context
 
-_UNUSABLE: Final = "the controller gave no usable answer"
+UNUSABLE: Final = "the controller gave no usable answer"
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerLimits:
     """What a controller may take; times in seconds, sizes in bytes.
 
-    ``connect_timeout``: TCP and TLS (FIELD 1d; ingress-nginx 5, nginx 60). ``send_timeout``: one
-    piece of a request body (Jenkins gives a write 5 min). ``user_timeout``: unacknowledged data,
-    and keep-alive probes (FIELD 1d: controllers may collect garbage for minutes).
-    ``informational``: 1xx heads before the answer.
+    ``send_timeout``: one piece of a request body (Jenkins gives a write 5 min). ``user_timeout``:
+    unacknowledged data, and keep-alive probes (FIELD 1d: controllers may collect garbage for
+    minutes). ``informational``: 1xx heads before the answer.
     """
 
     head: HeadLimits = field(default_factory=HeadLimits)
-    connect_timeout: float = 5.0
     send_timeout: float = 300.0
     user_timeout: float = 300.0
     informational: int = 32
 
 
 class ControllerConnection:
-    """A stream to a controller that serves one exchange. See ``Connector.connect``.
+    """A stream to a controller, and the state of the exchange that it serves.
 
     Methods raise ControllerUnreachable for whatever breaks, ControllerTimeout where they say so.
+    ``reused``: this is not its first exchange. ``idle_since``: when its last one ended.
     """
 
     __slots__ = (
         "_body",
         "_framing",
+        "_heard",
         "_informational",
         "_limits",
         "_reader",
         "_received",
+        "_sent",
         "_stream",
+        "idle_since",
+        "reused",
     )
 
     def __init__(self, stream: Stream, limits: ControllerLimits) -> None:
@@ -79,6 +75,10 @@ class ControllerConnection:
         self._received = b""  # bytes after an informational head
         self._informational = 0
         self._body = b""
+        self._sent = False  # something of this exchange may have reached the controller
+        self._heard = False  # something of its answer has arrived
+        self.idle_since = 0.0
+        self.reused = False
 
     # -- the request -------------------------------------------------------------------------------
 
@@ -89,8 +89,20 @@ class ControllerConnection:
 
         ``ended``: the request is complete with that. Raises ControllerTimeout when it is not taken.
         """
+        if self._framing is not None:
+            self.reused = True
+            self._reader = ResponseHeadReader(self._limits.head)
+            self._informational = 0
+        self._sent = self._heard = False
         self._framing = ClientFraming(head)
-        await self._send(write_request_head(head) + self._encode(body, ended, trailers))
+        data = write_request_head(head) + self._encode(body, ended, trailers)
+        progress = self._stream.activity.progress_at
+        try:
+            await self._send(data)
+        except ControllerUnreachable:
+            self._sent = self._stream.activity.progress_at != progress
+            raise
+        self._sent = True
 
     async def send_body(self, data: bytes, *, ended: bool, trailers: Iterable[Field] = ()) -> None:
         """Send a piece of the body, with ``ended`` the last. Raises ControllerTimeout."""
@@ -103,12 +115,14 @@ class ControllerConnection:
 
     async def _send(self, data: bytes) -> None:
         limit = self._limits.send_timeout
-        with trio.move_on_after(limit):
-            try:
-                await self._stream.send_all(data)
-            except StreamBroken as error:
-                raise ControllerUnreachable(detail=f"while sending: {error}") from None
-            return
+        try:
+            if self._stream.send_nowait(data):
+                return
+            with trio.move_on_after(limit):
+                await self._stream.flush()
+                return
+        except StreamBroken as error:
+            raise ControllerUnreachable(detail=f"while sending: {error}") from None
         raise ControllerTimeout(detail=f"it took nothing of the request for {limit:g} s")
 
     # -- the answer --------------------------------------------------------------------------------
@@ -124,7 +138,7 @@ class ControllerConnection:
                 data = await self._receive_some()
                 if not data:
                     raise ControllerUnreachable(
-                        _UNUSABLE, detail="it closed the connection without an answer"
+                        UNUSABLE, detail="it closed the connection without an answer"
                     )
             try:
                 head = self._reader.receive_data(data)
@@ -184,9 +198,12 @@ class ControllerConnection:
 
     async def _receive_some(self) -> bytes:
         try:
-            return await self._stream.receive_some()
+            data = await self._stream.receive_some()
         except StreamBroken as error:
-            raise ControllerUnreachable(_UNUSABLE, detail=str(error)) from None
+            raise ControllerUnreachable(UNUSABLE, detail=str(error)) from None
+        if data:
+            self._heard = True
+        return data
 
     def _must_have_begun(self) -> ClientFraming:
         assert self._framing is not None, "send_request comes first"
@@ -194,95 +211,48 @@ class ControllerConnection:
 
     # -- endings -----------------------------------------------------------------------------------
 
+    @property
+    def reusable(self) -> bool:
+        """Say whether another exchange may follow: both messages complete, nothing left over, and
+        neither side has asked to close.
+        """
+        framing = self._framing
+        if framing is None:
+            return self._stream.broken is None
+        return (
+            framing.sent_all
+            and framing.received_all
+            and framing.persistent
+            and not framing.rest
+            and not self._received
+            and self._stream.broken is None
+        )
+
+    @property
+    def dead(self) -> bool:
+        """Say whether an idle connection cannot be used: whatever arrives now is an end, or a lie.
+
+        Costs one system call.
+        """
+        return self._stream.has_input()
+
+    def may_repeat(self, *, idempotent: bool) -> bool:
+        """Say whether the exchange that has just failed may be repeated, as far as this connection
+        goes: it failed because the controller was closing a connection that was idle.
+        """
+        return self.reused and not self._heard and (idempotent or not self._sent)
+
     async def aclose(self) -> None:
-        """Close in order after a complete answer; else cut, so that Jenkins stops working on it."""
-        if self.received_all:
+        """Close in order between exchanges; else cut, so that Jenkins stops working on it."""
+        if self._framing is None or self.received_all:
             await self._stream.aclose()
         else:
             self._stream.abort()
 
+    def abort(self) -> None:
+        """Close at once."""
+        self._stream.abort()
+
 
 def _unusable(error: RemoteProtocolError) -> ControllerUnreachable:
-    return ControllerUnreachable(_UNUSABLE, detail=f"its answer is refused: {error}")
-
-
-class Connector:
-    """The way to one controller."""
-
-    __slots__ = ("_limits", "url")
-
-    def __init__(self, url: ControllerUrl, limits: ControllerLimits | None = None) -> None:
-        self.url = url
-        self._limits = ControllerLimits() if limits is None else limits
-
-    async def connect(self) -> ControllerConnection:
-        """Return a fresh connection. Raises ControllerUnreachable, ControllerTimeout."""
-        tls = None
-        if self.url.scheme == "https":
-            tls = ClientTls(_system_trust().context, self.url.host, verify=True)
-        stream = await dial(self.url.address, timeout=self._limits.connect_timeout, tls=tls)
-        stream.keep_alive(user_timeout=self._limits.user_timeout)
-        return ControllerConnection(stream, self._limits)
-
-
-@functools.cache
-def _system_trust() -> ClientTls:
-    """Load the system's certificate authorities once: that takes tens of milliseconds."""
-    return ClientTls(verifying_client_context(), None, verify=True)
-
-
-class Fetch(Protocol):
-    """What ``fetch`` looks like to those who are handed it."""
-
-    async def __call__(
-        self,
-        controller: ControllerConfig,
-        path: str,
-        *,
-        timeout: float,  # noqa: ASYNC109
-    ) -> tuple[ResponseHead, bytes]: ...
-
-
-# The discovery document is some ten bytes; an error page of Jenkins is below 32 KiB.
-_MAX_FETCHED: Final = 64 * 1024
-
-
-async def fetch(
-    controller: ControllerConfig,
-    path: str,
-    *,
-    timeout: float = 5.0,  # noqa: ASYNC109
-) -> tuple[ResponseHead, bytes]:
-    """GET ``path`` from ``controller``: connection, answer and body within ``timeout`` seconds.
-
-    Redirects are not followed: an answer from elsewhere says nothing about this controller. Raises
-    ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB included.
-    """
-    assert controller.url is not None, "only a controller with url speaks HTTP"
-    with trio.move_on_after(timeout):
-        return await _fetch(Connector(controller.url), path.encode("ascii"))
-    raise ControllerTimeout(detail=f"GET {path} took more than {timeout:g} s")
-
-
-async def _fetch(connector: Connector, path: bytes) -> tuple[ResponseHead, bytes]:
-    fields: list[Field] = [
-        (b"Host", connector.url.authority.encode()),
-        (b"User-Agent", b"remoting-gateway"),
-        (b"Accept", b"*/*"),
-        (b"Connection", b"close"),
-    ]
-    connection = await connector.connect()
-    try:
-        request = RequestHead(b"GET", path, b"1.1", Headers(fields))
-        await connection.send_request(request, ended=True)
-        head = await connection.receive_head()
-        while head.status < 200:
-            head = await connection.receive_head()
-        body = connection.body_at_hand()
-        while not connection.received_all:
-            body += await connection.receive_body()
-            if len(body) > _MAX_FETCHED:
-                raise ControllerUnreachable(_UNUSABLE, detail="the answer is too long")
-        return head, body
-    finally:
-        await connection.aclose()
+    return ControllerUnreachable(UNUSABLE, detail=f"its answer is refused: {error}")

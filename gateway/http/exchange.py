@@ -13,9 +13,8 @@ the client's side is ClientGone (or Stalled) here; StreamBroken never leaves thi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -24,6 +23,7 @@ import trio
 
 from gateway.config.models import ListenerConfig
 from gateway.errors import (
+    BodyTooBig,
     ClientGone,
     Draining,
     GatewayError,
@@ -32,10 +32,11 @@ from gateway.errors import (
     Stalled,
     UpgradeRefused,
 )
+from gateway.http.client_limits import ClientLimits as ClientLimits
 from gateway.http.forwarding import Provenance
 from gateway.http.framing import ServerFraming
 from gateway.http.router import RouteMatch
-from gateway.protocol.http_head import HeadLimits, RequestHead, write_response_head
+from gateway.protocol.http_head import RequestHead, write_response_head
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
 from gateway.transport.stream import PeerAddress, Stream, StreamBroken
@@ -43,30 +44,8 @@ from gateway.transport.stream import PeerAddress, Stream, StreamBroken
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
-    """What one client connection may take; times in seconds, sizes in bytes.
-
-    ``head_timeout``: a request head, from its first byte (FIELD 1d; nginx 60, HAProxy none).
-    ``idle_timeout``: between requests (nginx 75). ``body_timeout``: between two pieces of a request
-    body (nginx 60). ``send_timeout``: one send, at most some 256 KiB (Jenkins gives a write 5 min).
-    ``drain``: body bytes that are read and dropped so that a connection can live on.
-    ``linger_timeout``, ``linger``: how long and how much is read and dropped after the last answer,
-    because closing with unread bytes resets the connection and may take the answer with it
-    (RFC 9112 section 9.6; nginx lingers 5 s between reads). ``early``: bytes kept that came before
-    their time.
-    """
-
-    head: HeadLimits = field(default_factory=HeadLimits)
-    head_timeout: float = 15.0
-    idle_timeout: float = 75.0
-    body_timeout: float = 60.0
-    send_timeout: float = 300.0
-    drain: int = 64 * 1024
-    drain_timeout: float = 5.0
-    linger: int = 1024 * 1024
-    linger_timeout: float = 2.0
-    early: int = 64 * 1024
+def _ignore(exchange: Exchange) -> None:
+    pass
 
 
 def reason_of(status: int) -> bytes:
@@ -78,7 +57,8 @@ class Exchange:
     """One request, its route, and the answer to come.
 
     ``error_headers`` are added to the answer if the exchange ends with an error (an agent's
-    cookie). ``request_id`` doubles as the error id that a client sees.
+    cookie). ``request_id`` doubles as the error id that a client sees. For the access log: the
+    status that was sent, sizes of the bodies in bytes, and times on trio's clock.
     """
 
     __slots__ = (
@@ -88,16 +68,22 @@ class Exchange:
         "_framing",
         "_limits",
         "_match",
+        "_on_upgrade",
         "_queue",
+        "answered_at",
+        "body_received",
+        "body_sent",
         "error_headers",
         "listener",
         "provenance",
+        "received_at",
         "request",
-        "request_id",
         "responded",
         "started",
+        "status",
         "stream",
         "upgraded",
+        "upstream_at",
     )
 
     def __init__(
@@ -107,24 +93,30 @@ class Exchange:
         *,
         listener: ListenerConfig,
         provenance: Provenance,
-        request_id: str,
         limits: ClientLimits,
         early: bytes = b"",
         drain: Drain | None = None,
+        on_upgrade: Callable[[Exchange], None] = _ignore,
     ) -> None:
         """Begin an exchange; ``early`` is what arrived with the request's head, after it.
 
         Once ``drain`` has begun, the answer is the connection's last and nothing is upgraded.
+        ``on_upgrade`` is told when 101 has been sent.
         """
         self.request = request
         self.stream = stream
         self.listener = listener
         self.provenance = provenance
-        self.request_id = request_id
         self.error_headers: list[Field] = []
         self.started = False  # the final head is on its way: too late for an error answer
         self.responded = False  # the whole answer has been sent
         self.upgraded = False  # the stream is somebody else's
+        self.status: int | None = None
+        self.body_received = self.body_sent = 0
+        self.received_at = trio.current_time()
+        self.upstream_at: float | None = None
+        self.answered_at: float | None = None
+        self._on_upgrade = on_upgrade
         self._match: RouteMatch | None = None
         self._limits = limits
         self._early = early
@@ -163,7 +155,34 @@ class Exchange:
         """``http`` or ``https``, as the client saw it."""
         return self.provenance.scheme
 
+    @property
+    def request_id(self) -> str:
+        """What the request is called in logs, here and elsewhere."""
+        return self.provenance.request_id
+
+    def upstream_began(self) -> None:
+        """Note that from now on it is the controller's time that passes."""
+        if self.upstream_at is None:
+            self.upstream_at = trio.current_time()
+
     # -- the request's body ------------------------------------------------------------------------
+
+    def check_length(self) -> None:
+        """Raise BodyTooBig for a request that announces more than is allowed."""
+        length, limit = self.request.content_length, self._limits.body
+        if length is not None and limit is not None and length > limit:
+            raise self._too_big(limit)
+
+    def _too_big(self, limit: int) -> BodyTooBig:
+        return BodyTooBig(f"body too big: allowed are {limit} bytes")
+
+    def _take(self, data: bytes) -> bytes:
+        piece = self._framing.receive_data(data)
+        self.body_received += len(piece)
+        limit = self._limits.body
+        if limit is not None and self.body_received > limit:
+            raise self._too_big(limit)
+        return piece
 
     @property
     def request_received(self) -> bool:
@@ -181,21 +200,24 @@ class Exchange:
         return self._framing.rest + self._early
 
     def body_at_hand(self) -> bytes:
-        """Return what of the body arrived together with the head. Raises RemoteProtocolError."""
+        """Return what of the body arrived together with the head.
+
+        Raises RemoteProtocolError, BodyTooBig.
+        """
         if self._framing.received_all:
             return b""
         data, self._early = self._early, b""
-        return self._framing.receive_data(data)
+        return self._take(data)
 
     async def receive_body(self) -> bytes:
         """Return the next piece of the request's body, ``b""`` at its end.
 
         Raises ClientGone when the client leaves before, RequestTimeout when it pauses for too long,
-        RemoteProtocolError for a malformed body.
+        RemoteProtocolError for a malformed body, BodyTooBig.
         """
         piece = self.body_at_hand()
         while not piece and not self._framing.received_all:
-            piece = self._framing.receive_data(await self._receive_some())
+            piece = self._take(await self._receive_some())
         return piece
 
     async def _receive_some(self) -> bytes:
@@ -228,7 +250,7 @@ class Exchange:
             try:
                 while await self.receive_body():
                     pass
-            except (ClientGone, RemoteProtocolError, RequestTimeout):
+            except (BodyTooBig, ClientGone, RemoteProtocolError, RequestTimeout):
                 return False
         return self.request_received
 
@@ -279,9 +301,23 @@ class Exchange:
         that is more than ``drain`` would take, and when the gateway is stopping.
         """
         close = close or self._drain.begun or not self._can_drain()
-        head = self._framing.start_response(status, reason, fields, length=length, close=close)
+        own = self._with_own_fields(fields)
+        head = self._framing.start_response(status, reason, own, length=length, close=close)
         self._queue.append(head)
         self.started = True
+        self.status = status
+        self.answered_at = trio.current_time()
+
+    def _with_own_fields(self, fields: Iterable[Field]) -> list[Field]:
+        """Add the request's id, which is the gateway's to tell, and HSTS where nobody did."""
+        own = [each for each in fields if each[0].lower() != b"x-request-id"]
+        own.append((b"X-Request-Id", self.request_id.encode()))
+        tls = self.listener.tls
+        if tls is not None and tls.hsts is not None:
+            name = b"Strict-Transport-Security"
+            if all(each[0].lower() != name.lower() for each in own):
+                own.append((name, tls.hsts.value.encode()))
+        return own
 
     def _can_drain(self) -> bool:
         if self.request_received:
@@ -296,7 +332,10 @@ class Exchange:
 
     def queue_body(self, data: bytes) -> None:
         """Queue a piece of the answer's body; nothing of it leaves for HEAD, 204 and 304."""
-        self._queue.append(self._framing.send_data(data))
+        piece = self._framing.send_data(data)
+        if piece:
+            self.body_sent += len(data)
+        self._queue.append(piece)
 
     def queue_end(self, trailers: Iterable[Field] = ()) -> None:
         """Queue the end of the answer; trailers go to HTTP/1.1 clients of chunked answers only."""
@@ -314,12 +353,14 @@ class Exchange:
         if not data:
             return
         timeout = self._limits.send_timeout
-        with trio.move_on_after(timeout):
-            try:
-                await self.stream.send_all(data)
-            except StreamBroken as error:
-                raise ClientGone(detail=str(error)) from None
-            return
+        try:
+            if self.stream.send_nowait(data):
+                return
+            with trio.move_on_after(timeout):
+                await self.stream.flush()
+                return
+        except StreamBroken as error:
+            raise ClientGone(detail=str(error)) from None
         raise Stalled(detail=f"the client took nothing for {timeout:g} s")
 
     # -- upgrades and clients that leave -----------------------------------------------------------
@@ -337,6 +378,9 @@ class Exchange:
         head = write_response_head(101, b"Switching Protocols", headers)
         self.started = self.upgraded = True
         await self._send(head)
+        self.status = 101
+        self.answered_at = trio.current_time()
+        self._on_upgrade(self)
         return self.stream, self.rest
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ fields count: the client is the rightmost address of ``X-Forwarded-For`` that is
 trusted, everything left of it may be invented and is cut off; of the others the last element
 counts, the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
 know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
-arrived, ours takes its place.
+arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import RemoteProtocolError
+from gateway.http.request_id import given_request_id, new_request_id
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.http_rules import is_authority
@@ -54,7 +55,7 @@ _FORWARDED: Final = frozenset(
         b"x-forwarded-proto",
     }
 )
-_REPLACED: Final = _HOP_BY_HOP | _FORWARDED
+_REPLACED: Final = _HOP_BY_HOP | _FORWARDED | {b"x-request-id"}
 # What Jetty's ForwardedRequestCustomizer reads besides, and a plugin's log-in by X-Forwarded-User:
 # any X-Forwarded-* is a claim about the client, so strangers' ones go, whatever their name.
 _CLAIM_PREFIX: Final = b"x-forwarded-"
@@ -84,6 +85,7 @@ class Provenance:
     ``client``: an IP address as text. ``scheme``: ``http`` or ``https``, as the client saw it.
     ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
     ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
+    ``request_id``: the one that a trusted proxy gave it, else a fresh one.
     """
 
     client: str
@@ -92,6 +94,7 @@ class Provenance:
     port: bytes
     chain: tuple[str, ...]
     trusted: bool
+    request_id: str = field(compare=False, kw_only=True)
 
 
 class ProxyTrust:
@@ -113,7 +116,15 @@ class ProxyTrust:
         host = headers.get(b"host")
         if not self.trusted:
             port = _port_of(host, self._scheme) or self._port
-            return Provenance(self._peer, self._scheme, host, port, (self._peer,), trusted=False)
+            return Provenance(
+                self._peer,
+                self._scheme,
+                host,
+                port,
+                (self._peer,),
+                trusted=False,
+                request_id=new_request_id(),
+            )
         scheme = _last(headers, b"x-forwarded-proto").lower()
         if scheme not in {b"http", b"https"}:
             scheme = self._scheme.encode()
@@ -124,7 +135,8 @@ class ProxyTrust:
         chain = self._chain(headers)
         name = scheme.decode()
         port = claimed_port if _PORT.fullmatch(claimed_port) else _port_of(host, name) or self._port
-        return Provenance(chain[0], name, host, port, chain, trusted=True)
+        request_id = given_request_id(headers) or new_request_id()
+        return Provenance(chain[0], name, host, port, chain, trusted=True, request_id=request_id)
 
     def _chain(self, headers: Headers) -> tuple[str, ...]:
         """Return the client and the trusted proxies behind it, nearest last."""
@@ -184,9 +196,8 @@ def refuse_unsafe_connection_options(request: RequestHead) -> None:
 def request_headers(request: RequestHead, provenance: Provenance, *, agent_fields: bool) -> Headers:
     """Return the fields that go to the controller: in order and case, hop-by-hop ones replaced.
 
-    ``agent_fields``: let Node-Name and its like pass. One exchange per connection is announced,
-    since controllers are not pooled. Raises RemoteProtocolError as
-    ``refuse_unsafe_connection_options``.
+    ``agent_fields``: let Node-Name and its like pass. No Connection is sent: in HTTP/1.1 that means
+    that it may stay open. Raises RemoteProtocolError as ``refuse_unsafe_connection_options``.
     """
     headers = request.headers
     unwanted = _REPLACED
@@ -201,16 +212,15 @@ def request_headers(request: RequestHead, provenance: Provenance, *, agent_field
         unwanted |= _CLAIMS
         prefixes += (_CLAIM_PREFIX,)
     fields: list[Field] = []
-    for field in headers:
-        name = field[0].lower()
+    for each in headers:
+        name = each[0].lower()
         if name not in unwanted and not name.startswith(prefixes):
-            fields.append(field)
+            fields.append(each)
     fields += _forwarded_fields(provenance)
     if b"forwarded" in headers:
         fields.append((b"Forwarded", _forwarded(provenance)))
     if request.chunked:
         fields.append((b"Transfer-Encoding", b"chunked"))
-    fields.append((b"Connection", b"close"))
     return Headers(fields)
 
 
@@ -220,6 +230,7 @@ def _forwarded_fields(provenance: Provenance) -> list[Field]:
         fields.append((b"X-Forwarded-Host", provenance.host))
     fields.append((b"X-Forwarded-Proto", provenance.scheme.encode()))
     fields.append((b"X-Forwarded-Port", provenance.port))
+    fields.append((b"X-Request-Id", provenance.request_id.encode()))
     return fields
 
 

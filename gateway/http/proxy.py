@@ -14,53 +14,47 @@ anybody and stops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import trio
 
-from gateway.config.models import ControllerConfig, GatewayConfig, TcpDiscoveryRewrite
+from gateway.config.models import ControllerConfig, TcpDiscoveryRewrite
 from gateway.errors import (
     ClientGone,
     ControllerTimeout,
     ControllerUnreachable,
     GatewayError,
     NotImplementedHere,
+    RequestTimeout,
     RouteNotFound,
 )
-from gateway.http.controller_connection import Connector, ControllerConnection
+from gateway.http.controller_connection import ControllerConnection
 from gateway.http.exchange import Exchange
 from gateway.http.forwarding import request_headers, response_fields
+from gateway.http.introduction import proxy_header
 from gateway.http.router import Endpoint
+from gateway.http.upstream import Upstream, Upstreams
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 
 T = TypeVar("T")
 
-# From the last byte of the request to the answer's head (FIELD 1d; Jenkins' own nginx example: 90
-# s).
-ANSWER_TIMEOUT: Final = 90.0
 # How often it is looked, while a controller says nothing, whether the client is still there.
 CLIENT_CHECK: Final = 30.0
+# What a client may take for the beginning of a body before its rate counts (Kestrel: 5 s).
+BODY_GRACE: Final = 10.0
+# RFC 9110 section 9.2.2.
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND"})
 
 
 class Proxy:
     """Forwards exchanges to their controllers."""
 
-    def __init__(
-        self,
-        config: GatewayConfig,
-        *,
-        answer_timeout: float = ANSWER_TIMEOUT,
-        client_check: float = CLIENT_CHECK,
-    ) -> None:
-        """Prepare the ways to all controllers of ``config``; times in seconds."""
-        self._connectors = {
-            name: Connector(controller.url)
-            for name, controller in config.controllers.items()
-            if controller.url is not None
-        }
-        self._answer_timeout = answer_timeout
+    def __init__(self, upstreams: Upstreams, *, client_check: float = CLIENT_CHECK) -> None:
+        """Use ``upstreams``; ``client_check`` in seconds."""
+        self._upstreams = upstreams
         self._client_check = client_check
 
     async def forward(self, exchange: Exchange) -> None:
@@ -68,45 +62,63 @@ class Proxy:
 
         Raises RouteNotFound for what no controller may answer, NotImplementedHere for an upgrade,
         RemoteProtocolError for a request that must not be forwarded, ControllerUnreachable,
-        ControllerTimeout, ClientGone, RequestTimeout and Stalled for what goes wrong on the way.
+        ControllerTimeout, LimitExceeded, ClientGone, RequestTimeout and Stalled for what goes wrong
+        on the way.
         """
         match = exchange.match
-        connector = self._connectors.get(match.controller_id)
-        if connector is None or _is_hidden(match.controller, match.endpoint):
+        upstream = self._upstreams.get(match.controller_id)
+        if upstream is None or _is_hidden(match.controller, match.endpoint):
             raise RouteNotFound()
-        if b"upgrade" in exchange.request.headers:
+        request = exchange.request
+        if b"upgrade" in request.headers:
             raise NotImplementedHere("upgrades are not implemented for this path")
-        head = _request_head(exchange, connector)
+        head = _request_head(exchange, upstream)
         body = exchange.body_at_hand()  # malformed, it never reaches the controller
-        connection = await connector.connect()
-        try:
-            await _Forwarding(self, exchange, connection).run(head, body)
-        finally:
-            await connection.aclose()
-
-    @property
-    def answer_timeout(self) -> float:
-        """Seconds from the end of a request to the head of its answer."""
-        return self._answer_timeout
-
-    @property
-    def client_check(self) -> float:
-        """Seconds of a controller's silence after which the client is looked for."""
-        return self._client_check
+        bodyless = not request.has_body
+        idempotent = bodyless and request.method in _IDEMPOTENT
+        fresh = False
+        greeting = proxy_header(exchange) if upstream.introduces else None
+        exchange.upstream_began()
+        while True:
+            lease = await upstream.acquire(repeatable=idempotent, fresh=fresh, greeting=greeting)
+            try:
+                await _Forwarding(exchange, lease.connection, self._client_check).run(head, body)
+            except ControllerUnreachable:
+                # ARCHITECTURE section 5 item 5: once more, if all that happened is that the
+                # controller closed a connection that was idle.
+                again = bodyless and lease.connection.may_repeat(idempotent=idempotent)
+                if fresh or not again:
+                    upstream.failed(lease.address)
+                    raise
+                fresh = True
+            else:
+                upstream.succeeded(lease)
+                return
+            finally:
+                await upstream.release(lease)
 
 
 def _is_hidden(controller: ControllerConfig, endpoint: Endpoint) -> bool:
     return endpoint is Endpoint.TCP_DISCOVERY and controller.tcp_discovery == "hide"
 
 
-def _request_head(exchange: Exchange, connector: Connector) -> RequestHead:
+def _is_command_line(exchange: Exchange) -> bool:
+    """Say whether this is half of the CLI's full-duplex pair (PROTOCOLS E.3): the one half uploads
+    for as long as the command runs, and is answered after that.
+    """
+    request = exchange.request
+    return request.method == b"POST" and request.path == b"%b/cli" % exchange.match.prefix.encode()
+
+
+def _request_head(exchange: Exchange, upstream: Upstream) -> RequestHead:
     request = exchange.request
     # TCP agents say their name when they ask for the port (PROTOCOLS B.2); nobody else is told one.
     discovery = exchange.match.endpoint is Endpoint.TCP_DISCOVERY
     headers = request_headers(request, exchange.provenance, agent_fields=discovery)
     if b"host" not in headers:  # HTTP/1.0
-        headers = Headers([(b"Host", connector.url.authority.encode()), *headers])
-    return RequestHead(request.method, request.target, b"1.1", headers)
+        headers = Headers([(b"Host", upstream.url.authority.encode()), *headers])
+    target = exchange.match.inside(request.target)
+    return RequestHead(request.method, target, b"1.1", headers)
 
 
 def _answer_fields(exchange: Exchange, head: ResponseHead) -> list[Field]:
@@ -131,14 +143,31 @@ def _answer_fields(exchange: Exchange, head: ResponseHead) -> list[Field]:
 class _Forwarding:
     """One exchange on its way."""
 
-    __slots__ = ("_connection", "_exchange", "_failure", "_proxy", "_waiting")
+    __slots__ = (
+        "_client_check",
+        "_connection",
+        "_deadline",
+        "_exchange",
+        "_failure",
+        "_minimum_rate",
+        "_timeout",
+        "_waiting",
+    )
 
-    def __init__(self, proxy: Proxy, exchange: Exchange, connection: ControllerConnection) -> None:
-        self._proxy = proxy
+    def __init__(
+        self, exchange: Exchange, connection: ControllerConnection, client_check: float
+    ) -> None:
         self._exchange = exchange
         self._connection = connection
-        self._waiting = trio.CancelScope()  # the wait for the answer's head
+        self._client_check = client_check
+        self._deadline = math.inf  # for the answer's head
+        self._waiting: trio.CancelScope | None = None  # the wait for it
         self._failure: GatewayError | None = None
+        route = exchange.match.route
+        self._timeout: float = route.response_timeout
+        self._minimum_rate: int = route.minimum_body_rate
+        if _is_command_line(exchange):
+            self._timeout, self._minimum_rate = math.inf, 0
 
     async def run(self, head: RequestHead, body: bytes) -> None:
         """Forward a request of which ``body`` is at hand already."""
@@ -160,7 +189,9 @@ class _Forwarding:
             raise self._failure
 
     def _request_is_out(self) -> None:
-        self._waiting.deadline = trio.current_time() + self._proxy.answer_timeout
+        self._deadline = trio.current_time() + self._timeout
+        if self._waiting is not None:
+            self._waiting.deadline = min(self._waiting.deadline, self._deadline)
 
     # -- the request's body ------------------------------------------------------------------------
 
@@ -178,11 +209,25 @@ class _Forwarding:
         exchange, connection = self._exchange, self._connection
         await connection.send_request(head, body, ended=False)
         ended = False
+        received, waited = len(body), 0.0
         while not ended:
+            began = trio.current_time()
             data = await exchange.receive_body()
+            received += len(data)
+            waited += trio.current_time() - began
+            self._check_rate(received, waited)
             ended = exchange.request_received
             trailers = exchange.request_trailers if ended else ()
             await connection.send_body(data, ended=ended, trailers=trailers)
+
+    def _check_rate(self, received: int, waited: float) -> None:
+        """Refuse a body that trickles; only the time spent waiting for the client counts."""
+        if waited <= BODY_GRACE or received >= (waited - BODY_GRACE) * self._minimum_rate:
+            return
+        raise RequestTimeout(
+            detail=f"{received} bytes of the body in {waited:.0f} s: less than"
+            f" {self._minimum_rate} bytes/s"
+        )
 
     # -- the answer --------------------------------------------------------------------------------
 
@@ -204,16 +249,27 @@ class _Forwarding:
 
     async def _final_head(self) -> ResponseHead:
         """Return the final head, after passing informational ones on."""
-        with self._waiting:
-            while True:
-                head = await self._while_client_stays(self._connection.receive_head)
-                if head.status >= 200:
-                    return head
-                fields = response_fields(head)
-                self._exchange.queue_informational(head.status, head.reason, fields)
-                await self._exchange.flush()
-        limit = self._proxy.answer_timeout
-        raise ControllerTimeout(detail=f"no answer {limit:g} s after the end of the request")
+        exchange = self._exchange
+        while True:
+            head: ResponseHead | None = None
+            check_at = trio.current_time() + self._client_check
+            with trio.CancelScope(deadline=min(self._deadline, check_at)) as self._waiting:
+                head = await self._connection.receive_head()
+            if head is None:
+                await self._check_patience()
+            elif head.status >= 200:
+                return head
+            else:
+                exchange.queue_informational(head.status, head.reason, response_fields(head))
+                await exchange.flush()
+
+    async def _check_patience(self) -> None:
+        """Raise ControllerTimeout or ClientGone, if waiting for the answer's head is over."""
+        if trio.current_time() >= self._deadline:
+            raise ControllerTimeout(
+                detail=f"no answer {self._timeout:g} s after the end of the request"
+            )
+        await self._check_client()
 
     async def _while_client_stays(self, receive: Callable[[], Awaitable[T]]) -> T:
         """Receive from the controller, looking for the client from time to time.
@@ -222,7 +278,10 @@ class _Forwarding:
         that closed it and then hears nothing for a while is taken to be gone.
         """
         while True:
-            with trio.move_on_after(self._proxy.client_check):
+            with trio.move_on_after(self._client_check):
                 return await receive()
-            if self._exchange.request_received and await self._exchange.client_has_left():
-                raise ClientGone()
+            await self._check_client()
+
+    async def _check_client(self) -> None:
+        if self._exchange.request_received and await self._exchange.client_has_left():
+            raise ClientGone()

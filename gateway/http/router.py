@@ -1,12 +1,13 @@
 """Which controller a request is for, and which of the gateway's own endpoints it means.
 
 Owns: choosing a route by host and path, and seeing to it that no spelling of an endpoint slips
-past. Host: the exact name, else ``*``; then the longest path prefix among that host's routes (a
-host that is named does not fall back to ``*``: nginx does the same). Paths are compared as Jetty
-and Stapler will read them: percent-decoded once, slashes merged, dots resolved, ``;...`` removed.
-What is forwarded stays the raw target.
+past. Host: the exact name, else the longest wildcard, else ``*``; then the longest path prefix
+among that host's routes (a host that is found does not fall back to a wider one: nginx does the
+same). ``*.example.com`` is every host below example.com, with one label more or several, as in
+nginx. Paths are compared as Jetty and Stapler will read them: percent-decoded once, slashes merged,
+dots resolved, ``;...`` removed. What is forwarded stays the raw target.
 
-Must not know: fields other than Host, what an endpoint does.
+Must not know: fields other than Host, what an endpoint does, who may use it (``exposure``).
 
 Why a second spelling is refused, instead of being understood. Jetty and Stapler do not agree with
 each other, nor with RFC 3986 (Stapler ``Stapler.getServletPath``, ``canonicalPath`` and
@@ -16,16 +17,22 @@ decodes leniently. ``//wsagents/``, ``/%77sagents/``, ``/x/../wsagents/``, ``/ws
 ``/static/x/wsagents/``, ``/\\wsagents/`` and ``/jenkins//../wsagents/`` all reach the agents'
 endpoint of some controller. So a path that spells anything unusually and has a guarded name
 anywhere in it gets 400; no browser, agent or link writes one.
+
+A route that restricts anything is read more strictly still, since there every path decides about
+being let in: the prefix is written plainly, nothing decodes to a dot segment, ``cli`` and
+``jnlpJars`` are guarded too, and ``/static/<anything>/x`` is read as ``/x``, as Stapler does. What
+an edge route serves is a short list, compared byte by byte.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.config.models import ControllerConfig, GatewayConfig, RouteConfig
+from gateway.config.routing import ExposeConfig
 from gateway.errors import HostNotServed, RemoteProtocolError, RouteNotFound
 
 # Nothing in such a path has a second reading: no escape, parameter, backslash, empty or dot
@@ -42,6 +49,17 @@ _AGENTS: Final = b"wsagents"
 _DISCOVERY: Final = b"tcpSlaveAgentListener"
 _GUARDED: Final = frozenset({_AGENTS, _DISCOVERY})
 
+_CLI: Final = b"cli"
+_JARS: Final = b"jnlpJars"
+_CLI_JARS: Final = frozenset({b"jenkins-cli.jar", b"hudson-cli.jar"})
+# Where a route restricts anything, these decide about being let in, too.
+_DECISIVE: Final = frozenset({_CLI, _JARS})
+_JNLP: Final = re.compile(rb"/computer/([^/]+)/(?:jenkins|slave)-agent\.jnlp")
+_EDGE_JAR: Final = re.compile(rb"/jnlpJars/(?:agent|slave|remoting)\.jar")
+# Stapler drops the first two segments then (``Stapler.service``), which must be sure to be two.
+_STATIC: Final = b"/static"
+_PLAIN_STATIC: Final = re.compile(rb"/static(?:/(?:[^/%;\\]+(?:/(?!/).*)?)?)?", re.DOTALL)
+
 
 class Endpoint(enum.Enum):
     """What a path means to the gateway. Everything under discovery counts as discovery."""
@@ -49,18 +67,36 @@ class Endpoint(enum.Enum):
     AGENTS = "wsagents"
     LOGIN = "login"
     TCP_DISCOVERY = "tcpSlaveAgentListener"
+    AGENT_JAR = "jnlpJars"
+    AGENT_JNLP = "jnlp"
+    CLI = "cli"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """The route of a request. ``prefix``: the controller's context path, ``""`` or ``/jenkins``."""
+    """The route of a request. ``prefix``: the controller's context path, ``""`` or ``/jenkins``.
+
+    ``outside``: the path that clients write in its place, another one under an edge route only.
+    ``parts``: what the route exposes; empty where it restricts nothing. ``path``: the path below
+    the prefix as Jenkins reads it, for a route that has parts; None outside of the prefix.
+    """
 
     route: RouteConfig
     controller_id: str
     controller: ControllerConfig
     prefix: str
     endpoint: Endpoint
+    outside: str
+    edge: bool = False
+    parts: tuple[ExposeConfig, ...] = ()
+    path: bytes | None = None
+
+    def inside(self, target: bytes) -> bytes:
+        """Return a raw target as it is for the controller: the same, but under an edge route."""
+        if self.outside == self.prefix or not self.edge:
+            return target
+        return self.prefix.encode() + target[len(self.outside) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +104,26 @@ class _Entry:
     path: bytes  # "" or "/a/b", on segment boundaries
     prefix: bytes
     matches: dict[Endpoint, RouteMatch]
+    restricted: bool
+    edge: bool
+    jnlp_files: bool
+
+    def match(self, raw: bytes, path: bytes) -> RouteMatch:
+        if self.edge:
+            return self.matches[_edge_endpoint(raw[len(self.path) :], jnlp=self.jnlp_files)]
+        endpoint = _endpoint(path, raw, self.prefix)
+        if not self.restricted:
+            return self.matches[endpoint]
+        read = _read_strictly(raw, path, self.prefix)
+        if endpoint is Endpoint.OTHER and read is not None:
+            endpoint = _file_or_cli(read)
+        return replace(self.matches[endpoint], path=read)
 
 
 class Router:
     """The routes of one configuration snapshot."""
 
-    __slots__ = ("_hosts",)
+    __slots__ = ("_hosts", "_wildcards")
 
     def __init__(self, config: GatewayConfig) -> None:
         self._hosts: dict[bytes, list[_Entry]] = {}
@@ -82,6 +132,11 @@ class Router:
             self._hosts.setdefault(host, []).append(_entry(config, route))
         for entries in self._hosts.values():
             entries.sort(key=lambda entry: len(entry.path), reverse=True)
+        self._wildcards = sorted(
+            ((host[1:], entries) for host, entries in self._hosts.items() if host[:2] == b"*."),
+            key=lambda wildcard: len(wildcard[0]),
+            reverse=True,
+        )
 
     def match(self, host: bytes | None, target: bytes) -> RouteMatch:
         """Return the route for a Host value (None: there was none) and a raw request target.
@@ -89,7 +144,7 @@ class Router:
         Raises HostNotServed, RouteNotFound, or RemoteProtocolError for a path that cannot be
         trusted.
         """
-        entries = self._hosts.get(_host_name(host)) if host is not None else None
+        entries = None if host is None else self._entries_of(_host_name(host))
         if entries is None:
             entries = self._hosts.get(b"*")
         if entries is None:
@@ -100,19 +155,45 @@ class Router:
         path = normalise(raw)
         for entry in entries:
             if _is_below(path, entry.path):
-                return entry.matches[_endpoint(path, raw, entry.prefix)]
+                return entry.match(raw, path)
         raise RouteNotFound()
+
+    def _entries_of(self, name: bytes) -> list[_Entry] | None:
+        entries = None if name[:1] == b"*" else self._hosts.get(name)
+        if entries is not None:
+            return entries
+        for suffix, below in self._wildcards:
+            if name.endswith(suffix) and len(name) > len(suffix):
+                return below
+        return None
 
 
 def _entry(config: GatewayConfig, route: RouteConfig) -> _Entry:
     prefix = config.prefix_of(route)
     path = prefix if route.path is None else route.path.rstrip("/")
     controller = config.controllers[route.controller]
+    parts = route.parts
     matches = {
-        endpoint: RouteMatch(route, route.controller, controller, prefix, endpoint)
+        endpoint: RouteMatch(
+            route,
+            route.controller,
+            controller,
+            prefix,
+            endpoint,
+            path if route.edge else prefix,
+            route.edge,
+            parts if route.restricted else (),
+        )
         for endpoint in Endpoint
     }
-    return _Entry(path.encode(), prefix.encode(), matches)
+    return _Entry(
+        path.encode(),
+        prefix.encode(),
+        matches,
+        route.restricted,
+        route.edge,
+        any(part.jnlp_files for part in parts),
+    )
 
 
 def _host_name(host: bytes) -> bytes:
@@ -142,7 +223,77 @@ def _endpoint(path: bytes, raw: bytes, prefix: bytes) -> Endpoint:
         if rest:
             raise RouteNotFound()  # Jenkins has nothing there, and nothing there is worth a risk
         return _spelled(Endpoint.AGENTS, raw, path)
-    return Endpoint.OTHER
+    return _file_or_cli(path[len(prefix) :])
+
+
+def _file_or_cli(path: bytes) -> Endpoint:
+    """Classify a path below the prefix that is none of the gateway's own endpoints."""
+    name, _, rest = path[1:].partition(b"/")
+    if name == _CLI or (name == _JARS and rest in _CLI_JARS):
+        return Endpoint.CLI
+    if name == _JARS:
+        return Endpoint.AGENT_JAR
+    return Endpoint.AGENT_JNLP if _JNLP.fullmatch(path) else Endpoint.OTHER
+
+
+def _edge_endpoint(raw: bytes, *, jnlp: bool) -> Endpoint:
+    """Classify a raw path below an edge route's own; what is not on the list is not there."""
+    if raw == b"/login":
+        return Endpoint.LOGIN
+    if raw in {b"/wsagents/", b"/wsagents"}:
+        return Endpoint.AGENTS
+    if _EDGE_JAR.fullmatch(raw):
+        return Endpoint.AGENT_JAR
+    file = _JNLP.fullmatch(raw) if jnlp else None
+    if file is not None and _is_one_name(file[1]):
+        return Endpoint.AGENT_JNLP
+    raise RouteNotFound()
+
+
+def _is_one_name(segment: bytes) -> bool:
+    """Say whether a raw segment is a name for every reader: nothing in it divides or climbs."""
+    for _ in range(_DECODINGS):
+        segment = _decode(segment)
+    return _SEPARATORS.search(segment) is None and segment not in {b".", b".."}
+
+
+def _read_strictly(raw: bytes, path: bytes, prefix: bytes) -> bytes | None:
+    """Return the path below the prefix as Jenkins reads it, None outside of the prefix.
+
+    Raises RemoteProtocolError where another reading would be another path (see the module's text).
+    """
+    if not _is_below(path, prefix):
+        return None
+    if not _is_below(raw, prefix):
+        raise RemoteProtocolError("the path of the controller must be written plainly")
+    if not _PLAIN.fullmatch(raw):
+        _check_one_reading(raw)
+    below = path[len(prefix) :] or b"/"
+    if not _is_below(below, _STATIC):
+        return below
+    if not _PLAIN_STATIC.fullmatch(raw[len(prefix) :]):
+        raise RemoteProtocolError("the path of a static file must be written plainly")
+    segments = below.split(b"/", 3)
+    return b"/" + segments[3] if len(segments) == 4 else below
+
+
+def _check_one_reading(raw: bytes) -> None:
+    unusual = b"//" in raw
+    if b";" in raw or b"\\" in raw:
+        raise RemoteProtocolError("the path must be written plainly")
+    names: list[bytes] = []
+    for segment in raw.split(b"/")[1:]:
+        decoded = segment
+        for _ in range(_DECODINGS):
+            decoded = _decode(decoded)
+        pieces = _SEPARATORS.split(decoded)
+        if not {b".", b".."}.isdisjoint(pieces):
+            raise RemoteProtocolError("the path must be written without dot segments")
+        names += pieces
+        if len(pieces) > 1 or (decoded in _DECISIVE and decoded != segment):
+            unusual = True
+    if unusual and not _DECISIVE.isdisjoint(names):
+        raise RemoteProtocolError("the path must be written plainly")
 
 
 def _spelled(endpoint: Endpoint, raw: bytes, path: bytes) -> Endpoint:

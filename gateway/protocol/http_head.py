@@ -32,6 +32,7 @@ from gateway.protocol.http_rules import (
     TOKEN_ONLY,
     check_framing,
     check_version,
+    describe_largest,
     host_of,
     origin_form,
     read_fields,
@@ -132,6 +133,7 @@ class HeadReader(Generic[Head]):
         "_fields_at",
         "_limits",
         "_searched",
+        "size",
         "trailing_data",
     )
 
@@ -142,6 +144,7 @@ class HeadReader(Generic[Head]):
         self._fields_at = 0  # where the field lines begin; 0 until the first line is complete
         self._searched = 0  # no line feed before this that has not been dealt with
         self.trailing_data = b""
+        self.size = 0  # bytes of the head, once it is complete
 
     @property
     def started(self) -> bool:
@@ -157,16 +160,17 @@ class HeadReader(Generic[Head]):
         end = buffer.find(b"\r\n\r\n", max(self._fields_at - 2, self._searched - 3))
         if end < 0:
             if len(buffer) > self._limits.total:
-                raise RemoteProtocolError("the head is too large", status_hint=431)
+                raise self._too_large(len(buffer))
             if _BARE_LF.search(buffer, self._searched):
                 raise RemoteProtocolError("bare LF in the head")
             self._searched = len(buffer)
             return None
         if end + 4 > self._limits.total:
-            raise RemoteProtocolError("the head is too large", status_hint=431)
+            raise self._too_large(end)
         block = bytes(buffer[self._fields_at : end + 2])
         headers = Headers(read_fields(block, self._limits.fields))
         self.trailing_data = bytes(buffer[end + 4 :])
+        self.size = end + 4
         return self._finish(headers)
 
     def receive_eof(self) -> None:
@@ -187,7 +191,8 @@ class HeadReader(Generic[Head]):
         length = (len(buffer) if at < 0 else at) - 1
         if length > self._limits.line:
             raise RemoteProtocolError(
-                "the first line is too long", status_hint=self._long_line_status
+                f"the first line is too long: allowed are {self._limits.line} bytes",
+                status_hint=self._long_line_status,
             )
         if at < 0:
             self._searched = len(buffer)
@@ -197,6 +202,14 @@ class HeadReader(Generic[Head]):
         self._take_first_line(bytes(buffer[: at - 1]))
         self._fields_at = self._searched = at + 1
         return True
+
+    def _too_large(self, end: int) -> RemoteProtocolError:
+        block = bytes(self._buffer[self._fields_at : end])
+        return RemoteProtocolError(
+            f"the head is too large: allowed are {self._limits.total} bytes"
+            + describe_largest(block),
+            status_hint=431,
+        )
 
     def _check_first_byte(self) -> None:
         """Refuse at once what can become no head, such as a TLS record on a plain port."""

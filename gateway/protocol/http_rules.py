@@ -6,7 +6,7 @@ only, and the sentence for each way to break that.
 Must not know: how a head is read from bytes (``http_head``), what a gateway does with it.
 
 Every function returns a value or raises RemoteProtocolError; no text of an error repeats anything
-that was received, since it may hold a secret.
+that was received, since it may hold a secret. The one exception is the name of a field.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTA
 # others).
 _CONTENT_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
 _MAX_CONTENT_LENGTH: Final = (1 << 63) - 1
+_MAX_NAME: Final = 64  # of a field, to be shown; those of Jenkins and its plugins are shorter
 
 
 def read_fields(block: bytes, limit: int) -> tuple[Field, ...]:
@@ -45,7 +46,7 @@ def read_fields(block: bytes, limit: int) -> tuple[Field, ...]:
     lines = block.split(b"\r\n")
     lines.pop()  # the empty remainder after the last CRLF
     if len(lines) > limit:
-        raise RemoteProtocolError("too many fields", status_hint=431)
+        raise RemoteProtocolError(f"too many fields: allowed are {limit}", status_hint=431)
     fields = []
     for line in lines:
         match = _FIELD_LINE.fullmatch(line)
@@ -53,6 +54,18 @@ def read_fields(block: bytes, limit: int) -> tuple[Field, ...]:
             raise RemoteProtocolError(_field_problem(line))
         fields.append((match[1], match[2].strip(b" \t")))
     return tuple(fields)
+
+
+def describe_largest(block: bytes) -> str:
+    """Name the largest of the field lines in ``block``, whose last one may be incomplete.
+
+    For whoever has to find out why a head is too large; nothing, where it is no plain name.
+    """
+    line = max(block.split(b"\r\n"), key=len)
+    name = line.partition(b":")[0]
+    if len(name) > _MAX_NAME or TOKEN_ONLY.fullmatch(name) is None:
+        return ""
+    return f"; the largest field is {name.decode('ascii')} with {len(line)} bytes"
 
 
 def _field_problem(line: bytes) -> str:

@@ -47,7 +47,14 @@ class TlsEngine:
     ``peer_closed`` is true once close_notify arrived. All methods raise TlsError and nothing else.
     """
 
-    __slots__ = ("_connection", "_unchecked", "_unsent", "handshake_done", "peer_closed")
+    __slots__ = (
+        "_connection",
+        "_unchecked",
+        "_unsent",
+        "handshake_done",
+        "peer_closed",
+        "server_side",
+    )
 
     def __init__(
         self, context: SSL.Context, *, server_side: bool, server_name: str | None = None
@@ -57,6 +64,7 @@ class TlsEngine:
         self._unchecked = 0  # ciphertext read since _drain
         self.handshake_done = False
         self.peer_closed = False
+        self.server_side = server_side
         if server_side:
             self._connection.set_accept_state()
             return
@@ -95,6 +103,19 @@ class TlsEngine:
             key = certificate.to_cryptography().public_key()
             return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         except (ValueError, UnsupportedAlgorithm) as error:
+            raise TlsError(f"unreadable certificate: {error}") from None
+
+    def peer_subject(self) -> str | None:
+        """Return the subject of the peer's certificate as RFC 4514 writes it, or None without one.
+
+        Who trusts it has had it verified. Raises TlsError when it cannot be read.
+        """
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            return None
+        try:
+            return certificate.to_cryptography().subject.rfc4514_string()
+        except ValueError as error:
             raise TlsError(f"unreadable certificate: {error}") from None
 
     def handshake(self, data: bytes = b"") -> bytes:

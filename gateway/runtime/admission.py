@@ -8,7 +8,8 @@ Must not know: what a place is used for.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -16,15 +17,16 @@ import trio
 
 from gateway.errors import LimitExceeded
 
-# A JNLP4 handshake costs the controller an RSA signature and a thread; Jenkins copes with dozens at
-# once.
-HANDSHAKES_PER_CONTROLLER: Final = 64
 # Waiting longer than this for a place leaves too little of the 25 s that a handshake has.
 HANDSHAKE_WAIT: Final = 10.0
 # Who would have to wait behind this many others is told at once.
 HANDSHAKE_QUEUE: Final = 2048
-# Descriptors: two a session. nginx's default is 512 a worker, Teleport's at scale 65,000.
-CONNECTIONS: Final = 16_384
+# Who has an IPv6 address usually has all of its /64 (RFC 6177), so that is what counts as one.
+_IPV6_SITE: Final = 64
+
+
+def _is_nobody(host: str) -> bool:
+    return False
 
 
 class HandshakePlaces:
@@ -32,7 +34,7 @@ class HandshakePlaces:
 
     def __init__(
         self,
-        places: int = HANDSHAKES_PER_CONTROLLER,
+        places: int,
         *,
         wait: float = HANDSHAKE_WAIT,
         queue: int = HANDSHAKE_QUEUE,
@@ -61,19 +63,56 @@ class HandshakePlaces:
 
 
 class ConnectionPlaces:
-    """How many connections one worker holds at a time."""
+    """How many connections one worker holds at a time, in all and from one address."""
 
-    def __init__(self, limit: int = CONNECTIONS) -> None:
+    def __init__(
+        self, limit: int, *, per_address: int, is_exempt: Callable[[str], bool] = _is_nobody
+    ) -> None:
+        """``is_exempt`` says of a host that it may use all places, as a proxy in front of us."""
         self._limit = limit
+        self._per_address = per_address
+        self._is_exempt = is_exempt
+        self._by_address: dict[str, int] = {}
         self.held = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place. Raises LimitExceeded."""
+    def place(self, host: str) -> Iterator[None]:
+        """Hold a place for ``host``: an IP address, or ``unix``. Raises LimitExceeded."""
         if self.held >= self._limit:
-            raise LimitExceeded(detail=f"{self._limit} connections are open")
+            raise LimitExceeded(detail=f"{self._limit} connections are open (limits.connections)")
+        address = None if self._is_exempt(host) else _site_of(host)
+        if address is not None:
+            held = self._by_address.get(address, 0)
+            if held >= self._per_address:
+                raise LimitExceeded(
+                    detail=f"{held} connections from {address} are open"
+                    " (limits.connections_per_address; trusted_proxies are exempt)"
+                )
+            self._by_address[address] = held + 1
         self.held += 1
         try:
             yield
         finally:
             self.held -= 1
+            if address is not None:
+                self._give_back(address)
+
+    def _give_back(self, address: str) -> None:
+        left = self._by_address[address] - 1
+        if left:
+            self._by_address[address] = left
+        else:
+            del self._by_address[address]
+
+
+def _site_of(host: str) -> str | None:
+    """Return what counts as one address: an IPv4 address, an IPv6 /64; None for a Unix peer."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, _IPV6_SITE), strict=False))

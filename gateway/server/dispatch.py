@@ -9,9 +9,10 @@ Must not know: how any of them works.
 from __future__ import annotations
 
 from gateway.agents.endpoint import AgentEndpoint, echo_cookie
-from gateway.agents.login import AgentLogin, is_agent_probe
+from gateway.agents.login import AgentLogin
 from gateway.errors import Draining
 from gateway.http.exchange import Exchange
+from gateway.http.exposure import is_agents
 from gateway.http.proxy import Proxy
 from gateway.http.router import Endpoint
 from gateway.runtime.drain import Drain
@@ -40,7 +41,7 @@ class Dispatcher:
                 echo_cookie(exchange)
             self._check_open()
             await self._agents.serve(exchange)
-        elif endpoint is Endpoint.LOGIN and is_agent_probe(exchange.request):
+        elif endpoint is Endpoint.LOGIN and is_agents(exchange.match, exchange.request):
             self._check_open()
             await self._login.serve(exchange)
         else:

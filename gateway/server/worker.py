@@ -13,7 +13,9 @@ may go on for ``STOP_TIMEOUT``, as its connection's last; then what is left is c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -28,9 +30,12 @@ from gateway.config.models import GatewayConfig
 from gateway.credentials.controller_check import ControllerCheck
 from gateway.errors import Draining, LimitExceeded
 from gateway.http.connection import serve_connection
-from gateway.http.controller_connection import fetch
+from gateway.http.exchange import ClientLimits
+from gateway.http.forwarding import is_in
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
+from gateway.http.upstream import Upstreams
+from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
@@ -64,17 +69,20 @@ async def serve(
     try:
         contexts = [_contexts(listener) for listener in listeners]
         worker = _Worker(snapshot)
-        async with trio.open_nursery() as connections:
-            async with trio.open_nursery() as accepting:
-                for listener, certificates in zip(listeners, contexts, strict=True):
-                    accepting.start_soon(worker.accept, listener, certificates, connections)
-                task_status.started()
-                await _until_stopped(control)
-                accepting.cancel_scope.cancel()  # closes the listening sockets, too
-            worker.stop()
-            connections.cancel_scope.deadline = trio.current_time() + STOP_TIMEOUT
-        if connections.cancel_scope.cancelled_caught:
-            _log.warning("connections were cut", after_s=STOP_TIMEOUT)
+        async with trio.open_nursery() as upkeep:
+            upkeep.start_soon(worker.keep_up)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    for listener, certificates in zip(listeners, contexts, strict=True):
+                        accepting.start_soon(worker.accept, listener, certificates, connections)
+                    task_status.started()
+                    await _until_stopped(control)
+                    accepting.cancel_scope.cancel()  # closes the listening sockets, too
+                worker.stop()
+                connections.cancel_scope.deadline = trio.current_time() + STOP_TIMEOUT
+            if connections.cancel_scope.cancelled_caught:
+                _log.warning("connections were cut", after_s=STOP_TIMEOUT)
+            upkeep.cancel_scope.cancel()
     finally:
         for listener in listeners:
             listener.socket.close()
@@ -90,10 +98,17 @@ class _Worker:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._drain = Drain()
-        self._places = ConnectionPlaces()
+        self._limits = ClientLimits.of(config.limits)
+        self._access = AccessLog(config.access_log)
+        self._places = ConnectionPlaces(
+            config.limits.connections,
+            per_address=config.limits.connections_per_address,
+            is_exempt=partial(is_in, config.trusted_proxies),
+        )
         self._router = Router(config)
         self._registry = Registry()
-        discovery = Discovery(fetch)
+        self._upstreams = Upstreams(config)
+        discovery = Discovery(self._upstreams.fetch)
         agents = AgentEndpoint(
             config,
             discovery=discovery,
@@ -103,8 +118,15 @@ class _Worker:
             verifiers=[ControllerCheck()],
         )
         self._dispatcher = Dispatcher(
-            agents=agents, login=AgentLogin(discovery), proxy=Proxy(config), drain=self._drain
+            agents=agents,
+            login=AgentLogin(discovery),
+            proxy=Proxy(self._upstreams),
+            drain=self._drain,
         )
+
+    async def keep_up(self) -> None:
+        """Look after connections to controllers until cancelled."""
+        await self._upstreams.run()
 
     async def accept(
         self, listener: BoundListener, contexts: ServerContexts | None, connections: trio.Nursery
@@ -112,19 +134,16 @@ class _Worker:
         """Accept on ``listener`` until cancelled; serve what comes in ``connections``."""
 
         async def serve_stream(stream: Stream) -> None:
-            try:
-                with self._places.place():
-                    await serve_connection(
-                        stream,
-                        listener=listener.config,
-                        config=self._config,
-                        router=self._router,
-                        handle=self._dispatcher.handle,
-                        drain=self._drain,
-                    )
-            except LimitExceeded as error:
-                _log.warning("connection refused", client=str(stream.peer), reason=str(error))
-                stream.abort()
+            await serve_connection(
+                stream,
+                listener=listener.config,
+                config=self._config,
+                router=self._router,
+                handle=self._dispatcher.handle,
+                limits=self._limits,
+                drain=self._drain,
+                access=self._access,
+            )
 
         await accept_forever(
             listener,
@@ -133,7 +152,23 @@ class _Worker:
             handshake_failed=_log_failed_handshake,
             contexts=contexts,
             handshaking=self._drain.idle,
+            handshake_timeout=self._config.limits.tls_handshake_timeout,
+            admit=self._admit,
+            proxies=self._config.trusted_proxies,
+            introduction_failed=_log_failed_introduction,
         )
+
+    @contextmanager
+    def _admit(self, stream: Stream) -> Iterator[bool]:
+        """Hold a place for a connection, or say that there is none."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._places.place(stream.peer.host))
+            except LimitExceeded as error:
+                _log.warning("connection refused", client=str(stream.peer), reason=str(error))
+                yield False
+                return
+            yield True
 
     def stop(self) -> None:
         """Close what is idle, end every session, and let nothing new begin."""
@@ -144,6 +179,10 @@ class _Worker:
 
 def _log_failed_handshake(stream: Stream, reason: str) -> None:
     _log.info("tls handshake failed", client=str(stream.peer), reason=reason)
+
+
+def _log_failed_introduction(stream: Stream, reason: str) -> None:
+    _log.info("proxy protocol failed", client=str(stream.peer), reason=reason)
 
 
 async def _until_stopped(control: ControlStream | None) -> None:

@@ -25,9 +25,11 @@ async def dial(
     *,
     timeout: float,  # noqa: ASYNC109 - running out of it has a name here: ControllerTimeout
     tls: ClientTls | None = None,
+    greeting: bytes = b"",
 ) -> Stream:
     """Connect to ``address`` within ``timeout`` seconds, TLS handshake included.
 
+    ``greeting``, such as a PROXY header, is the first that is sent, before TLS.
     Raises ControllerTimeout when the time is up, ControllerUnreachable for everything else.
     """
     stream: Stream | None = None
@@ -35,6 +37,7 @@ async def dial(
         with trio.fail_after(timeout):
             connection = await trio.open_tcp_stream(address.host, address.port)
             stream = Stream(connection.socket)
+            await stream.send_all(greeting)
             if tls is not None:
                 await _start_tls(stream, tls)
         return stream

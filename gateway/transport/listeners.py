@@ -1,7 +1,7 @@
 """Bind listening sockets and turn what arrives into streams.
 
-Owns: socket options of listeners, accepting (with a pause when descriptors run out), the TLS
-handshake of the agents' and browsers' side and its deadline.
+Owns: socket options of listeners, accepting (with a pause when descriptors run out), what comes
+before the first request: the PROXY header, a place, the TLS handshake and its deadline.
 
 Must not know: HTTP, routes, sessions. What happens with a stream is the handler's matter.
 """
@@ -20,16 +20,16 @@ import trio
 from gateway.config.models import ListenerConfig
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
+from gateway.transport.proxied import Network, take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
 from gateway.transport.tls_context import ServerContexts
 
 # The kernel caps it at net.core.somaxconn (4096 on current Linux); a storm of returning agents
 # needs room.
 BACKLOG: Final = 4096
-# From accept to the end of the TLS handshake; nginx and HAProxy examples allow 10 s.
-TLS_HANDSHAKE_TIMEOUT: Final = 10.0
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
+Admission = Callable[[Stream], AbstractContextManager[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,10 @@ def _remedy(config: ListenerConfig, error: OSError, earlier: Sequence[ListenerCo
     return "Choose another address."
 
 
+def _admit_everybody(stream: Stream) -> AbstractContextManager[bool]:
+    return nullcontext(enter_result=True)
+
+
 async def accept_forever(
     listener: BoundListener,
     handle: StreamHandler,
@@ -130,6 +134,10 @@ async def accept_forever(
     handshake_failed: Callable[[Stream, str], None],
     contexts: ServerContexts | None = None,
     handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
+    handshake_timeout: float = 10.0,
+    admit: Admission = _admit_everybody,
+    proxies: Sequence[Network] = (),
+    introduction_failed: Callable[[Stream, str], None] | None = None,
 ) -> None:
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
@@ -137,25 +145,47 @@ async def accept_forever(
     returns. A connection that fails its handshake is reported to ``handshake_failed`` and closed,
     never more. ``contexts`` are made from the configuration where a listener with TLS comes without
     (ConfigError). Each handshake is done inside a ``handshaking()``; one that this cuts short ends
-    the connection.
+    the connection, as does one of more than ``handshake_timeout`` seconds. A connection lives
+    inside its ``admit(stream)``, from before the handshake to its end; False closes it at once.
+    Where the listener requires PROXY headers, they are taken before all that, from ``proxies``; a
+    connection without a good one is reported to ``introduction_failed`` and closed.
     """
     if contexts is None and listener.config.tls is not None:
         contexts = ServerContexts(listener.config.tls)
+
+    proxied = listener.config.proxy_protocol == "required"
 
     async def serve(connection: trio.SocketStream) -> None:
         stream = Stream(connection.socket)
         if stream.peer.host == UNKNOWN:
             return  # it was reset before it was accepted
-        if contexts is not None:
-            done = False
-            with handshaking():
-                problem = await _handshake(stream, contexts)
-                done = problem is None
-                if problem is not None:
-                    handshake_failed(stream, problem)
-            if not done:
-                return
-        await handle(stream)
+        if proxied and not await is_introduced(stream):
+            return
+        with admit(stream) as admitted:
+            if not admitted:
+                stream.abort()  # a reset: the kernel keeps nothing of it
+            elif await is_secured(stream):
+                await handle(stream)
+
+    async def is_introduced(stream: Stream) -> bool:
+        done = False
+        with handshaking():
+            problem = await take_proxy_header(stream, proxies)
+            done = problem is None
+            if problem is not None and introduction_failed is not None:
+                introduction_failed(stream, problem)
+        return done
+
+    async def is_secured(stream: Stream) -> bool:
+        if contexts is None:
+            return True
+        done = False
+        with handshaking():
+            problem = await _handshake(stream, contexts, handshake_timeout)
+            done = problem is None
+            if problem is not None:
+                handshake_failed(stream, problem)
+        return done
 
     # trio's loop pauses 100 ms when accept says EMFILE, ENFILE, ENOBUFS or ENOMEM, and goes on.
     await trio.serve_listeners(
@@ -163,13 +193,13 @@ async def accept_forever(
     )
 
 
-async def _handshake(stream: Stream, contexts: ServerContexts) -> str | None:
+async def _handshake(stream: Stream, contexts: ServerContexts, limit: float) -> str | None:
     """Do the server's side of the TLS handshake; return the problem, or None."""
     engine = TlsEngine(contexts.entry, server_side=True)
-    with trio.move_on_after(TLS_HANDSHAKE_TIMEOUT):
+    with trio.move_on_after(limit):
         try:
             await stream.start_tls(engine)
         except StreamBroken as error:
             return str(error)
         return None
-    return f"no TLS handshake within {TLS_HANDSHAKE_TIMEOUT:g} s"
+    return f"no TLS handshake within {limit:g} s"

@@ -15,11 +15,13 @@ next send: a receiver that stopped to send them could wait for a peer that waits
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket as _socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -31,6 +33,8 @@ RECEIVE_SMALL: Final = 16 * 1024
 RECEIVE_LARGE: Final = 256 * 1024
 # close_notify and FIN need no answer; a peer that does not even take these is cut off.
 CLOSE_TIMEOUT: Final = 5.0
+# What one writev takes is bounded by the kernel (1024); so many pieces are megabytes.
+_MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
 UNKNOWN: Final = "unknown"  # the host of a peer that left before we looked
@@ -56,11 +60,12 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What a TLS handshake agreed on."""
+    """What a TLS handshake agreed on. ``subject`` is that of a client's verified certificate."""
 
     version: str
     cipher: str
     server_name: str | None
+    subject: str | None = None
 
 
 class Activity:
@@ -110,6 +115,7 @@ class Stream:
         "activity",
         "broken",
         "close_notify",
+        "local",
         "peer",
         "tls",
     )
@@ -126,6 +132,8 @@ class Stream:
         self.broken: str | None = None
         self.close_notify = True
         self.peer = _peer_of(sock)
+        # The address that the client connected to, where a PROXY header named it; else asked for.
+        self.local: PeerAddress | None = None
         self.tls: TlsInfo | None = None
         if sock.family != _socket.AF_UNIX:
             sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -133,6 +141,12 @@ class Stream:
     def __repr__(self) -> str:
         state = self.broken or ("eof" if self._eof else "open")
         return f"<Stream {self.peer} {'tls ' if self.tls else ''}{state}>"
+
+    def local_address(self) -> PeerAddress:
+        """Return the address that the peer connected to; ``unknown`` where nobody can say."""
+        if self.local is None:
+            self.local = _address_of(self._socket, self._socket.getsockname)
+        return self.local
 
     def keep_alive(self, *, user_timeout: float) -> None:
         """Turn on TCP keep-alive (30 s, every 10 s, 3 times) and TCP_USER_TIMEOUT (seconds)."""
@@ -152,7 +166,7 @@ class Stream:
 
         Raises StreamBroken with OpenSSL's reason; the alert that tells the peer has then been sent.
         """
-        data = b""
+        data, self._leading = self._leading, b""  # behind a PROXY header
         try:
             while True:
                 out = engine.handshake(data)
@@ -173,8 +187,9 @@ class Stream:
             self.broken = f"TLS: {error}"
             raise StreamBroken(self.broken) from None
         self._engine = engine
-        self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name)
         try:
+            subject = engine.peer_subject() if engine.server_side else None
+            self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name, subject)
             self._leading = engine.receive_data(
                 b""
             )  # data may have come with the last handshake message
@@ -218,6 +233,10 @@ class Stream:
                 activity.bytes_received += len(data)
                 return data
 
+    def put_back(self, data: bytes) -> None:
+        """Have ``data``, the end of what was received last, be received again, also by TLS."""
+        self._leading = data + self._leading
+
     async def _receive_raw(self) -> bytes:
         size = self._receive_size
         try:
@@ -230,6 +249,17 @@ class Stream:
         elif len(data) < RECEIVE_SMALL:
             self._receive_size = RECEIVE_SMALL
         return data
+
+    def has_input(self) -> bool:
+        """Say, without waiting, whether anything has arrived that was not received; an end counts.
+
+        On an idle connection that means: do not use it any more.
+        """
+        if self._leading or self._eof or self.broken is not None:
+            return True
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN | select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def acknowledge_now(self) -> None:
         """Have the kernel acknowledge what it has received instead of waiting up to 40 ms for
@@ -268,6 +298,50 @@ class Stream:
         finally:
             lock.release()
 
+    def send_nowait(self, data: bytes) -> bool:
+        """Give ``data`` to the kernel as far as it takes it; False: ``flush`` has to do the rest.
+
+        Saves what waiting costs (a lock, a deadline, a turn of the scheduler) where there is
+        nothing to wait for, as with every small answer. No checkpoint. Raises StreamBroken.
+        """
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        pieces: list[bytes | memoryview] = [data] if data else []
+        if data and self._engine is not None:
+            try:
+                pieces[:] = self._engine.send_data(data)
+            except TlsError as error:
+                raise self._break(f"TLS: {error}") from None
+        unsent = self._unsent
+        must_wait = bool(unsent) or self._send_lock.locked()
+        unsent += pieces
+        self.activity.bytes_sent += len(data)
+        if must_wait or not unsent:
+            return not unsent
+        try:
+            self._forget_sent(os.writev(self._socket.fileno(), unsent[:_MAX_PIECES]))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._break(_os_reason(error)) from None
+        self.activity.sent_at = trio.current_time()
+        return not unsent
+
+    async def flush(self) -> None:
+        """Send what ``send_nowait`` left. Raises StreamBroken."""
+        async with self._send_lock:
+            if self.broken is not None:
+                raise StreamBroken(self.broken)
+            await self._write([])
+
+    def _forget_sent(self, count: int) -> None:
+        """Take ``count`` bytes off what is unsent."""
+        unsent = self._unsent
+        while unsent and count >= len(unsent[0]):
+            count -= len(unsent.pop(0))
+        if unsent:
+            unsent[0] = memoryview(unsent[0])[count:]
+
     async def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write what an earlier, cancelled send left over, then ``pieces``."""
         unsent = self._unsent
@@ -282,11 +356,8 @@ class Stream:
                 sent = await (sock.send(unsent[0]) if len(unsent) == 1 else sock.sendmsg(unsent))
                 if full:
                     activity.progress_at = trio.current_time()
-                while unsent and sent >= len(unsent[0]):
-                    sent -= len(unsent.pop(0))
-                if unsent:
-                    unsent[0] = memoryview(unsent[0])[sent:]
-                    full = True
+                self._forget_sent(sent)
+                full = bool(unsent)
         except (OSError, trio.ClosedResourceError) as error:
             raise self._break(_os_reason(error)) from None
         finally:
@@ -343,10 +414,14 @@ class Stream:
 
 
 def _peer_of(sock: trio.socket.SocketType) -> PeerAddress:
+    return _address_of(sock, sock.getpeername)
+
+
+def _address_of(sock: trio.socket.SocketType, name_of: Callable[[], Any]) -> PeerAddress:
     if sock.family == _socket.AF_UNIX:
         return PeerAddress("unix", 0)
     try:
-        name = sock.getpeername()
+        name = name_of()
     except OSError:
         return PeerAddress(UNKNOWN, 0)  # it was reset before we looked
     # The kernel writes an IPv4 peer of a dual-stack socket as ::ffff:1.2.3.4; people and networks

@@ -10,6 +10,7 @@ Must not know: sockets, routes, sessions.
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,27 @@ from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
-from gateway.config.models import CertificateConfig, TlsConfig
+from gateway.config.base import CertificateConfig
+from gateway.config.listener_tls import ClientCertificatesConfig, TlsConfig
 from gateway.errors import ConfigError
 from gateway.protocol.tls import openssl_reason
 
 # pyOpenSSL exports no name for it; openssl/ssl.h: SSL_MODE_ENABLE_PARTIAL_WRITE. With it each
 # SSL_write stops after one record of 16 KiB, which costs four calls where one will do.
 _MODE_ENABLE_PARTIAL_WRITE: Final = 0x1
-# Mozilla's "intermediate" set for TLS 1.2: forward secrecy and AEAD only. TLS 1.3 suites need no
-# curating.
-_CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!eNULL:!MD5:!DSS"
+# Mozilla's "intermediate" set for TLS 1.2, forward secrecy and AEAD only, less DHE: nobody who
+# speaks to Jenkins needs it, and with it strangers have our processor work (CVE-2002-20001). Those
+# of TLS 1.3 need no curating.
+_CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL:!MD5:!DSS"
+
+_VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+# In the order of preference. HTTP/1.0 is for completeness: clients of it know no ALPN.
+_PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
+_VERIFY_MODES: Final = {
+    "off": SSL.VERIFY_NONE,
+    "optional": SSL.VERIFY_PEER,
+    "require": SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
+}
 
 _SigningKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
 
@@ -62,12 +74,19 @@ def _context() -> SSL.Context:
     return context
 
 
-def verifying_client_context() -> SSL.Context:
-    """Return a context that trusts the system's certificate authorities (``SSL_CERT_FILE`` is
-    honoured).
+def verifying_client_context(ca_file: Path | None = None) -> SSL.Context:
+    """Return a context that trusts the authorities in ``ca_file`` and no others.
+
+    None: the system's (``SSL_CERT_FILE`` is honoured). Raises ConfigError for an unusable file.
     """
     context = _context()
-    context.set_default_verify_paths()
+    if ca_file is None:
+        context.set_default_verify_paths()
+    else:
+        try:
+            context.load_verify_locations(str(ca_file))
+        except SSL.Error:
+            raise ConfigError(f"{ca_file}: holds no certificate that can be used") from None
     context.set_verify(SSL.VERIFY_PEER)
     return context
 
@@ -110,13 +129,17 @@ def is_ip_address(name: str) -> bool:
 class ServerContexts:
     """The contexts of one listener, chosen by SNI: exact name, then wildcard, then the first
     certificate.
+
+    Whatever name a client asks for, and whatever Host it sends later, it has passed the same
+    verification: client certificates are a rule of the listener.
     """
 
     def __init__(self, config: TlsConfig) -> None:
+        """Build every context. Raises ConfigError naming the file that cannot be used."""
         self._by_name: dict[str, SSL.Context] = {}
         contexts = []
         for certificate in config.certificates:
-            context, names = _server_context(certificate)
+            context, names = _server_context(config, certificate)
             contexts.append(context)
             for name in names:
                 self._by_name.setdefault(name, context)
@@ -134,13 +157,22 @@ class ServerContexts:
             connection.set_context(context)
 
 
-def _server_context(certificate: CertificateConfig) -> tuple[SSL.Context, Sequence[str]]:
+def _server_context(
+    config: TlsConfig, certificate: CertificateConfig
+) -> tuple[SSL.Context, Sequence[str]]:
+    """Build one context of a listener: they differ in their certificate and in nothing else."""
     context = _context()
+    context.set_min_proto_version(_VERSIONS[config.minimum_version])
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-    context.set_cipher_list(_CIPHERS)
+    context.set_alpn_select_callback(_select_protocol)
+    try:
+        context.set_cipher_list(_CIPHERS if config.ciphers is None else config.ciphers.encode())
+    except SSL.Error:
+        raise ConfigError(f'ciphers: OpenSSL knows none of "{config.ciphers}"') from None
+    _ask_for_certificates(context, config.client_certificates)
     try:
         context.use_certificate_chain_file(str(certificate.certificate))
-        context.use_privatekey(_signing_key(certificate.key))
+        context.use_privatekey(signing_key(certificate.key))
         context.check_privatekey()
         pem = certificate.certificate.read_bytes()
         leaf = x509.load_pem_x509_certificates(pem)[0]
@@ -152,7 +184,39 @@ def _server_context(certificate: CertificateConfig) -> tuple[SSL.Context, Sequen
     return context, _names(leaf)
 
 
-def _signing_key(path: Path) -> _SigningKey:
+def _ask_for_certificates(context: SSL.Context, config: ClientCertificatesConfig) -> None:
+    """Have ``context`` verify clients.
+
+    No connection inherits from an earlier one what that had proved: neither a session cache (there
+    is none) nor tickets, which would carry a certificate beyond its own end or a change of CAs.
+    """
+    if config.mode == "off":
+        return
+    context.set_options(SSL.OP_NO_TICKET)
+    # OpenSSL wants one where clients are verified, or breaks handshakes that try to resume.
+    context.set_session_id(b"remoting-gateway")
+    context.set_verify(_VERIFY_MODES[config.mode])
+    try:
+        context.load_verify_locations(str(config.ca_file))
+        context.load_client_ca(os.fsencode(str(config.ca_file)))  # whom clients may choose by
+    except SSL.Error:
+        raise ConfigError(f"{config.ca_file}: holds no certificate authorities") from None
+
+
+def _select_protocol(connection: SSL.Connection, offered: Sequence[bytes]) -> bytes:
+    """Choose by ALPN; a client that speaks nothing of ours is refused, as nginx does (RFC 7301).
+
+    Otherwise the connection could be used with a protocol that its other end misunderstands. A
+    client without ALPN is taken to speak HTTP/1.1.
+    """
+    for protocol in _PROTOCOLS:
+        if protocol in offered:
+            return protocol
+    raise SSL.Error([("SSL routines", "", "no application protocol")])
+
+
+def signing_key(path: Path) -> _SigningKey:
+    """Read a private key. Raises OSError, ValueError, TypeError or UnsupportedAlgorithm."""
     # OpenSSL's own loader would ask for the passphrase of an encrypted key on the terminal, and
     # wait; this one raises TypeError.
     key = load_pem_private_key(path.read_bytes(), password=None)

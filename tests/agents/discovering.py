@@ -12,7 +12,7 @@ import trio
 from gateway.agents.discovery import Discovery
 from gateway.config.models import ControllerConfig
 from gateway.errors import GatewayError
-from gateway.http.controller_connection import fetch
+from gateway.http.upstream import fetch
 from tests.peers.scripted_controller import ScriptedController, own_identity
 
 

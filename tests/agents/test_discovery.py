@@ -9,7 +9,7 @@ import pytest
 from gateway.agents.discovery import AgentPort, Discovery
 from gateway.config.values import Address
 from gateway.errors import ControllerUnreachable, outcome_of
-from gateway.http.controller_connection import fetch
+from gateway.http.upstream import fetch
 from tests.agents.discovering import by_address, by_url, fail_to_discover, running
 from tests.peers import scripted_controller as scripted
 from tests.peers.scripted_controller import (

@@ -5,7 +5,6 @@ Sockets are real, time is not: the clock jumps to the next deadline whenever not
 
 from __future__ import annotations
 
-import functools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -271,7 +270,10 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Give controllers another number of handshake places, and another queue in front of them."""
 
     def give(count: int, queue: int) -> None:
-        made = functools.partial(HandshakePlaces, count, queue=queue)
+        def made(configured: int) -> HandshakePlaces:
+            assert configured == 64
+            return HandshakePlaces(count, queue=queue)
+
         monkeypatch.setattr(endpoint, "HandshakePlaces", made)
 
     return give

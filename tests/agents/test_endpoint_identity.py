@@ -20,7 +20,7 @@ from structlog.testing import LogCapture
 from gateway.agents.discovery import FAILURE_TTL
 from gateway.agents.identity import Pin, PinStore
 from gateway.demo.identity import InstanceIdentity
-from gateway.http import controller_connection
+from gateway.transport import client_tls
 from tests.agents.bridge import (
     COOKIE,
     SECRET,
@@ -230,9 +230,9 @@ def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     file = tmp_path / "authority.pem"
     authority().cert_pem.write_to_path(str(file))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    controller_connection._system_trust.cache_clear()
+    client_tls._context.cache_clear()
     yield
-    controller_connection._system_trust.cache_clear()
+    client_tls._context.cache_clear()
 
 
 @pytest.mark.usefixtures("trust")

@@ -171,7 +171,14 @@ async def test_the_agents_capability_follows_the_101(
         await send_all(stream, data)
         sent.append(data)
 
+    send_nowait = Stream.send_nowait
+
+    def recording_nowait(stream: Stream, data: bytes) -> bool:
+        sent.append(data)
+        return send_nowait(stream, data)
+
     monkeypatch.setattr(Stream, "send_all", recording)
+    monkeypatch.setattr(Stream, "send_nowait", recording_nowait)
     controller = ScriptedController()
     async with bridged(tmp_path, controller) as port:
         async with connected(port, agent_request()) as (_, agent):

@@ -293,6 +293,7 @@ async def test_the_document_is_passed_untouched(tmp_path: Path) -> None:
         answer = await ask(port, discovery_request())
     lines = controller.document().partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
     told = [line for line in answer.head.split(b"\r\n")[1:] if line]
+    assert told.pop().startswith(b"X-Request-Id: ")
     assert told == lines
     assert answer.body == b"\n\n  Jenkins\n"
     assert "Node-Name: my-agent\r\n" in controller.requests[0].opening

@@ -203,7 +203,7 @@ def test_a_route_begins_at_the_prefix_or_above(url: str, path: str, *, is_allowe
 
 def test_allowed_paths_are_listed() -> None:
     _one_error(
-        'found "/x"; allowed: "/a/b", "/a", "/". Paths are never rewritten',
+        'found "/x"; allowed: "/a/b", "/a", "/". Paths are not rewritten',
         controllers={"main": {"url": "http://h/a/b"}},
         routes=[{"id": "a", "controller": "main", "path": "/x"}],
     )

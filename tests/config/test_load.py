@@ -114,8 +114,8 @@ def test_warnings_name_file_and_line(tmp_path: Path) -> None:
         ),
         (
             "listeners:\n  - address: h:1\n    tsl: {}",
-            "3: listeners[0].tsl: unknown key; allowed: address, tls, plain_agents."
-            ' Did you mean "tls"?',
+            "3: listeners[0].tsl: unknown key; allowed: address, tls, plain_agents,"
+            ' redirect_to_https, proxy_protocol. Did you mean "tls"?',
         ),
         ("listeners:\n  - {}", "2: listeners[0].address: found nothing; required. host:port; "),
         ("listeners: []", "1: listeners: found []; allowed: at least one item"),

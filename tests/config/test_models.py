@@ -144,7 +144,7 @@ def _fails(data: dict[str, Any], text: str) -> None:
         ({"agents": {"keepalive": {"interval": "1m"}}}, "nginx and AWS ALB, cut"),
         ({"agents": {"keepalive": {"interval": "0s"}}}, "greater than 0"),
         ({"agents": {"handshake_timeout": "30s"}}, r"agent\.jar gives up at 30 s"),
-        ({"routes": [{"id": "a", "controller": "main", "host": "*.x"}]}, "one host name without"),
+        ({"routes": [{"id": "a", "controller": "main", "host": "a.*.x"}]}, "one host name without"),
         ({"routes": [{"id": "a", "controller": "main", "host": "x:1"}]}, "one host name without"),
         (
             {"routes": [{"id": "a", "controller": "main", "path": "x"}]},

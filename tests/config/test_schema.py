@@ -47,12 +47,19 @@ listeners:
   - address: "0.0.0.0:8443"
     tls:
       certificates: [{certificate: tls.crt, key: tls.key}]
-  - {address: "[::1]:8080", plain_agents: true}
+      minimum_version: 1.2
+      ciphers: ECDHE+AESGCM
+      client_certificates: {mode: require, ca_file: clients.pem}
+      hsts: {max_age: 365d, include_subdomains: false}
+  - {address: "[::1]:8080", plain_agents: true, redirect_to_https: true}
+  - {address: "[::1]:8081", redirect_to_https: 8443, proxy_protocol: required}
+  - {address: "[::1]:8082", redirect_to_https: false, proxy_protocol: off}
 trusted_proxies: [10.0.0.0/8]
 controllers:
   main:
     url: http://jenkins.lan:8080/
     tcp_discovery: hide
+    proxy_protocol: v2
     agents:
       transport: jnlp4
       protocol: JNLP4-connect
@@ -64,10 +71,32 @@ controllers:
     tcp_discovery: {host: a, port: 5}
     agents: {identity: {file: a.pem}}
 routes:
+  - id: parts
+    host: "*.example.com"
+    controller: main
+    allow_from: [10.0.0.0/8]
+    expose:
+      - all
+      - {set: agents, jnlp_files: true, allow_from: ["fd00::/8"]}
+      - {paths: [/github-webhook]}
   - {id: main, host: jenkins.example.com, path: /, controller: main}
 agents:
   keepalive: {interval: 20s, suspect_after: 500ms, dead_after: 1m}
   handshake_timeout: 25s
+limits:
+  head: 32KiB
+  request_line: 8KiB
+  header_fields: 100
+  head_warning: 7KiB
+  head_timeout: 15s
+  body: 2GiB
+  body_timeout: 60s
+  idle_timeout: 75s
+  tls_handshake_timeout: 10s
+  connections: 16384
+  connections_per_address: 2048
+  controller_handshakes: 64
+access_log: off
 """)
 
 

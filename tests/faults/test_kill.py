@@ -22,13 +22,14 @@ from gateway.config.models import GatewayConfig
 from tests.agents.bridge import running_gateway
 from tests.certificates import write
 from tests.faults.link import WatchedRegistry, in_use, live_objects
-from tests.peers.forked import ControllerPeer, ForkedPeers, forked_peers
+from tests.peers.forked import ControllerPeer, ForkedPeers, Peer, forked_peers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
 
 SESSIONS: Final = 200
 CONTROLLERS: Final = 10
-AGENTS: Final = 32  # of each controller; some die before their session begins
+# Of each controller: some agents die before their session begins.
+NODES: Final = 100
 AT_ONCE: Final = 3  # controllers
 
 
@@ -42,37 +43,40 @@ class _Story:
         self._controller = controller
         self._url = url
         self._rng = rng
+        self._opened = 0
         self.outcomes: Counter[str] = Counter()
 
     async def tell(self) -> None:
-        """Run until everybody is dead."""
+        """Start agents until there have been enough sessions; kill the controller among them."""
+        enough = SESSIONS // CONTROLLERS + self._rng.randrange(5)
         async with trio.open_nursery() as nursery:
             for node in self._controller.secrets:
-                in_handshake = self._rng.random() < 0.3
-                delay = self._rng.uniform(0, 0.05 if in_handshake else 0.8)
-                nursery.start_soon(
-                    self._live, node, self._rng.uniform(0, 0.6), in_handshake, delay
-                )
-            await trio.sleep(self._rng.uniform(0.8, 1.3))
+                nursery.start_soon(self._live, node)
+                await trio.sleep(self._rng.uniform(0, 0.05))
+                if self._opened >= enough:
+                    break
             await self._peers.kill(self._controller.pid)
+        assert self._opened >= enough
 
-    async def _live(self, node: str, start: float, in_handshake: bool, delay: float) -> None:
-        await trio.sleep(start)
+    async def _live(self, node: str) -> None:
+        """Let one agent live until its turn to die has come, or until it ends by itself."""
+        in_handshake = self._rng.random() < 0.3
         secret = self._controller.secrets[node]
         agent = await self._peers.start_agent(self._url, node, secret)
-        with trio.move_on_after(20):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._until_ended, agent.ended, nursery.cancel_scope)
-                if not in_handshake:
-                    await agent.opened.wait()
-                await trio.sleep(delay)
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait_for_the_end, agent, nursery.cancel_scope)
+            if not in_handshake:
+                await agent.opened.wait()
+                self._opened += 1
+            await trio.sleep(self._rng.uniform(0, 0.03 if in_handshake else 0.6))
+            nursery.cancel_scope.cancel()
         await self._peers.kill(agent.pid)
         self.outcomes[agent.outcome] += 1
 
     @staticmethod
-    async def _until_ended(ended: trio.Event, scope: trio.CancelScope) -> None:
-        await ended.wait()
+    async def _wait_for_the_end(agent: Peer, scope: trio.CancelScope) -> None:
+        with trio.fail_after(30):
+            await agent.ended.wait()
         scope.cancel()
 
 
@@ -99,7 +103,7 @@ async def test_kill_agents_and_controllers(
     objects = live_objects()
     async with forked_peers() as peers:
         controllers = [
-            await peers.start_controller([f"agent-{number}" for number in range(AGENTS)], f"/c{n}")
+            await peers.start_controller([f"agent-{number}" for number in range(NODES)], f"/c{n}")
             for n in range(CONTROLLERS)
         ]
         async with running_gateway(_config(tmp_path, controllers)) as port:

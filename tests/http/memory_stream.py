@@ -6,7 +6,7 @@ from typing import cast
 
 import trio
 
-from gateway.transport.stream import PeerAddress, Stream, StreamBroken
+from gateway.transport.stream import Activity, PeerAddress, Stream, StreamBroken
 
 
 class MemoryStream:
@@ -22,6 +22,7 @@ class MemoryStream:
         self.ended = False
         self.blocked = False
         self.user_timeout = 0.0
+        self.activity = Activity(0.0)
         self._pieces = list(pieces)
         self._arrived = trio.Event()
 
@@ -56,6 +57,20 @@ class MemoryStream:
             await trio.sleep_forever()
         self.sent += data
         self.sends += 1
+
+    def has_input(self) -> bool:
+        return bool(self._pieces) or self.broken is not None
+
+    def send_nowait(self, data: bytes) -> bool:
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        if not self.blocked:
+            self.sent += data
+            self.sends += 1
+        return not self.blocked
+
+    async def flush(self) -> None:
+        await trio.sleep_forever()
 
     async def send_eof(self) -> None:
         await trio.lowlevel.checkpoint()

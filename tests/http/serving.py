@@ -12,6 +12,7 @@ from gateway.http.connection import Handler, serve_connection
 from gateway.http.exchange import ClientLimits
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
+from gateway.http.upstream import Upstreams
 from gateway.transport.stream import Stream
 
 
@@ -65,6 +66,10 @@ async def start_proxy(
     **config: Any,
 ) -> int:
     """Serve a proxy to the origin on ``origin_port``; return the gateway's port."""
+    route = {"id": "main", "controller": "main", "response_timeout": answer_timeout}
+    config.setdefault("routes", [{**route, **config.pop("route", {})}])
     made = make_config(f"http://127.0.0.1:{origin_port}{prefix}/", **config)
-    proxy = Proxy(made, answer_timeout=answer_timeout, client_check=client_check)
+    upstreams = Upstreams(made)
+    nursery.start_soon(upstreams.run)
+    proxy = Proxy(upstreams, client_check=client_check)
     return await start(nursery, proxy.forward, made, limits=limits)

@@ -29,7 +29,6 @@ from gateway.http.connection import (
     Handler,
     error_answer,
     error_text,
-    new_request_id,
     serve_connection,
 )
 from gateway.http.exchange import ClientLimits, Exchange
@@ -485,12 +484,6 @@ async def test_a_handler_sees_the_route_and_the_client() -> None:
 
 
 # -- small things ----------------------------------------------------------------------------------
-
-
-def test_request_ids_are_short_and_differ() -> None:
-    ids = {new_request_id() for _ in range(1000)}
-    assert len(ids) == 1000
-    assert all(re.fullmatch(r"[2-9a-kmnp-z]{4}-[2-9a-kmnp-z]{4}", each) for each in ids)
 
 
 @pytest.mark.parametrize(

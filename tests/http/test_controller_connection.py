@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
-from functools import partial
-from pathlib import Path
-
 import pytest
 import trio
 import trio.testing
-import trustme
 
-from gateway.config.models import ControllerConfig
-from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable
-from gateway.http import controller_connection
-from gateway.http.controller_connection import ControllerConnection, ControllerLimits, fetch
+from gateway.http.controller_connection import ControllerConnection, ControllerLimits
 from gateway.protocol.http_head import HeadLimits, RequestHead
 from gateway.protocol.http_headers import Field, Headers
 from tests.http.memory_stream import MemoryStream
-from tests.peers.raw_origin import OriginConnection, RawOrigin, Script, answering
 
 LIMITS = ControllerLimits(head=HeadLimits(total=1000), informational=3)
 
@@ -197,141 +188,92 @@ async def test_closing_is_orderly_only_after_a_whole_answer() -> None:
         assert stream.closed == expected
 
 
-# -- the way there ---------------------------------------------------------------------------------
+# -- the next exchange -----------------------------------------------------------------------------
 
 
-async def start_origin(nursery: trio.Nursery, script: Script) -> RawOrigin:
-    origin: RawOrigin = await nursery.start(RawOrigin(script).run)
-    return origin
+async def complete(connection: ControllerConnection) -> bytes:
+    while (await connection.receive_head()).status < 200:
+        pass
+    body = connection.body_at_hand()
+    while not connection.received_all:
+        body += await connection.receive_body()
+    return body
 
 
-def controller(port: int, scheme: str = "http", host: str = "127.0.0.1") -> ControllerConfig:
-    return ControllerConfig(url=ControllerUrl(scheme, host, port, "/jenkins"))
+async def test_one_exchange_after_the_other() -> None:
+    stream = MemoryStream(b"HTTP/1.1 102 \r\n\r\n" + OK + b"hello")
+    connection = await ask(stream)
+    assert not connection.reused
+    assert not connection.reusable
+    assert await complete(connection) == b"hello"
+    assert connection.reusable
+    stream.feed(b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nyo\r\n0\r\nX: 1\r\n\r\n")
+    await connection.send_request(request(), ended=True)
+    assert connection.reused
+    assert await complete(connection) == b"yo"
+    assert connection.trailers == ((b"X", b"1"),)
+    assert connection.reusable
 
 
-async def test_fetch(nursery: trio.Nursery) -> None:
-    origin = await start_origin(nursery, answering(OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/jenkins/x/")
-    assert (head.status, body) == (200, b"hello")
-    (seen,) = origin.requests
-    assert seen.line == b"GET /jenkins/x/ HTTP/1.1"
-    assert seen.get(b"host") == b"127.0.0.1:%d" % origin.port
-    assert seen.get(b"connection") == b"close"
-
-
-async def test_fetch_follows_no_redirect(nursery: trio.Nursery) -> None:
-    wire = b"HTTP/1.1 302 \r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"
-    origin = await start_origin(nursery, answering(wire))
-    head, _ = await fetch(controller(origin.port), "/")
-    assert head.status == 302
-    assert len(origin.requests) == 1
-
-
-async def test_fetch_passes_over_informational_answers(nursery: trio.Nursery) -> None:
-    origin = await start_origin(nursery, answering(b"HTTP/1.1 103 \r\n\r\n" + OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/")
-    assert (head.status, body) == (200, b"hello")
-
-
-async def test_fetch_is_bounded_in_size(nursery: trio.Nursery) -> None:
-    async def endless(connection: OriginConnection) -> None:
-        await connection.read_request()
-        await connection.send(b"HTTP/1.1 200 \r\n\r\n")
-        while True:
-            await connection.send(b"x" * 10_000)
-
-    origin = await start_origin(nursery, endless)
-    with pytest.raises(ControllerUnreachable, match="too long"):
-        await fetch(controller(origin.port), "/")
-
-
-@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 \r\n", OK + b"he"])
-async def test_fetch_is_bounded_in_time(begun: bytes, nursery: trio.Nursery) -> None:
-    async def silent(connection: OriginConnection) -> None:
-        await connection.read_request()
-        await connection.send(begun)
-        await connection.wait_for_end()
-
-    origin = await start_origin(nursery, silent)
-    with pytest.raises(ControllerTimeout):
-        await fetch(controller(origin.port), "/", timeout=0.2)
-    with trio.fail_after(20):
-        await origin.connections[0].ended.wait()
-
-
-async def test_nobody_listens(nursery: trio.Nursery) -> None:
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
-    with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port), "/")
-
-
-# -- TLS -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """Make a CA the only one that the system trusts."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    controller_connection._system_trust.cache_clear()
-    return made
-
-
-async def start_tls_origin(nursery: trio.Nursery, issuer: trustme.CA, name: str) -> int:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_cert(name).configure_cert(context)
-
-    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
-        try:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                data += await stream.receive_some()
-            await stream.send_all(OK + b"hello")
-            await stream.aclose()
-        except (trio.BrokenResourceError, ssl.SSLError):
-            pass  # the gateway did not like the certificate
-
-    listeners = await nursery.start(
-        partial(trio.serve_ssl_over_tcp, serve, 0, context, host="127.0.0.1")
-    )
-    port: int = listeners[0].transport_listener.socket.getsockname()[1]
-    return port
-
-
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-async def test_a_controller_with_a_trusted_certificate(
-    name: str, authority: trustme.CA, nursery: trio.Nursery
+@pytest.mark.parametrize(
+    ("wire", "fields", "method"),
+    [
+        (OK + b"helloX", (), b"GET"),  # something left over
+        (OK + b"hello", (), b"HEAD"),  # a body where none may be
+        (b"HTTP/1.0 200 \r\nContent-Length: 0\r\n\r\n", (), b"GET"),
+        (
+            b"HTTP/1.0 200 \r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n",
+            (),
+            b"GET",
+        ),
+        (b"HTTP/1.1 200 \r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n", (), b"GET"),
+        (b"HTTP/1.1 204 \r\n\r\n", ((b"Connection", b"close"),), b"GET"),
+    ],
+)
+async def test_when_no_other_exchange_may_follow(
+    wire: bytes, fields: tuple[Field, ...], method: bytes
 ) -> None:
-    port = await start_tls_origin(nursery, authority, name)
-    head, body = await fetch(controller(port, "https", name), "/")
-    assert (head.status, body) == (200, b"hello")
+    connection = ControllerConnection(MemoryStream(wire).as_stream(), LIMITS)
+    await connection.send_request(request(*fields, method=method), ended=True)
+    await complete(connection)
+    assert not connection.reusable
 
 
-async def test_a_certificate_for_another_name(authority: trustme.CA, nursery: trio.Nursery) -> None:
-    port = await start_tls_origin(nursery, authority, "other.example.com")
-    with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+async def test_no_other_exchange_follows_one_that_ends_with_the_stream() -> None:
+    connection = await ask(MemoryStream(b"HTTP/1.1 200 \r\n\r\n", b""))
+    assert await complete(connection) == b""
+    assert not connection.reusable
 
 
-async def test_a_certificate_of_nobody_we_trust(
-    authority: trustme.CA, nursery: trio.Nursery
-) -> None:
-    port = await start_tls_origin(nursery, trustme.CA(), "localhost")
-    with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+async def test_no_other_exchange_follows_an_answer_to_half_a_request() -> None:
+    connection = ControllerConnection(MemoryStream(OK + b"hello").as_stream(), LIMITS)
+    head = request((b"Content-Length", b"5"), method=b"POST")
+    await connection.send_request(head, b"he", ended=False)
+    await complete(connection)
+    assert not connection.reusable
 
 
-async def test_a_controller_that_does_not_speak_tls(
-    authority: trustme.CA, nursery: trio.Nursery
-) -> None:
-    async def plain(connection: OriginConnection) -> None:
-        await connection.receive()
-        await connection.send(b"HTTP/1.1 400 \r\n\r\n")
+@pytest.mark.parametrize("broken", ["before", "after", "answering"])
+async def test_what_may_be_repeated(broken: str) -> None:
+    stream = MemoryStream(OK + b"hello")
+    connection = await ask(stream)
+    assert not connection.may_repeat(idempotent=True)  # not reused
+    await complete(connection)
+    if broken == "before":
+        stream.broken = "broken pipe"
+    stream.feed(b"HTTP" if broken == "answering" else b"")
+    with pytest.raises(ControllerUnreachable):  # noqa: PT012 - one of the two
+        await connection.send_request(request(), ended=True)
+        stream.feed(b"")
+        await complete(connection)
+    assert connection.may_repeat(idempotent=True) is (broken != "answering")
+    assert connection.may_repeat(idempotent=False) is (broken == "before")
 
-    origin = await start_origin(nursery, plain)
-    with pytest.raises(ControllerUnreachable):
-        await fetch(controller(origin.port, "https"), "/")
+
+async def test_an_idle_connection_on_which_anything_arrives_is_dead() -> None:
+    stream = MemoryStream(OK + b"hello")
+    connection = await ask(stream)
+    await complete(connection)
+    assert not connection.dead
+    stream.feed(b"")
+    assert connection.dead

@@ -24,8 +24,17 @@ from gateway.protocol.http_headers import Field, Headers
 from gateway.transport.stream import StreamBroken
 from tests.http.memory_stream import MemoryStream
 
+ID = b"X-Request-Id: abcd-efgh\r\n"
 LIMITS = ClientLimits(early=100, drain=50)
-PROVENANCE = Provenance("198.51.100.9", "https", b"a", b"443", ("198.51.100.9",), trusted=True)
+PROVENANCE = Provenance(
+    "198.51.100.9",
+    "https",
+    b"a",
+    b"443",
+    ("198.51.100.9",),
+    trusted=True,
+    request_id="abcd-efgh",
+)
 
 
 def make(
@@ -40,7 +49,6 @@ def make(
         stream.as_stream(),
         listener=ListenerConfig(address=Address("127.0.0.1", 1)),
         provenance=PROVENANCE,
-        request_id="abcd-efgh",
         limits=LIMITS,
         early=early,
     )
@@ -153,7 +161,7 @@ async def test_an_answer_leaves_in_one_send() -> None:
     await exchange.respond(404, [(b"X-A", b"b")], b"gone\n")
     assert (
         without_date(stream.sent)
-        == b"HTTP/1.1 404 Not Found\r\nX-A: b\r\nContent-Length: 5\r\n\r\ngone\n"
+        == b"HTTP/1.1 404 Not Found\r\nX-A: b\r\nContent-Length: 5\r\n%b\r\ngone\n" % ID
     )
     assert stream.sends == 1
     assert exchange.started
@@ -217,7 +225,7 @@ async def test_a_streamed_answer() -> None:
     assert stream.sends == 2
     assert stream.sent == (
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-        b"HTTP/1.1 200 Fine\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"HTTP/1.1 200 Fine\r\nA: b\r\n" + ID + b"Transfer-Encoding: chunked\r\n\r\n"
         b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
     )
     assert exchange.reusable

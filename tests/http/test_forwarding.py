@@ -37,7 +37,7 @@ def sent_on(
     """Return what goes to the controller, without Host and the fields that are always added."""
     request = asked(*fields)
     headers = request_headers(request, trust.provenance(request), agent_fields=agent_fields)
-    added = {b"host", b"connection"} | {
+    added = {b"host", b"x-request-id"} | {
         b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port")
     }
     return [field for field in headers if field[0].lower() not in added]
@@ -75,7 +75,13 @@ def test_a_stranger_is_not_believed() -> None:
         trust=STRANGER,
     )
     assert found == Provenance(
-        "192.0.2.7", "http", b"ci.example.com", b"80", ("192.0.2.7",), trusted=False
+        "192.0.2.7",
+        "http",
+        b"ci.example.com",
+        b"80",
+        ("192.0.2.7",),
+        trusted=False,
+        request_id="abcd-efgh",
     )
 
 
@@ -200,8 +206,8 @@ def test_what_strangers_claim_is_replaced() -> None:
         (b"X-Forwarded-Host", b"ci.example.com"),
         (b"X-Forwarded-Proto", b"http"),
         (b"X-Forwarded-Port", b"80"),
+        (b"X-Request-Id", b"abcd-efgh"),
         (b"Forwarded", b'for=192.0.2.7;host="ci.example.com";proto=http'),
-        (b"Connection", b"close"),
     ]
 
 
@@ -221,8 +227,8 @@ def test_what_a_trusted_proxy_says_goes_on_without_what_its_clients_made_up() ->
         (b"X-Forwarded-Host", b"pub.example.com"),
         (b"X-Forwarded-Proto", b"https"),
         (b"X-Forwarded-Port", b"443"),
+        (b"X-Request-Id", b"abcd-efgh"),
         (b"Forwarded", b'for="[2001:db8::1]";host="pub.example.com";proto=https, for=10.0.0.1'),
-        (b"Connection", b"close"),
     ]
 
 

@@ -77,6 +77,51 @@ def test_a_named_host_does_not_fall_back_to_any(target: bytes) -> None:
         MANY.match(b"ci.example.com", target)
 
 
+WILD = Router(
+    config(
+        [
+            {"id": "any", "controller": "c"},
+            {"id": "wild", "host": "*.example.com", "controller": "c"},
+            {"id": "longer", "host": "*.b.example.com", "controller": "c"},
+            {"id": "exact", "host": "ci.example.com", "controller": "c"},
+        ],
+        c="http://c/",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "route"),
+    [
+        (b"ci.example.com", "exact"),
+        (b"a.example.com", "wild"),
+        (b"A.Example.com.:8443", "wild"),
+        (b"a.ci.example.com", "wild"),
+        (b"x.y.z.example.com", "wild"),
+        (b"b.example.com", "wild"),
+        (b"a.b.example.com", "longer"),
+        (b"x.a.b.example.com", "longer"),
+        (b"example.com", "any"),
+        (b"xexample.com", "any"),
+        (b".example.com", "any"),
+        (b"a.example.com.evil", "any"),
+        (b"*.example.com", "wild"),
+        (b"*", "any"),
+        (b"", "any"),
+        (None, "any"),
+    ],
+)
+def test_the_exact_name_then_the_longest_wildcard(host: bytes | None, route: str) -> None:
+    assert WILD.match(host, b"/").route.id == route
+
+
+def test_a_literal_star_is_no_way_around_a_missing_default() -> None:
+    router = Router(config([{"id": "r", "host": "*.x", "controller": "c"}], c="http://c/"))
+    for host in (b"*", b"x", b"y", None):
+        with pytest.raises(HostNotServed):
+            router.match(host, b"/")
+
+
 @pytest.mark.parametrize("host", [b"other", b"ci.example.com.evil", b"example.com", None])
 def test_a_host_that_nobody_serves(host: bytes | None) -> None:
     router = Router(
@@ -113,6 +158,14 @@ def test_the_prefix_is_the_controllers_also_under_a_wider_route() -> None:
         ("/wsagent", Endpoint.OTHER),
         ("/wsagentss/", Endpoint.OTHER),
         ("/WSAGENTS/", Endpoint.OTHER),
+        ("/cli", Endpoint.CLI),
+        ("/cli/ws", Endpoint.CLI),
+        ("/clix", Endpoint.OTHER),
+        ("/jnlpJars/agent.jar", Endpoint.AGENT_JAR),
+        ("/jnlpJars/jenkins-cli.jar", Endpoint.CLI),
+        ("/computer/a%20b/jenkins-agent.jnlp", Endpoint.AGENT_JNLP),
+        ("/computer/a/slave-agent.jnlp", Endpoint.AGENT_JNLP),
+        ("/computer/a/other-agent.jnlp", Endpoint.OTHER),
         ("/job/wsagents/", Endpoint.OTHER),
         ("/job/a%20b/wsagents/", Endpoint.OTHER),
         ("/job/tcpSlaveAgentListener/1/", Endpoint.OTHER),

@@ -121,13 +121,47 @@ async def test_who_is_cancelled_while_waiting_holds_nothing(mock_clock: MockCloc
 
 
 def test_connections_are_counted() -> None:
-    places = ConnectionPlaces(2)
-    with places.place(), places.place():
+    places = ConnectionPlaces(2, per_address=2)
+    with places.place("192.0.2.1"), places.place("192.0.2.2"):
         assert places.held == 2
-        with pytest.raises(LimitExceeded, match="2 connections are open"), places.place():
-            raise AssertionError("there was no place")
+        with pytest.raises(LimitExceeded, match="2 connections are open"):
+            places.place("192.0.2.3").__enter__()
         assert places.held == 2
     assert places.held == 0
-    with pytest.raises(LookupError), places.place():
+    with pytest.raises(LookupError), places.place("192.0.2.1"):
         raise LookupError
+    assert places.held == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "other"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("2001:db8::1", "2001:db8:0:0:ffff::1", "2001:db8:0:1::1"),
+        ("fe80::1%eth0", "fe80::2", "fe81::1"),
+    ],
+)
+def test_an_address_gets_so_many_and_no_more(one: str, same: str, other: str) -> None:
+    places = ConnectionPlaces(10, per_address=2)
+    with places.place(one), places.place(same):
+        with pytest.raises(LimitExceeded, match="connections_per_address"):
+            places.place(one).__enter__()
+        with places.place(other):
+            assert places.held == 3
+    # What was given back can be had again, and nothing is left behind.
+    with places.place(one), places.place(same):
+        assert places.held == 2
+
+
+def test_proxies_in_front_and_unix_peers_may_have_all_but_no_more() -> None:
+    places = ConnectionPlaces(4, per_address=1, is_exempt="10.0.0.1".__eq__)
+    with (
+        places.place("10.0.0.1"),
+        places.place("10.0.0.1"),
+        places.place("unix"),
+        places.place("unix"),
+        pytest.raises(LimitExceeded, match=r"4 connections are open \(limits.connections\)"),
+    ):
+        places.place("10.0.0.1").__enter__()
     assert places.held == 0

@@ -23,6 +23,10 @@ CONFIG = GatewayConfig.model_validate(
         "state_dir": "/nowhere",
         "listeners": [{"address": "127.0.0.1:1"}],
         "controllers": {"main": {"url": "http://jenkins.test/ci/"}},
+        "routes": [
+            {"id": "main", "controller": "main"},
+            {"id": "edge", "path": "/edge", "controller": "main", "expose": ["agents"]},
+        ],
     }
 )
 JAVA: Field = (b"User-Agent", b"Java/17.0.9")
@@ -74,6 +78,9 @@ async def served_by(drain: Drain, method: bytes, target: bytes, *fields: Field) 
         (b"GET", b"/ci/login", (FIREFOX,), "proxy"),
         (b"POST", b"/ci/login", (JAVA,), "proxy"),
         (b"GET", b"/ci/login", (JAVA, (b"Cookie", b"a=b")), "proxy"),
+        (b"GET", b"/edge/login", (FIREFOX,), "login"),
+        (b"GET", b"/edge/login", (JAVA,), "login"),
+        (b"GET", b"/edge/jnlpJars/agent.jar", (JAVA,), "proxy"),
         (b"GET", b"/ci/tcpSlaveAgentListener/", (JAVA,), "proxy"),
         (b"GET", b"/ci/", (), "proxy"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -22,7 +23,6 @@ from gateway.demo.controller import INBOUND, StandInController
 from gateway.demo.faults import Delay, Faults, Stage
 from gateway.demo.identity import InstanceIdentity
 from gateway.errors import ConfigError
-from gateway.runtime.admission import ConnectionPlaces
 from gateway.server.worker import STOP_TIMEOUT, serve
 from gateway.transport.listeners import BoundListener, bind
 from tests.certificates import client_context
@@ -43,10 +43,11 @@ def identity() -> InstanceIdentity:
 
 
 @asynccontextmanager
-async def worker_before(origin: RawOrigin, folder: Path) -> AsyncIterator[Worker]:
+async def worker_before(origin: RawOrigin, folder: Path, **more: Any) -> AsyncIterator[Worker]:
     async with trio.open_nursery() as nursery:
         await nursery.start(origin.run)
-        async with running_worker(make_config(folder, f"http://{HOST}:{origin.port}/")) as worker:
+        config = make_config(folder, f"http://{HOST}:{origin.port}/", **more)
+        async with running_worker(config) as worker:
             yield worker
         nursery.cancel_scope.cancel()
 
@@ -122,11 +123,9 @@ async def test_without_a_supervisor_it_serves_until_cancelled(tmp_path: Path) ->
     assert [each.socket.fileno() for each in bound] == [-1, -1]
 
 
-async def test_beyond_its_places_a_connection_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.server.worker.ConnectionPlaces", lambda: ConnectionPlaces(1))
-    async with worker_before(RawOrigin(answering(OK)), tmp_path) as worker:
+@pytest.mark.parametrize("limit", ["connections", "connections_per_address"])
+async def test_beyond_its_places_a_connection_is_cut(tmp_path: Path, limit: str) -> None:
+    async with worker_before(RawOrigin(answering(OK)), tmp_path, limits={limit: 1}) as worker:
         async with await RawClient.connect(worker.plain) as first:
             assert (await first.ask(GET)).status == 200
             with capture_logs() as logs:

@@ -271,3 +271,23 @@ async def test_a_cancelled_dial_leaves_no_connection_behind() -> None:
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         await closed.wait()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_greeting_comes_first(*, encrypted: bool) -> None:
+    received = bytearray()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        while len(received) < len(b"PROXY ?\x16"):
+            received.extend(await stream.receive_some())
+
+    async with controller(serve) as address:
+        tls = ClientTls(pinning_client_context(), None, verify=False)
+        if not encrypted:
+            stream = await dial(address, timeout=5.0, greeting=b"PROXY ?")
+            await stream.send_all(b"\x16")
+            await stream.aclose()
+        else:
+            with pytest.raises(ControllerUnreachable):  # nobody shakes hands there
+                await dial(address, timeout=5.0, tls=tls, greeting=b"PROXY ?")
+    assert received.startswith(b"PROXY ?\x16")

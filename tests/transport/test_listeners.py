@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -19,7 +20,6 @@ from gateway.config.values import Address
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
 from gateway.transport.listeners import (
-    TLS_HANDSHAKE_TIMEOUT,
     BoundListener,
     accept_forever,
     bind,
@@ -84,6 +84,7 @@ async def listening(
     handle: Callable[[Stream], Awaitable[None]] = echo,
     contexts: ServerContexts | None = None,
     handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
+    **more: Any,
 ) -> AsyncIterator[Listening]:
     sock = trio.socket.from_stdlib_socket(bind(config_of(tls)))
     it = Listening(BoundListener(config_of(tls), sock))
@@ -100,6 +101,7 @@ async def listening(
             handshake_failed=it.fail,
             contexts=contexts,
             handshaking=handshaking,
+            **more,
         )
 
     with sock:
@@ -240,7 +242,8 @@ async def test_a_slow_handshake_is_cut_off(
 ) -> None:
     """Whether the client says nothing, or a byte every now and then."""
     autojump_clock.autojump_threshold = 0.05  # real sockets are in play
-    async with listening(certificates.tls_config(tmp_path, "localhost")) as it:
+    config = certificates.tls_config(tmp_path, "localhost")
+    async with listening(config, handshake_timeout=7.0) as it:
         started = trio.current_time()
         async with trio.open_nursery() as nursery:
             client = await it.connect()
@@ -255,9 +258,9 @@ async def test_a_slow_handshake_is_cut_off(
                 assert await client.receive_some() == b""
             except trio.BrokenResourceError:
                 assert drip  # closed with a byte unread
-            assert trio.current_time() - started == pytest.approx(TLS_HANDSHAKE_TIMEOUT, abs=0.5)
+            assert trio.current_time() - started == pytest.approx(7.0, abs=0.5)
             nursery.cancel_scope.cancel()
-        assert it.failures == ["no TLS handshake within 10 s"]
+        assert it.failures == ["no TLS handshake within 7 s"]
         assert it.handled == []
         await client.aclose()
 
@@ -373,3 +376,47 @@ async def test_nobody_is_accepted_before_the_loop_runs() -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     sock.close()
+
+
+# -- admission -------------------------------------------------------------------------------------
+
+
+async def test_who_is_not_admitted_is_closed_before_any_handshake(tmp_path: Path) -> None:
+    asked: list[Stream] = []
+
+    def admit(stream: Stream) -> AbstractContextManager[bool]:
+        asked.append(stream)
+        return nullcontext(enter_result=False)
+
+    async with listening(certificates.tls_config(tmp_path, "localhost"), admit=admit) as it:
+        client = await it.connect()
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
+        await client.aclose()
+        assert len(asked) == 1
+        assert (it.handled, it.failures) == ([], [])
+
+
+async def test_a_connection_lives_inside_its_admission(tmp_path: Path) -> None:
+    """Handshakes under way are held against the limit, too."""
+    inside = 0
+
+    @contextmanager
+    def admit(stream: Stream) -> Iterator[bool]:
+        nonlocal inside
+        inside += 1
+        yield True
+        inside -= 1
+
+    async with listening(certificates.tls_config(tmp_path, "localhost"), admit=admit) as it:
+        served = await it.connect_tls("localhost")
+        hanging = await it.connect()
+        await hanging.send_all(b"\x16")
+        await (await it.connect_tls("localhost")).aclose()
+        await wait_all_tasks_blocked()
+        assert inside == 2
+        await hanging.aclose()
+        await it.failed()
+        await served.aclose()
+        await wait_all_tasks_blocked(0.05)
+        assert inside == 0

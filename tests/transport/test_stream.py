@@ -366,3 +366,102 @@ async def test_abort_wakes_who_waits() -> None:
 
         await wait_all_tasks_blocked()
         stream.abort()
+
+
+# -- what a PROXY header needs ---------------------------------------------------------------------
+
+
+async def test_what_is_put_back_is_received_first() -> None:
+    async with stream_and_socket() as (stream, far):
+        await far.send_all(b"header, body")
+        data = await stream.receive_some()
+        stream.put_back(data[8:])
+        assert stream.has_input()
+        assert await stream.receive_some() == b"body"
+        await far.send_all(b"more")
+        assert await stream.receive_some() == b"more"
+
+
+async def test_tls_begins_with_what_is_put_back(contexts: ServerContexts) -> None:
+    async with stream_and_socket(tcp=True) as (stream, far):
+        peer = trio.SSLStream(far, certificates.client_context(), server_hostname="localhost")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.do_handshake)
+            stream.put_back(await stream.receive_some())
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+        await peer.send_all(b"hello")
+        assert await stream.receive_some() == b"hello"
+
+
+async def test_the_address_that_the_peer_connected_to() -> None:
+    async with stream_and_socket(tcp=True) as (stream, far):
+        assert isinstance(far, trio.SocketStream)
+        host, port = far.socket.getpeername()
+        assert (stream.local_address().host, stream.local_address().port) == (host, port)
+
+
+# -- sending without waiting -----------------------------------------------------------------------
+
+
+async def test_small_data_needs_no_waiting() -> None:
+    async with stream_and_socket() as (stream, peer):
+        assert stream.send_nowait(b"hello")
+        assert stream.send_nowait(b"")
+        assert await peer.receive_some() == b"hello"
+        assert stream.activity.bytes_sent == 5
+
+
+async def test_what_the_kernel_does_not_take_is_flushed_in_order() -> None:
+    data = bytes(range(256)) * (1 << 16)  # 16 MiB
+    async with stream_and_socket() as (stream, peer):
+        assert not stream.send_nowait(data)
+        assert not stream.send_nowait(b"end")
+        received = bytearray()
+
+        async def receive() -> None:
+            while len(received) < len(data) + 3:
+                received.extend(await peer.receive_some())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await stream.flush()
+        assert received == data + b"end"
+
+
+async def test_a_broken_stream_takes_nothing() -> None:
+    async with stream_and_socket() as (stream, _):
+        stream.abort()
+        with pytest.raises(StreamBroken, match="aborted"):
+            stream.send_nowait(b"x")
+        with pytest.raises(StreamBroken, match="aborted"):
+            await stream.flush()
+
+
+async def test_input_is_seen_without_waiting() -> None:
+    async with stream_and_socket() as (stream, peer):
+        assert not stream.has_input()
+        await peer.send_all(b"x")
+        with trio.fail_after(10):
+            while not stream.has_input():  # noqa: ASYNC110 - the kernel delivers it soon
+                await trio.sleep(0.001)
+        assert await stream.receive_some() == b"x"
+        assert not stream.has_input()
+        await peer.aclose()
+        with trio.fail_after(10):
+            while not stream.has_input():  # noqa: ASYNC110 - the kernel delivers it soon
+                await trio.sleep(0.001)
+
+
+async def test_encrypted_data_is_sent_and_flushed_in_order(contexts: ServerContexts) -> None:
+    data = bytes(range(256)) * (1 << 15)  # 8 MiB
+    async with tls_stream(contexts) as (stream, peer):
+        assert stream.send_nowait(b"begin")
+        assert not stream.send_nowait(data)
+
+        async def send_the_rest() -> None:
+            await stream.flush()
+            await stream.send_eof()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_the_rest)
+            assert await receive_all(peer) == b"begin" + data

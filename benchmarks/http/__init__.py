@@ -1,0 +1,1 @@
+"""The price of proxied HTTP requests, beside nginx, HAProxy and mitmproxy in the same run."""

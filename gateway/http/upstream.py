@@ -1,0 +1,353 @@
+"""The way to a controller's url: its addresses, a pool for each, and the upkeep of both.
+
+Owns: connecting (TCP and TLS), trying one address after the other, resolving the url's host,
+active checks, and ``fetch``, one GET on a connection of its own.
+
+Must not know: clients, exchanges, which fields a proxied request has.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from gateway.config.models import ControllerConfig, GatewayConfig
+from gateway.config.upstream import HealthCheckConfig
+from gateway.config.values import Address
+from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.http.addresses import AddressBook
+from gateway.http.controller_connection import (
+    UNUSABLE,
+    ControllerConnection,
+    ControllerLimits,
+)
+from gateway.http.pool import Pool, PoolLimits
+from gateway.observability.logs import get_logger
+from gateway.protocol.http_head import RequestHead, ResponseHead
+from gateway.protocol.http_headers import Field, Headers
+from gateway.protocol.proxy_protocol import write_local_header
+from gateway.transport.client_tls import client_tls
+from gateway.transport.dial import dial
+from gateway.transport.tls_context import is_ip_address
+
+_log = get_logger("upstream")
+
+# How long the answer to a name is good for; the last one stays in use while none can be had.
+RESOLVE_EVERY: Final = 10.0
+# Between two looks for idle connections that died: Jenkins' side of them is closed already.
+SWEEP_EVERY: Final = 5.0
+# The discovery document is some ten bytes; an error page of Jenkins is below 32 KiB.
+_MAX_FETCHED: Final = 64 * 1024
+
+
+class Lease:
+    """A connection that serves one exchange. Give it back with ``Upstream.release``."""
+
+    __slots__ = ("address", "connection", "pool")
+
+    def __init__(self, connection: ControllerConnection, address: Address, pool: Pool) -> None:
+        self.connection = connection
+        self.address = address
+        self.pool = pool
+
+
+class Upstream:
+    """One controller's url."""
+
+    def __init__(
+        self, name: str, controller: ControllerConfig, limits: ControllerLimits | None = None
+    ) -> None:
+        """Prepare the way. Raises ConfigError when a file for TLS cannot be used."""
+        assert controller.url is not None, "only a controller with url speaks HTTP"
+        self.name = name
+        self.url = controller.url
+        # Connections begin with a PROXY header, and serve the client that it names only.
+        self.introduces = controller.proxy_protocol == "v2"
+        self.health_check = controller.health_check
+        if self.health_check is None and len(controller.addresses) > 1:
+            self.health_check = HealthCheckConfig()
+        self._limits = ControllerLimits() if limits is None else limits
+        self._connections = controller.connections
+        self._tls = client_tls(controller)
+        self._resolves = not controller.addresses and not is_ip_address(self.url.host)
+        self._resolved_at: float | None = None
+        self._resolving = trio.Lock()
+        known = () if self._resolves else controller.addresses or (self.url.address,)
+        self._book = AddressBook(known, controller.ejection)
+        self._pools: dict[Address, Pool] = {}
+
+    # -- connections -------------------------------------------------------------------------------
+
+    async def acquire(
+        self, *, repeatable: bool, fresh: bool = False, greeting: bytes | None = None
+    ) -> Lease:
+        """Return a connection to the best address that accepts one.
+
+        ``greeting``: a PROXY header for this exchange, where the controller wants them.
+
+        Raises ControllerUnreachable or ControllerTimeout when none does, LimitExceeded when too
+        many connections are in use. The arguments are those of ``Pool.acquire``.
+        """
+        if self._resolves:
+            await self._resolve()
+        error: ControllerUnreachable | ControllerTimeout | None = None
+        for address in self._book.in_order(trio.current_time()):
+            pool = self._pool(address)
+            try:
+                if greeting is None:
+                    connection = await pool.acquire(repeatable=repeatable, fresh=fresh)
+                else:
+                    connect = partial(self.connect, address, greeting)
+                    connection = await pool.acquire(
+                        repeatable=repeatable, fresh=True, connect=connect
+                    )
+            except (ControllerUnreachable, ControllerTimeout) as failure:
+                self.failed(address)
+                error = failure
+            else:
+                if error is not None and self._resolves:
+                    self._book.prefer(address)
+                return Lease(connection, address, pool)
+        assert error is not None, "a book without addresses"
+        raise error
+
+    async def release(self, lease: Lease) -> None:
+        """Take a connection back, whatever became of its exchange."""
+        await lease.pool.release(lease.connection, keep=not self.introduces)
+
+    def succeeded(self, lease: Lease) -> None:
+        """Note that there was an answer."""
+        self._book.succeeded(lease.address)
+
+    def failed(self, address: Address) -> None:
+        """Note that there was no connection or no usable answer."""
+        if self._book.failed(address, trio.current_time()):
+            _log.warning("address ejected", controller=self.name, address=str(address))
+
+    def _pool(self, address: Address) -> Pool:
+        pool = self._pools.get(address)
+        if pool is None:
+            config = self._connections
+            limits = PoolLimits(config.limit, config.connect_timeout, config.idle_timeout)
+            pool = self._pools[address] = Pool(partial(self.connect, address), limits)
+        return pool
+
+    async def connect(
+        self, address: Address, greeting: bytes | None = None
+    ) -> ControllerConnection:
+        """Return a connection of its own. Raises ControllerUnreachable, ControllerTimeout.
+
+        Without a ``greeting`` it is the gateway's own: a controller that wants PROXY headers is
+        told so.
+        """
+        if greeting is None:
+            greeting = write_local_header() if self.introduces else b""
+        stream = await dial(
+            address,
+            timeout=self._connections.connect_timeout,
+            tls=self._tls,
+            greeting=greeting,
+        )
+        stream.keep_alive(user_timeout=self._limits.user_timeout)
+        return ControllerConnection(stream, self._limits)
+
+    async def addresses(self) -> list[Address]:
+        """Return the addresses in the order in which to try them. Raises as ``acquire``."""
+        if self._resolves:
+            await self._resolve()
+        return self._book.in_order(trio.current_time())
+
+    async def _resolve(self) -> None:
+        """Look the url's host up, unless that was just done. Raises ControllerUnreachable."""
+        if self._is_resolved():
+            return
+        async with self._resolving:
+            if self._is_resolved():
+                return
+            found = await self._look_up()
+            if found:
+                self._book.replace(found)
+            elif not self._book.addresses:
+                raise ControllerUnreachable(detail=f"{self.url.address}: name does not resolve")
+            self._resolved_at = trio.current_time()
+
+    def _is_resolved(self) -> bool:
+        at = self._resolved_at
+        return at is not None and trio.current_time() - at < RESOLVE_EVERY
+
+    async def _look_up(self) -> list[Address]:
+        url = self.url
+        with trio.move_on_after(self._connections.connect_timeout):
+            try:
+                answers = await trio.socket.getaddrinfo(
+                    url.host, url.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+                )
+            except (OSError, UnicodeError):
+                return []
+            # A zone (fe80::1%eth0) has no place in an Address; such answers help nobody here.
+            found = [Address(str(answer[4][0]), url.port) for answer in answers]
+            return [address for address in found if "%" not in address.host]
+        return []
+
+    # -- upkeep ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Close idle connections in time and check addresses until cancelled; then close all."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
+                if self.health_check is not None:
+                    nursery.start_soon(self._check_health, self.health_check)
+        finally:
+            for pool in self._pools.values():
+                await pool.aclose()  # each closing is shielded, and has its own deadline
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_EVERY)
+            for address, pool in list(self._pools.items()):
+                if address in self._book.addresses:
+                    await pool.sweep()
+                else:  # the name server took it back
+                    del self._pools[address]
+                    await pool.aclose()
+
+    async def _check_health(self, config: HealthCheckConfig) -> None:
+        """Check every address once an interval."""
+        while True:
+            if self._resolves:
+                with suppress(ControllerUnreachable):  # who sends a request is told
+                    await self._resolve()
+            async with trio.open_nursery() as nursery:
+                for address in self._book.addresses:
+                    nursery.start_soon(self._check, address, config)
+                await trio.sleep(config.interval)
+
+    async def _check(self, address: Address, config: HealthCheckConfig) -> None:
+        path = config.path or f"{self.url.prefix}/login"
+        reason = f"no answer within {config.timeout:g} s"
+        passed = False
+        with trio.move_on_after(config.timeout):
+            try:
+                head, _ = await self._get((address,), path.encode("ascii"))
+                passed = 200 <= head.status < 400
+                reason = f"it answered {head.status}"
+            except (ControllerUnreachable, ControllerTimeout) as error:
+                reason = str(error)
+        if not self._book.checked(address, config, passed=passed):
+            return
+        fields = {"controller": self.name, "address": str(address)}
+        if passed:
+            _log.info("address is up", **fields)
+        else:
+            _log.warning("address is down", **fields, reason=reason)
+
+    # -- one GET -----------------------------------------------------------------------------------
+
+    async def fetch(self, path: str) -> tuple[ResponseHead, bytes]:
+        """GET ``path`` on a connection of its own. Raises as ``Upstreams.fetch``, in any time."""
+        return await self._get(await self.addresses(), path.encode("ascii"))
+
+    async def _get(self, addresses: Iterable[Address], path: bytes) -> tuple[ResponseHead, bytes]:
+        connection = await self._connect_to_any(addresses)
+        fields: list[Field] = [
+            (b"Host", self.url.authority.encode()),
+            (b"User-Agent", b"remoting-gateway"),
+            (b"Accept", b"*/*"),
+            (b"Connection", b"close"),
+        ]
+        try:
+            request = RequestHead(b"GET", path, b"1.1", Headers(fields))
+            await connection.send_request(request, ended=True)
+            head = await connection.receive_head()
+            while head.status < 200:
+                head = await connection.receive_head()
+            body = connection.body_at_hand()
+            while not connection.received_all:
+                body += await connection.receive_body()
+                if len(body) > _MAX_FETCHED:
+                    raise ControllerUnreachable(UNUSABLE, detail="the answer is too long")
+            return head, body
+        finally:
+            await connection.aclose()
+
+    async def _connect_to_any(self, addresses: Iterable[Address]) -> ControllerConnection:
+        error: ControllerUnreachable | ControllerTimeout | None = None
+        for address in addresses:
+            try:
+                return await self.connect(address)
+            except (ControllerUnreachable, ControllerTimeout) as failure:
+                error = failure
+        assert error is not None, "no addresses"
+        raise error
+
+
+class Upstreams:
+    """The ways to all controllers of a configuration that have a url."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        """Prepare them. Raises ConfigError when a file for TLS cannot be used."""
+        self._by_name = {
+            name: Upstream(name, controller)
+            for name, controller in config.controllers.items()
+            if controller.url is not None
+        }
+        self._by_config = {config.controllers[n]: u for n, u in self._by_name.items()}
+
+    def get(self, name: str) -> Upstream | None:
+        """Return the way to a controller; None for one without url."""
+        return self._by_name.get(name)
+
+    async def run(self) -> None:
+        """Do the upkeep until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for upstream in self._by_name.values():
+                nursery.start_soon(upstream.run)
+
+    async def fetch(
+        self,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float = 5.0,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]:
+        """GET ``path`` from ``controller``: connection, answer and body within ``timeout`` seconds.
+
+        Redirects are not followed: an answer from elsewhere says nothing about this controller.
+        Raises ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB
+        included.
+        """
+        return await _within(self._by_config[controller], path, timeout)
+
+
+class Fetch(Protocol):
+    """What ``fetch`` looks like to those who are handed it."""
+
+    async def __call__(
+        self,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]: ...
+
+
+async def fetch(
+    controller: ControllerConfig,
+    path: str,
+    *,
+    timeout: float = 5.0,  # noqa: ASYNC109
+) -> tuple[ResponseHead, bytes]:
+    """Fetch as ``Upstreams.fetch`` does, for commands that have no worker."""
+    return await _within(Upstream("controller", controller), path, timeout)
+
+
+async def _within(upstream: Upstream, path: str, limit: float) -> tuple[ResponseHead, bytes]:
+    with trio.move_on_after(limit):
+        return await upstream.fetch(path)
+    raise ControllerTimeout(detail=f"GET {path} took more than {limit:g} s")

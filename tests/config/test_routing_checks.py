@@ -1,0 +1,115 @@
+"""Options that would do nothing, or not what is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config.checks import Findings, check
+from gateway.config.document import format_location
+from gateway.config.models import GatewayConfig
+from tests.config.certificates import NOW, certificate_pem, ec_key, private_pem
+
+
+def checked(**more: Any) -> Findings:
+    data = {
+        "listeners": [{"address": "127.0.0.1:8080"}],
+        "controllers": {"main": {"url": "http://jenkins.lan/ci/"}},
+        **more,
+    }
+    return check(GatewayConfig.model_validate(data), now=NOW)
+
+
+def errors(**more: Any) -> list[str]:
+    return [f"{format_location(p.location)}: {p.text}" for p in checked(**more).errors]
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "c.pem").write_bytes(certificate_pem(ec_key()))
+    (tmp_path / "k.pem").write_bytes(private_pem(ec_key()))
+    return {
+        "certificates": [{"certificate": str(tmp_path / "c.pem"), "key": str(tmp_path / "k.pem")}]
+    }
+
+
+def test_only_a_plain_listener_can_redirect(tls: dict[str, Any]) -> None:
+    (error,) = errors(listeners=[{"address": "h:1", "tls": tls, "redirect_to_https": True}])
+    assert error.startswith("listeners[0].redirect_to_https: allowed: only on a listener without")
+    assert not errors(listeners=[{"address": "127.0.0.1:1", "redirect_to_https": True}])
+
+
+def test_the_proxy_protocol_needs_somebody_to_believe(tls: dict[str, Any]) -> None:
+    listeners = [{"address": "h:1", "tls": tls, "proxy_protocol": "required"}]
+    (error,) = errors(listeners=listeners)
+    assert 'proxy_protocol: found "required"; allowed: only together with trusted_proxies' in error
+    assert checked(listeners=listeners, trusted_proxies=["10.0.0.1"]) == Findings()
+
+
+@pytest.mark.parametrize("plain_agents", [False, True])
+def test_agents_behind_a_balancer_that_ends_tls(*, plain_agents: bool) -> None:
+    listener = {
+        "address": "127.0.0.1:1",
+        "proxy_protocol": "required",
+        "plain_agents": plain_agents,
+    }
+    found = checked(listeners=[listener], trusted_proxies=["10.0.0.1"])
+    assert not found.errors
+    assert [p.location for p in found.warnings] == (
+        [] if plain_agents else [("listeners", 0, "proxy_protocol")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expose", "allowed"),
+    [
+        ("/team", ["agents"], True),
+        ("/team/a", [{"set": "agents", "jnlp_files": True}], True),
+        ("/", ["agents"], True),
+        ("/team", ["all"], False),
+        ("/team", ["agents", "cli"], False),
+        ("/team", [{"paths": ["/wsagents"]}], False),
+        ("/", ["agents", "cli"], True),
+    ],
+)
+def test_only_an_edge_route_may_have_another_path(
+    path: str, expose: list[Any], *, allowed: bool
+) -> None:
+    route = {"id": "r", "controller": "main", "path": path, "expose": expose}
+    found = errors(routes=[route])
+    assert (not found) is allowed
+    if not allowed:
+        assert 'routes[0].path: found "/team"; allowed: "/ci", "/"' in found[0]
+        assert "only with expose: [agents] it may begin anywhere" in found[0]
+
+
+def test_several_controllers_share_a_host_under_edge_routes() -> None:
+    controllers = {name: {"url": f"http://{name}/"} for name in ("a", "b")}
+    routes = [
+        {"id": n, "controller": n, "path": f"/{n}", "expose": ["agents"]} for n in controllers
+    ]
+    assert checked(controllers=controllers, routes=routes) == Findings()
+
+
+@pytest.mark.parametrize(
+    ("part", "location"),
+    [
+        ("ui", "expose[0]"),
+        ("cli", "expose[0]"),
+        ({"paths": ["/x"]}, "expose[0]"),
+        ({"set": "agents", "jnlp_files": True}, "expose[0].jnlp_files"),
+    ],
+)
+def test_a_controller_without_url_serves_agents_only(part: object, location: str) -> None:
+    controllers = {
+        "main": {"url": "http://a/"},
+        "old": {"agents": {"address": "old:50000", "identity": "discover"}},
+    }
+    routes = [
+        {"id": "main", "controller": "main"},
+        {"id": "old", "path": "/old", "controller": "old", "expose": [part]},
+    ]
+    found = [error for error in errors(controllers=controllers, routes=routes) if "expose" in error]
+    assert [error.partition(": ")[0] for error in found] == [f"routes[1].{location}"]

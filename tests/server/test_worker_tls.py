@@ -1,0 +1,78 @@
+"""A whole worker with a listener that wants client certificates: what reaches the controller."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+from gateway.config.models import GatewayConfig
+from tests.certificates import client_context, tls_config
+from tests.peers.raw_origin import RawOrigin, answering
+from tests.server.workers import HOST, Worker, make_config, running_worker
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CLIENTS = trustme.CA()
+NAMES = ("first.test", "second.test")
+
+
+def config_of(folder: Path, origin: RawOrigin) -> GatewayConfig:
+    CLIENTS.cert_pem.write_to_path(str(folder / "clients.pem"))
+    tls = tls_config(folder, *NAMES).model_dump()
+    tls["client_certificates"] = {"mode": "require", "ca_file": folder / "clients.pem"}
+    return make_config(
+        folder,
+        f"http://{HOST}:{origin.port}/",
+        listeners=[{"address": f"{HOST}:0"}, {"address": f"{HOST}:0", "tls": tls}],
+        routes=[
+            {"id": name.partition(".")[0], "host": name, "controller": "main"} for name in NAMES
+        ],
+    )
+
+
+async def ask(worker: Worker, *, sni: str, host: str, certificate: bool) -> bytes:
+    """Return the answer to a request for ``host`` on a connection for ``sni``; b"" if refused."""
+    context = client_context()
+    if certificate:
+        CLIENTS.issue_cert("a@b.test", common_name="agent 7").configure_cert(context)
+    stream = trio.SSLStream(
+        await trio.open_tcp_stream(HOST, worker.tls),
+        context,
+        server_hostname=sni,
+        https_compatible=True,
+    )
+    try:
+        request = f"GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        await stream.send_all(request.encode())
+        answer = b""
+        while piece := await stream.receive_some():
+            answer += piece
+        return answer
+    except (trio.BrokenResourceError, ssl.SSLError):
+        return b""
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.parametrize("sni", NAMES)
+@pytest.mark.parametrize("host", NAMES)
+async def test_the_rule_is_the_listeners_whatever_sni_and_host_say(
+    sni: str, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        origin: RawOrigin = await nursery.start(RawOrigin(answering(OK)).run)
+        async with running_worker(config_of(tmp_path, origin)) as worker:
+            assert await ask(worker, sni=sni, host=host, certificate=False) == b""
+            assert origin.requests == []
+            answer = await ask(worker, sni=sni, host=host, certificate=True)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert len(origin.requests) == 1
+        nursery.cancel_scope.cancel()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    (line,) = map(json.loads, lines)
+    assert "CN=agent 7" in line["tls.client.subject"]
+    assert line["route"] == host.partition(".")[0]
