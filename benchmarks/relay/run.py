@@ -121,6 +121,10 @@ def _report(
         name: {what: median(values) for what, values in into.items()}
         for name, into in samples.items()
     }
+    for into in medians.values():
+        for what in ("p50", "p99"):
+            direct = medians["direct"][f"round trip {what} us"]
+            into[f"added to {what} us"] = into[f"round trip {what} us"] - direct
     ratios = {
         f"{work} CPU, gateway / {peer}": median(
             [
