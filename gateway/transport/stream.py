@@ -37,6 +37,7 @@ CLOSE_TIMEOUT: Final = 5.0
 _MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
+_TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 UNKNOWN: Final = "unknown"  # the host of a peer that left before we looked
 _ABORT: Final = struct.pack("ii", 1, 0)
 
@@ -260,6 +261,14 @@ class Stream:
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLIN | select.POLLRDHUP)
         return bool(poll.poll(0))
+
+    def limit_unsent(self, size: int) -> None:
+        """Have the kernel take no more than about ``size`` bytes that it cannot send yet.
+
+        Else megabytes pile up in front of a ping on a slow link, and its answer comes too late.
+        """
+        if self._socket.family != _socket.AF_UNIX:
+            self._socket.setsockopt(_socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, size)
 
     def acknowledge_now(self) -> None:
         """Have the kernel acknowledge what it has received instead of waiting up to 40 ms for

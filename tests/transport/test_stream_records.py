@@ -159,6 +159,7 @@ async def test_a_unix_socket() -> None:
     assert stream.peer == PeerAddress("unix", 0)
     stream.keep_alive(user_timeout=60)
     stream.acknowledge_now()
+    stream.limit_unsent(1024)
     await stream.send_all(b"x")
     assert await far.recv(10) == b"x"
     await stream.aclose()
@@ -181,6 +182,15 @@ async def test_acknowledging_now() -> None:
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
     stream.acknowledge_now()
     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+    stream.abort()
+    far.close()
+
+
+async def test_the_kernel_holds_little_in_front_of_a_ping() -> None:
+    near, far = tcp_pair()
+    stream = Stream(near)
+    stream.limit_unsent(64 * 1024)
+    assert near.getsockopt(socket.IPPROTO_TCP, 25) == 64 * 1024  # linux/tcp.h: TCP_NOTSENT_LOWAT
     stream.abort()
     far.close()
 
