@@ -48,8 +48,8 @@ LAST_WORDS: Final = 1.0
 # with 60 s here an agent that sends but does not read was cut off while it lived. The watchdog
 # finds the dead at ``dead_after``; this is the same limit as for a send without progress.
 AGENT_USER_TIMEOUT: Final = STALL_AFTER
-# On a slow link a ping stands behind what the kernel holds: at 35 KB/s then for half a minute, and not
-# for the minutes of a send buffer grown to 6 MB. Costs nothing measurable in bulk; 256 KiB did.
+# On a slow link a ping stands behind what the kernel holds: at 35 KB/s then for half a minute, and
+# not for the minutes of a send buffer grown to 6 MB. Costs nothing measurable in bulk; 256 KiB did.
 AGENT_UNSENT: Final = 1024 * 1024
 # Remoting 4.0 to 4.2 send bare serialized commands without chunk headers (PROTOCOLS A.6).
 _UNFRAMED: Final = b"\xac\xed"
