@@ -128,11 +128,11 @@ async def running_program(
     """Run the program with ``config`` inside the block. Its state is kept below ``folder``."""
     path, log_path = folder / "gateway.yaml", folder / "gateway.log"
     path.write_text(json.dumps({"state_dir": str(folder / "state"), **config}))  # JSON is YAML
-    with log_path.open("wb") as log_file:
+    with log_path.open("wb") as log_file, (folder / "access.log").open("wb") as access_log:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "gateway", "run", "-c", str(path)],
             stdin=subprocess.DEVNULL,
-            stdout=log_file,
+            stdout=access_log,
             stderr=log_file,
             cwd=ROOT,
         )

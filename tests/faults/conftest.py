@@ -31,6 +31,12 @@ def clock() -> MockClock:
     return MockClock(autojump_threshold=0.05)
 
 
+@pytest.fixture(autouse=True)
+def _no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep idle connections from being looked for: mock time would stop for each look."""
+    monkeypatch.setattr("gateway.http.upstream.SWEEP_EVERY", 100_000.0)
+
+
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> WatchedRegistry:
     """Return the registry that the test's worker will use."""

@@ -135,7 +135,7 @@ async def test_a_proxy_that_is_too_impatient(
     registry: WatchedRegistry,
     clock: MockClock,
 ) -> None:
-    """Idle connections are cut after 16 s, before the first ping: the session is over, not stuck."""
+    """Idle connections are cut after 16 s, before the first ping: it is over, and not stuck."""
     async with running_link(tmp_path, log, registry) as link:
         link.agent_box.idle_cut = 16.0
         link.agent_box.idle_fault = fault
@@ -171,11 +171,11 @@ async def test_a_satellite_link(
 async def test_a_slow_line(
     tmp_path: Path, log: LogCapture, registry: WatchedRegistry, clock: MockClock
 ) -> None:
-    """Pings and pongs wait behind 400 kB at 8 kB/s, which is no silence."""
+    """Pings and pongs wait behind 200 kB at 4 kB/s, which is no silence."""
     async with running_link(tmp_path, log, registry) as link:
-        link.agent_box.up = link.agent_box.down = Lane(rate=8000.0, piece=32768)
+        link.agent_box.up = link.agent_box.down = Lane(rate=4000.0, piece=32768)
         session = await link.open()
-        await talk(session.agent, size=400_000)
+        await talk(session.agent, size=200_000)
         assert trio.current_time() > 100
         await trio.sleep(120)
         assert not link.lines("session ended")

@@ -135,9 +135,7 @@ async def test_stopping_is_a_bare_fin(
     assert (ended["by"], ended["close_code"]) == ("gateway", 1012)
 
 
-async def _agent(
-    controller: StandInController, port: int, nursery: trio.Nursery
-) -> AgentChannel:
+async def _agent(controller: StandInController, port: int, nursery: trio.Nursery) -> AgentChannel:
     from gateway.demo.agent import SimulatedAgent
 
     agent = SimulatedAgent(f"http://127.0.0.1:{port}/", "a", controller.secret("a"))

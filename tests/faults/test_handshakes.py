@@ -52,7 +52,7 @@ async def test_on_the_controller_leg(
     registry: WatchedRegistry,
     clock: MockClock,
 ) -> None:
-    async with running_link(tmp_path, log, registry) as link:
+    async with running_link(tmp_path, log, registry, count_objects=True) as link:
         for after in _points(await _count(link, lambda link: link.controller_box, way)):
             setattr(link.controller_box, way, Lane(after=after, fault=fault))
             began = trio.current_time()
@@ -78,7 +78,7 @@ async def test_on_the_agent_leg(
     registry: WatchedRegistry,
     clock: MockClock,
 ) -> None:
-    async with running_link(tmp_path, log, registry) as link:
+    async with running_link(tmp_path, log, registry, count_objects=True) as link:
         for after in _points(await _count(link, lambda link: link.agent_box, way)):
             setattr(link.agent_box, way, Lane(after=after, fault=fault))
             found = await link.connect()

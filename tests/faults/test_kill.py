@@ -24,7 +24,7 @@ from tests.certificates import write
 from tests.faults.link import WatchedRegistry, in_use, live_objects
 from tests.peers.forked import ControllerPeer, ForkedPeers, Peer, forked_peers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
 
 SESSIONS: Final = 200
 CONTROLLERS: Final = 10

@@ -21,9 +21,9 @@ async def crossed(
     box = Middlebox(listener.socket.getsockname()[:2], **options)  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery, listener:
         await nursery.start(box.run)
-        async with await trio.open_tcp_stream("127.0.0.1", box.port) as near:
-            async with await listener.accept() as far:
-                yield near, far, await box.wait_for_crossing()
+        near = await trio.open_tcp_stream("127.0.0.1", box.port)
+        async with near, await listener.accept() as far:
+            yield near, far, await box.wait_for_crossing()
         nursery.cancel_scope.cancel()
 
 

@@ -93,9 +93,9 @@ class Site:
 
     # -- hostile connections -----------------------------------------------------------------------
 
-    async def connect(self, port: int) -> trio.SocketStream:
-        """Connect; use as ``async with``."""
-        return await trio.open_tcp_stream("127.0.0.1", port)
+    async def connect(self, port: int, *, near: str = "127.0.0.1") -> trio.SocketStream:
+        """Connect, from the address ``near``; use as ``async with``."""
+        return await trio.open_tcp_stream("127.0.0.1", port, local_address=near)
 
     async def connect_tls(self) -> trio.SSLStream[trio.SocketStream]:
         """Connect and finish the TLS handshake; use as ``async with leaving(...)``."""

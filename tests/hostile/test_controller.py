@@ -39,7 +39,7 @@ from tests.peers.scripted_controller import (
 )
 from tests.peers.ws_agent import AgentFrames, CloseConnection, payload_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 HANDSHAKE_TIMEOUT: Final = "3s"
 SECRET: Final = "0ddba11" * 9

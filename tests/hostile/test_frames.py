@@ -35,7 +35,7 @@ from tests.peers.raw_frames import (
 from tests.peers.ws_agent import AgentFrames, CloseConnection
 from tests.process_watch import MIB
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 ROUNDS: Final = 4
 ANY_CODE: Final = (1002, 1003, 1007, 1009, 1011)

@@ -28,7 +28,7 @@ from tests.hostile.site import (
     running_site,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 ROUNDS: Final = 6
 _HOST: Final = b"Host: gateway.test\r\n"

@@ -26,7 +26,7 @@ from tests.hostile.site import (
 )
 from tests.peers.tls_peer import TlsPeer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 ROUNDS: Final = 8
 _HANDSHAKE: Final = b"\x16\x03\x01"

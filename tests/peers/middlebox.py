@@ -183,8 +183,10 @@ class Crossing:
                 end.socket.close()
 
     async def _watch(self, idle_cut: float, fault: Fault) -> None:
-        while trio.current_time() < self.touched + idle_cut:
-            await trio.sleep_until(self.touched + idle_cut)
+        due = self.touched + idle_cut
+        while due > trio.current_time():
+            await trio.sleep_until(due)
+            due = self.touched + idle_cut
         self.strike(fault)
 
 
