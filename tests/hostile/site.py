@@ -22,11 +22,13 @@ from gateway.demo.agent import SimulatedAgent
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import CommandChannel, command, echo, sink
 from gateway.demo.controller import INBOUND, StandInController
+from gateway.demo.stream import End
 from tests import certificates
 from tests.agents.bridge import FieldValue, agent_request
 from tests.gateway_process import GatewayProcess, Line, running_program
 from tests.peers.raw_client import RawClient
 from tests.peers.scripted_controller import ScriptedController, own_identity
+from tests.peers.tls_peer import TlsPeer
 from tests.process_watch import MIB
 
 BAD: Final = "/bad"  # the path of the scripted controller, if there is one
@@ -152,9 +154,15 @@ class Site:
         assert self.gateway.log.problems() == []
 
     async def stop(self) -> Line:
-        """Stop the program; only the one healthy session may have been left."""
+        """Stop the program; only the one healthy session may have been left, and ends in order."""
+        assert self._healthy is not None
+        channel = await self.controller.wait_for_channel(self._healthy.node)
         line = await self.gateway.stop()
         assert (line["sessions"], line["connections"]) == (1, 1), line
+        await self._healthy.ended.wait()
+        assert self._healthy.close_code == 1012
+        await channel.ended.wait()
+        assert channel.end is End.BARE_EOF
         assert self.gateway.log.problems() == []
         return line
 
@@ -203,6 +211,12 @@ def request_for(node: str, secret: str, *, prefix: str = "") -> bytes:
     """Return a good agent's request."""
     fields: dict[str, FieldValue] = {"Node-Name": node, "Secret-Key": secret}
     return agent_request(fields, target=f"{prefix}/wsagents/")
+
+
+def client_hello() -> bytes:
+    """Return a good first flight."""
+    context = certificates.client_context()
+    return TlsPeer(context, server_side=False, server_name="localhost").handshake()
 
 
 def address_of(stream: trio.SocketStream) -> str:

@@ -1,4 +1,4 @@
-"""A controller that sends garbage: at every step of JNLP4, in discovery, and in the open channel.
+"""A controller that sends garbage at every step of JNLP4.
 
 Each row is a stage and what comes there in place of what is due, and what an agent is told. The
 gateway never waits longer for it than ``agents.handshake_timeout``.
@@ -18,16 +18,15 @@ from typing import Final
 import pytest
 import trio
 
-from tests.hostile.site import BAD, SESSIONS, Attack, Site, at_once, request_for, running_site
+from tests.hostile.dispatch import Dispatch
+from tests.hostile.site import BAD, Site, at_once, request_for, running_site
 from tests.peers.raw_client import Answer, RawClient
 from tests.peers.scripted_controller import (
     ACK,
-    CAPABILITY,
     Script,
     ScriptedController,
     Stage,
     Visit,
-    accepting,
     close,
     other_identity,
     reset,
@@ -37,7 +36,6 @@ from tests.peers.scripted_controller import (
     string,
     tls_context,
 )
-from tests.peers.ws_agent import AgentFrames, CloseConnection, payload_of
 
 pytestmark = pytest.mark.e2e
 
@@ -224,32 +222,6 @@ async def _quoting_the_secret(visit: Visit) -> None:
     await visit.read_to_end()
 
 
-# -- the handshake ---------------------------------------------------------------------------------
-
-
-class Dispatch:
-    """One script per node: a round's agents all come to the same controller, at once.
-
-    Which node a visit is for shows in its headers only, so scripts are taken in the order of the
-    agents' connections, which is one at a time.
-    """
-
-    def __init__(self) -> None:
-        self.turn = trio.Lock()
-        self.arrived = trio.Event()
-        self._script: Script = stay_silent
-
-    async def __call__(self, visit: Visit) -> None:
-        script = self._script
-        self.arrived.set()
-        await script(visit)
-
-    def expect(self, script: Script) -> None:
-        """Use ``script`` for the next agent."""
-        self._script = script
-        self.arrived = trio.Event()
-
-
 async def _meet(site: Site, dispatch: Dispatch, row: Garbage) -> None:
     """Send a good agent to the bad controller; read what it is told."""
     script = stopping_at(row.stage, row.script)
@@ -296,157 +268,3 @@ async def test_garbage_at_every_step_of_jnlp4(tmp_path: Path) -> None:
         await site.check_service()
         await site.endure(lambda: meet_all(list(filter(is_quick, rows()))), rounds=2, warm_up=1)
         assert SECRET not in json.dumps(site.gateway.log.lines)
-
-
-# -- what may follow, and is no garbage ------------------------------------------------------------
-
-
-async def test_what_comes_with_the_capability_is_the_beginning_of_the_channel(
-    tmp_path: Path,
-) -> None:
-    """Extra bytes after any earlier step belong to the next one; after the last, to the agent."""
-    extra = b"\x00\x05hello" * 1000
-    coalesced = string(_HEADERS) + string("OK") + string(CAPABILITY) + extra
-    controller = ScriptedController(
-        stopping_at(Stage.HEADERS, saying(coalesced, then=_read_some_and_close))
-    )
-    async with running_site(tmp_path, controller) as site:
-        async with site.hostile_session(prefix=BAD) as (_, client):
-            payload, code = await _read_session(client)
-        assert payload == extra
-        assert code == 1000
-
-
-# -- the channel -----------------------------------------------------------------------------------
-
-_BIG: Final = b"\x7f\xff"  # a chunk of 32,767 bytes
-CHANNELS: Final[dict[str, tuple[bytes, int, str]]] = {
-    "half a header": (b"\x20", 0, "1 bytes of an incomplete chunk"),
-    "a header alone": (_BIG, 0, "2 bytes of an incomplete chunk"),
-    "most of a chunk": (_BIG + bytes(32_766), 0, "32768 bytes of an incomplete chunk"),
-    "a chunk and a half": (b"\x00\x01x" + _BIG + bytes(9), 3, "11 bytes of an incomplete chunk"),
-    "empty chunks": (bytes(100_000), 100_000, "the controller closed"),
-    "a command without end": (b"\xff\xff" + bytes(32_767), 32_769, "the controller closed"),
-}
-
-
-async def _read_some_and_close(visit: Visit) -> None:
-    """Leave as Java does, but read what is there, so that leaving is no reset."""
-    await visit.receive()
-    await close(visit)
-
-
-async def _speak_badly(site: Site, dispatch: Dispatch, name: str) -> None:
-    data, delivered, reason = CHANNELS[name]
-    async with dispatch.turn:
-        dispatch.expect(accepting(then=saying(data, then=close)))
-        async with site.hostile_session(prefix=BAD) as (node, client):
-            payload, code = await _read_session(client)
-    assert len(payload) == delivered, name
-    assert code == 1000, name
-    (line,) = await site.gateway.log.wait_for("session ended", node=node)
-    assert line["by"] == "controller"
-    assert reason in line["reason"], name
-
-
-async def _break_tls(visit: Visit) -> None:
-    """Send something that is no record, past our own TLS."""
-    assert visit.in_tls
-    await visit._socket.send_all(random.Random(13).randbytes(1000))
-    await visit.read_to_end()
-
-
-async def _end_badly(site: Site, dispatch: Dispatch, script: Script, reason: str) -> None:
-    async with dispatch.turn:
-        dispatch.expect(accepting(then=script))
-        async with site.hostile_session(prefix=BAD) as (node, client):
-            _, code = await _read_session(client)
-    assert code == 1011
-    (line,) = await site.gateway.log.wait_for("session ended", node=node)
-    assert line["by"] == "controller"
-    assert reason in line["reason"]
-
-
-async def _read_session(client: RawClient) -> tuple[bytes, int | None]:
-    """Return the payload and the code of the Close frame, which is answered."""
-    frames = AgentFrames()
-    payload, data = b"", bytes(client.buffer)
-    with trio.fail_after(15):
-        while True:
-            for event in frames.receive(data):
-                payload += payload_of([event])
-                if isinstance(event, CloseConnection):
-                    await client.send(frames.send(event.response()))
-                    return payload, int(event.code)
-            data = bytes(await client.stream.receive_some())
-            if not data:
-                return payload, None
-
-
-async def test_garbage_in_the_channel(tmp_path: Path) -> None:
-    dispatch = Dispatch()
-    controller = ScriptedController(dispatch)
-    async with running_site(tmp_path, controller) as site:
-        attacks: list[Attack] = [
-            *(partial(_speak_badly, site, dispatch, name) for name in CHANNELS),
-            partial(_end_badly, site, dispatch, _break_tls, "controller: TLS: "),
-            partial(_end_badly, site, dispatch, reset, "controller: connection reset"),
-        ]
-
-        async def one_round() -> None:
-            await at_once(attacks)
-
-        await site.endure(one_round, rounds=5, tolerance=SESSIONS)
-
-
-# -- discovery -------------------------------------------------------------------------------------
-
-DOCUMENTS: Final[dict[str, bytes]] = {
-    "nothing": b"",
-    "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
-    "noise": random.Random(17).randbytes(50_000),
-    "an endless line": b"HTTP/1.1 200 " + b"O" * 1_000_000,
-    "an endless head": b"HTTP/1.1 200 OK\r\n" + b"X-Y: z\r\n" * 100_000,
-    "a body that never ends": b"HTTP/1.1 200 OK\r\n\r\n" + b"<html>" * 300_000,
-    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "no port": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "port 0": b"HTTP/1.1 200 OK\r\nX-Jenkins-JNLP-Port: 0\r\nContent-Length: 0\r\n\r\n",
-    "port 2**40": b"HTTP/1.1 200 OK\r\nX-Jenkins-JNLP-Port: 1099511627776\r\n"
-    b"Content-Length: 0\r\n\r\n",
-    "1,000 early answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
-}
-
-
-PATHS: Final = {f"/bad-{number}": name for number, name in enumerate(DOCUMENTS)}
-
-
-async def _answer_badly(visit: Visit) -> None:
-    """Answer with the document that belongs to the path."""
-    path = visit.opening.split(" ")[1].removesuffix("/tcpSlaveAgentListener/")
-    await visit.send(DOCUMENTS[PATHS[path]])
-    await close(visit)
-
-
-async def _discover(site: Site, path: str) -> None:
-    name = PATHS[path]
-    async with await RawClient.connect(site.plain_port) as client:
-        await client.send(request_for("any-node", SECRET, prefix=path))
-        with trio.fail_after(15):
-            answer = await client.read_answer()
-    assert answer.status in (502, 503), f"{name}: {answer.head!r}"
-    error_id = (answer.get(b"x-gateway-error-id") or b"").decode()
-    (line,) = await site.gateway.log.wait_for("request failed", error_id=error_id)
-    assert line["reason"], name
-
-
-async def test_garbage_in_discovery(tmp_path: Path) -> None:
-    controller = ScriptedController()
-    controller.on_request = _answer_badly
-    async with running_site(tmp_path, controller, bad_paths=tuple(PATHS)) as site:
-
-        async def one_round() -> None:
-            await at_once([partial(_discover, site, path) for path in PATHS])
-            await trio.sleep(1.05)  # failures are remembered for a second
-
-        await site.endure(one_round, rounds=1, warm_up=1)
-    assert controller.connections == 0

@@ -37,7 +37,7 @@ from tests.process_watch import MIB
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS: Final = 4
+ROUNDS: Final = 3
 ANY_CODE: Final = (1002, 1003, 1007, 1009, 1011)
 
 
@@ -242,7 +242,7 @@ async def test_endless_nonsense_that_no_rule_forbids(tmp_path: Path) -> None:
                     nursery.start_soon(_legal_nonsense, site, data)
                 await site.check_healthy()
 
-        await site.endure(one_round, rounds=3, tolerance=SESSIONS)
+        await site.endure(one_round, rounds=2, tolerance=SESSIONS)
 
 
 async def test_pings_of_an_agent_that_does_not_read(tmp_path: Path) -> None:
@@ -254,4 +254,4 @@ async def test_pings_of_an_agent_that_does_not_read(tmp_path: Path) -> None:
                     nursery.start_soon(_pings_without_reading, site)
                 await site.check_healthy()
 
-        await site.endure(one_round, rounds=3, tolerance=SESSIONS)
+        await site.endure(one_round, rounds=2, tolerance=SESSIONS)

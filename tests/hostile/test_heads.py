@@ -30,7 +30,7 @@ from tests.hostile.site import (
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS: Final = 6
+ROUNDS: Final = 5
 _HOST: Final = b"Host: gateway.test\r\n"
 
 

@@ -14,8 +14,7 @@ from typing import Final
 import pytest
 import trio
 
-from tests.hostile.site import SESSIONS, Site, read_to_end, request_for, running_site
-from tests.hostile.test_tls import client_hello
+from tests.hostile.site import SESSIONS, Site, client_hello, read_to_end, request_for, running_site
 from tests.process_watch import MIB, allow_descriptors
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -149,7 +148,7 @@ async def test_agents_that_come_and_go_before_their_answer(tmp_path: Path) -> No
                 for number in range(40):
                     nursery.start_soon(leave, number / 2000)
 
-        await site.endure(one_round, rounds=6, warm_up=6, tolerance=SESSIONS)
+        await site.endure(one_round, rounds=5, warm_up=5, tolerance=SESSIONS)
         log = site.gateway.log
         assert log.find("request refused", status=499)
         started, ended = (

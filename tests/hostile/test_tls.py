@@ -19,6 +19,7 @@ from tests.hostile.site import (
     Site,
     address_of,
     at_once,
+    client_hello,
     read_to_end,
     request_for,
     reset,
@@ -28,15 +29,9 @@ from tests.peers.tls_peer import TlsPeer
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS: Final = 8
+ROUNDS: Final = 6
 _HANDSHAKE: Final = b"\x16\x03\x01"
 _NO_HANDSHAKE: Final = "connection closed during the TLS handshake"
-
-
-def client_hello() -> bytes:
-    """Return a good first flight."""
-    context = certificates.client_context()
-    return TlsPeer(context, server_side=False, server_name="localhost").handshake()
 
 
 @dataclass(frozen=True)
