@@ -23,7 +23,6 @@ from gateway.errors import (
     ControllerTimeout,
     ControllerUnreachable,
     GatewayError,
-    RemoteProtocolError,
 )
 from gateway.http.upstream import Fetch
 from gateway.protocol.http_head import ResponseHead
@@ -107,8 +106,6 @@ class Discovery:
             head, _ = await self._fetch(
                 controller, controller.url.prefix + _PATH, timeout=DISCOVERY_TIMEOUT
             )
-        except RemoteProtocolError as error:
-            raise _unusable(f"discovery answer is not HTTP: {error}") from None
         except ControllerUnreachable as error:
             raise _unusable(error.detail) from None
         if head.status == 404:

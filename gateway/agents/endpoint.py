@@ -21,11 +21,11 @@ from typing import Final
 import trio
 
 from gateway.agents.discovery import AgentPort, Discovery
-from gateway.agents.identity import Pin, PinStore, fingerprint, remedy
+from gateway.agents.identity import Pin, PinStore, remedy
 from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
 from gateway.agents.registry import Registry
 from gateway.agents.session import AgentSession, SessionInfo
-from gateway.config.keys import PublicKey
+from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.credentials.policy import Presented, Verifier, authorize
 from gateway.errors import (

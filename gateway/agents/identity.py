@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import os
 import tempfile
@@ -20,14 +19,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from gateway.config.keys import fingerprint
 from gateway.errors import IdentityMismatch
 
 _FOLDER: Final = "identities"
-
-
-def fingerprint(key: bytes) -> str:
-    """Return the SHA-256 of a DER SubjectPublicKeyInfo, as people compare it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 def remedy(controller: str) -> str:

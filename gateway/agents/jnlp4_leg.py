@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from gateway.agents.identity import fingerprint
+from gateway.config.keys import fingerprint
 from gateway.config.values import Address
 from gateway.errors import (
     AlreadyConnected,

@@ -36,7 +36,8 @@ def identity() -> None:
 @controller_option
 def show(config: Path | None, controller: str | None) -> None:
     """Show which key each controller must prove before it is told a secret."""
-    from gateway.agents.identity import PinStore, fingerprint
+    from gateway.agents.identity import PinStore
+    from gateway.config.keys import fingerprint
 
     found = _config(config, controller)
     pins = PinStore(found.state_dir)
@@ -62,7 +63,8 @@ def accept(name: str, config: Path | None, controller: str | None) -> None:
     Compare the fingerprint with the controller's own before agents connect again: whoever answers
     at its address gets their secrets.
     """
-    from gateway.agents.identity import Pin, PinStore, fingerprint
+    from gateway.agents.identity import Pin, PinStore
+    from gateway.config.keys import fingerprint
 
     found = _config(config, controller)
     if name not in found.controllers:

@@ -82,7 +82,7 @@ def _discovered(config: GatewayConfig) -> str:
     import trio
 
     from gateway.agents.discovery import Discovery
-    from gateway.agents.identity import fingerprint
+    from gateway.config.keys import fingerprint
     from gateway.http.upstream import fetch
 
     (name, controller), *_ = config.controllers.items()

@@ -46,6 +46,11 @@ _KEY_KINDS: Final = (
 )
 
 
+def fingerprint(der: bytes) -> str:
+    """Return the SHA-256 of a SubjectPublicKeyInfo, in the spelling that ssh made familiar."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey(TextValue):
     """A controller's identity key; ``der`` is its SubjectPublicKeyInfo (RFC 5280, 4.1.2.7)."""
@@ -89,8 +94,8 @@ class PublicKey(TextValue):
 
     @property
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the key, in the spelling that ssh made familiar."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.der).digest()).decode().rstrip("=")
+        """Return the SHA-256 of the key; see ``fingerprint``."""
+        return fingerprint(self.der)
 
     def __str__(self) -> str:
         return base64.b64encode(self.der).decode("ascii")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.agents.identity import Pin, PinStore, fingerprint
+from gateway.agents.identity import Pin, PinStore
+from gateway.config.keys import fingerprint
 from gateway.errors import IdentityMismatch
 
 KEY = b"\x30\x82\x01\x22 a key"

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.agents.discovery import AgentPort, Discovery
-from gateway.agents.identity import Pin, PinStore, fingerprint
+from gateway.agents.identity import Pin, PinStore
 from gateway.command import cli
+from gateway.config.keys import fingerprint
 from gateway.config.models import ControllerConfig
 from gateway.config.values import Address
 from gateway.errors import ControllerUnreachable
