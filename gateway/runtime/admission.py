@@ -74,6 +74,7 @@ class ConnectionPlaces:
         self._is_exempt = is_exempt
         self._by_address: dict[str, int] = {}
         self.held = 0
+        self.most_held = 0  # since ``runtime/memory`` last looked
 
     @contextmanager
     def place(self, host: str) -> Iterator[None]:
@@ -90,6 +91,7 @@ class ConnectionPlaces:
                 )
             self._by_address[address] = held + 1
         self.held += 1
+        self.most_held = max(self.most_held, self.held)
         try:
             yield
         finally:

@@ -33,6 +33,7 @@ from gateway.config.models import GatewayConfig
 from gateway.config.values import Address
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
+from gateway.runtime.memory import allocator_environment
 from gateway.server.control import ControlBroken, ControlStream
 from gateway.server.worker import STOP_TIMEOUT
 from gateway.transport.listeners import bind_all
@@ -232,6 +233,7 @@ class _Starter:
                     _command(theirs.fileno()),
                     pass_fds=(theirs.fileno(), *fds),
                     stdin=subprocess.DEVNULL,
+                    env=os.environ | allocator_environment(),
                     # Of its own, so that Ctrl-C reaches the supervisor alone.
                     process_group=0,
                 )

@@ -39,6 +39,7 @@ from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
+from gateway.runtime.memory import give_back_after_crowds
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.server.control import ControlBroken, ControlStream
 from gateway.server.dispatch import Dispatcher
@@ -125,8 +126,10 @@ class _Worker:
         )
 
     async def keep_up(self) -> None:
-        """Look after connections to controllers until cancelled."""
-        await self._upstreams.run()
+        """Look after connections to controllers, and after memory, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._upstreams.run)
+            nursery.start_soon(give_back_after_crowds, self._places)
 
     async def accept(
         self, listener: BoundListener, contexts: ServerContexts | None, connections: trio.Nursery
