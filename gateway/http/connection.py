@@ -43,7 +43,7 @@ from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
-from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.stream import ReceiveInterrupted, Stream, StreamBroken
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -136,6 +136,7 @@ class _Connection:
         "_access",
         "_drain",
         "_handle",
+        "_idle",
         "_limits",
         "_listener",
         "_recorded",
@@ -159,6 +160,7 @@ class _Connection:
         self._access = access
         self._recorded: Exchange | None = None  # the last one that has its line
         self._warned = False  # of a large head
+        self._idle = False  # waiting for a request to begin
         self._stream = stream
         self._listener = listener
         self._router = router
@@ -174,6 +176,10 @@ class _Connection:
 
     async def run(self) -> None:
         self._stream.keep_alive(user_timeout=_USER_TIMEOUT)
+        with self._drain.telling(self._stop_waiting):
+            await self._serve_requests()
+
+    async def _serve_requests(self) -> None:
         early = b""
         patience = self._limits.head_timeout
         while True:
@@ -218,41 +224,53 @@ class _Connection:
         """
         reader = RequestHeadReader(self._limits.head)
         data = early
-        with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
-            while True:
-                if data:
-                    began = reader.started
-                    head = reader.receive_data(data)
-                    if head is not None:
-                        return head, reader.trailing_data, reader.size
-                    if reader.started and not began:
-                        scope.deadline = trio.current_time() + self._limits.head_timeout
-                try:
-                    if reader.started:
-                        data = await self._stream.receive_some()
-                    else:
-                        data = await self._receive_first()
-                except StreamBroken as error:
-                    self._log_broken(str(error), in_head=reader.started)
+        until = trio.current_time() + patience
+        while True:
+            if data:
+                began = reader.started
+                head = reader.receive_data(data)
+                if head is not None:
+                    return head, reader.trailing_data, reader.size
+                if reader.started and not began:
+                    until = trio.current_time() + self._limits.head_timeout
+            try:
+                if reader.started:
+                    data = await self._stream.receive_some(until=until)
+                else:
+                    data = await self._receive_first(until)
+            except StreamBroken as error:
+                self._log_broken(str(error), in_head=reader.started)
+                return None
+            except ReceiveInterrupted:
+                if not reader.started:
                     return None
-                if not data:
-                    if reader.started:
-                        self._log_broken("it ended in the middle of a head", in_head=True)
-                    return None
-        if reader.started:
-            raise RequestTimeout(detail=f"no whole head in {self._limits.head_timeout:g} s")
-        return None
+                raise RequestTimeout(
+                    detail=f"no whole head in {self._limits.head_timeout:g} s"
+                ) from None
+            if not data:
+                if reader.started:
+                    self._log_broken("it ended in the middle of a head", in_head=True)
+                return None
 
     def _log_broken(self, reason: str, *, in_head: bool) -> None:
         """Say how a connection ended; a reset between requests is how many programs leave."""
         if in_head or self._stream.tls is not None:
             _log.info("connection broken", client=str(self._stream.peer), reason=reason)
 
-    async def _receive_first(self) -> bytes:
+    async def _receive_first(self, until: float) -> bytes:
         """Receive where no request has begun: stopping ends that like the client's own end."""
-        with self._drain.idle():
-            return await self._stream.receive_some()
-        return b""
+        if self._drain.begun:
+            return b""
+        self._idle = True
+        try:
+            return await self._stream.receive_some(until=until)
+        finally:
+            self._idle = False
+
+    def _stop_waiting(self) -> None:
+        """Stopping has begun; what is under way may go on."""
+        if self._idle:
+            self._stream.interrupt()
 
     async def _refuse(self, error: GatewayError) -> None:
         """Answer what never became a request, and close: nobody knows where the next one begins."""
@@ -295,8 +313,10 @@ class _Connection:
 
     def _record(self, exchange: Exchange, error: Exception | None = None) -> None:
         """Write the line of an exchange, once: for an upgrade that is when it happens."""
-        if self._recorded is not exchange:
-            self._recorded = exchange
+        if self._recorded is exchange:
+            return
+        self._recorded = exchange
+        if self._access.enabled:
             self._access.write(record_of(exchange, error))
 
     async def _dispatch(self, exchange: Exchange) -> None:

@@ -10,6 +10,7 @@ keeps them (``pool``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -127,15 +128,16 @@ class ControllerConnection:
 
     # -- the answer --------------------------------------------------------------------------------
 
-    async def receive_head(self) -> ResponseHead:
+    async def receive_head(self, *, until: float = math.inf) -> ResponseHead:
         """Return the next head: informational ones (1xx, bounded in number), then the final one.
 
-        May be cancelled and called again.
+        Raises ReceiveInterrupted when nothing has come ``until`` then. May be called again after
+        that, and after having been cancelled.
         """
         while True:
             data, self._received = self._received, b""
             if not data:
-                data = await self._receive_some()
+                data = await self._receive_some(until)
                 if not data:
                     raise ControllerUnreachable(
                         UNUSABLE, detail="it closed the connection without an answer"
@@ -178,13 +180,20 @@ class ControllerConnection:
         data, self._body = self._body, b""
         return data
 
-    async def receive_body(self) -> bytes:
-        """Return the next piece of the body, ``b""`` at its end. May be cancelled and repeated."""
+    def hurry(self, until: float) -> None:
+        """Have the receive that is under way interrupted ``until`` then, if not before."""
+        self._stream.until = min(self._stream.until, until)
+
+    async def receive_body(self, *, until: float = math.inf) -> bytes:
+        """Return the next piece of the body, ``b""`` at its end.
+
+        Raises ReceiveInterrupted, and may be repeated, as ``receive_head``.
+        """
         framing = self._must_have_begun()
         if self._body:
             return self.body_at_hand()
         while not framing.received_all:
-            data = await self._receive_some()
+            data = await self._receive_some(until)
             try:
                 if data:
                     piece = framing.receive_data(data)
@@ -196,9 +205,9 @@ class ControllerConnection:
                 raise _unusable(error) from None
         return b""
 
-    async def _receive_some(self) -> bytes:
+    async def _receive_some(self, until: float) -> bytes:
         try:
-            data = await self._stream.receive_some()
+            data = await self._stream.receive_some(until=until)
         except StreamBroken as error:
             raise ControllerUnreachable(UNUSABLE, detail=str(error)) from None
         if data:

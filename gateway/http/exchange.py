@@ -13,6 +13,7 @@ the client's side is ClientGone (or Stalled) here; StreamBroken never leaves thi
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
@@ -39,7 +40,7 @@ from gateway.http.router import RouteMatch
 from gateway.protocol.http_head import RequestHead, write_response_head
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
-from gateway.transport.stream import PeerAddress, Stream, StreamBroken
+from gateway.transport.stream import PeerAddress, ReceiveInterrupted, Stream, StreamBroken
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -222,16 +223,17 @@ class Exchange:
 
     async def _receive_some(self) -> bytes:
         pause = self._limits.body_timeout
-        with trio.move_on_after(pause):
-            data = await self._receive_or_leave()
-            if not data:
-                raise ClientGone(detail="the connection ended in the middle of a request body")
-            return data
-        raise RequestTimeout(detail=f"no byte of the request body for {pause:g} s")
-
-    async def _receive_or_leave(self) -> bytes:
         try:
-            return await self.stream.receive_some()
+            data = await self._receive_or_leave(trio.current_time() + pause)
+        except ReceiveInterrupted:
+            raise RequestTimeout(detail=f"no byte of the request body for {pause:g} s") from None
+        if not data:
+            raise ClientGone(detail="the connection ended in the middle of a request body")
+        return data
+
+    async def _receive_or_leave(self, until: float = math.inf) -> bytes:
+        try:
+            return await self.stream.receive_some(until=until)
         except StreamBroken as error:
             raise ClientGone(detail=str(error)) from None
 
@@ -296,9 +298,9 @@ class Exchange:
     ) -> None:
         """Queue the final head. ``length`` of the body in bytes; None: not known yet.
 
-        ``fields`` hold no Transfer-Encoding and no Connection, and Content-Length only with
-        ``length``. The connection will close after the answer if it comes before the end of a body
-        that is more than ``drain`` would take, and when the gateway is stopping.
+        ``fields`` hold no Transfer-Encoding, Connection or X-Request-Id, and Content-Length only
+        with ``length``. The connection will close after the answer if it comes before the end of a
+        body that is more than ``drain`` would take, and when the gateway is stopping.
         """
         close = close or self._drain.begun or not self._can_drain()
         own = self._with_own_fields(fields)
@@ -310,8 +312,7 @@ class Exchange:
 
     def _with_own_fields(self, fields: Iterable[Field]) -> list[Field]:
         """Add the request's id, which is the gateway's to tell, and HSTS where nobody did."""
-        own = [each for each in fields if each[0].lower() != b"x-request-id"]
-        own.append((b"X-Request-Id", self.request_id.encode()))
+        own = [*fields, (b"X-Request-Id", self.request_id.encode())]
         tls = self.listener.tls
         if tls is not None and tls.hsts is not None:
             name = b"Strict-Transport-Security"

@@ -55,7 +55,6 @@ _FORWARDED: Final = frozenset(
         b"x-forwarded-proto",
     }
 )
-_REPLACED: Final = _HOP_BY_HOP | _FORWARDED | {b"x-request-id"}
 # What Jetty's ForwardedRequestCustomizer reads besides, and a plugin's log-in by X-Forwarded-User:
 # any X-Forwarded-* is a claim about the client, so strangers' ones go, whatever their name.
 _CLAIM_PREFIX: Final = b"x-forwarded-"
@@ -63,6 +62,16 @@ _CLAIMS: Final = frozenset({b"proxy-auth-cert", b"proxy-ssl-id", b"x-proxied-htt
 # Secrets and claims of agents: nothing but agents' endpoints gets them (PROTOCOLS K.5 item 4).
 _AGENT_FIELDS: Final = frozenset({b"node-name", b"secret-key", b"connection-cookie"})
 _AGENT_PREFIX: Final = b"x-remoting-"
+_REPLACED: Final = _HOP_BY_HOP | _FORWARDED | {b"x-request-id"}
+# By (agents' fields may pass, the peer is trusted): names and prefixes that do not travel on.
+_UNWANTED: Final[dict[tuple[bool, bool], tuple[frozenset[bytes], tuple[bytes, ...]]]] = {
+    (True, True): (_REPLACED, ()),
+    (True, False): (_REPLACED | _CLAIMS, (_CLAIM_PREFIX,)),
+    (False, True): (_REPLACED | _AGENT_FIELDS, (_AGENT_PREFIX,)),
+    (False, False): (_REPLACED | _AGENT_FIELDS | _CLAIMS, (_AGENT_PREFIX, _CLAIM_PREFIX)),
+}
+# In an answer; the request's id is the gateway's to tell.
+_UNWANTED_IN_RESPONSE: Final = _HOP_BY_HOP | {b"x-request-id"}
 # ``Connection`` names fields for one hop only. Naming one of these is an attempt to have something
 # removed that the controller relies on.
 _END_TO_END: Final = (
@@ -200,22 +209,15 @@ def request_headers(request: RequestHead, provenance: Provenance, *, agent_field
     that it may stay open. Raises RemoteProtocolError as ``refuse_unsafe_connection_options``.
     """
     headers = request.headers
-    unwanted = _REPLACED
-    prefixes: tuple[bytes, ...] = ()
+    unwanted, prefixes = _UNWANTED[agent_fields, provenance.trusted]
     if b"connection" in headers:
         refuse_unsafe_connection_options(request)
         unwanted = unwanted.union(headers.elements(b"connection"))
-    if not agent_fields:
-        unwanted |= _AGENT_FIELDS
-        prefixes += (_AGENT_PREFIX,)
-    if not provenance.trusted:
-        unwanted |= _CLAIMS
-        prefixes += (_CLAIM_PREFIX,)
-    fields: list[Field] = []
-    for each in headers:
-        name = each[0].lower()
-        if name not in unwanted and not name.startswith(prefixes):
-            fields.append(each)
+    fields = [
+        each
+        for each, name in headers.with_lowered_names()
+        if name not in unwanted and not name.startswith(prefixes)
+    ]
     fields += _forwarded_fields(provenance)
     if b"forwarded" in headers:
         fields.append((b"Forwarded", _forwarded(provenance)))
@@ -249,11 +251,11 @@ def response_fields(head: ResponseHead) -> list[Field]:
     Here ``Connection`` cannot take away end-to-end fields: those it names are kept.
     """
     headers = head.headers
-    unwanted = _HOP_BY_HOP
+    unwanted = _UNWANTED_IN_RESPONSE
     if b"connection" in headers:
         named = headers.elements(b"connection")
         unwanted = unwanted.union(name for name in named if name not in _RESPONSE_END_TO_END)
-    fields = [field for field in headers if field[0].lower() not in unwanted]
+    fields = [field for field, name in headers.with_lowered_names() if name not in unwanted]
     if head.status == 204:  # RFC 9110 section 8.6: no length there, but some servers send 0
         fields = [field for field in fields if field[0].lower() != b"content-length"]
     return fields

@@ -15,8 +15,7 @@ anybody and stops.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import trio
 
@@ -38,8 +37,7 @@ from gateway.http.router import Endpoint
 from gateway.http.upstream import Upstream, Upstreams
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
-
-T = TypeVar("T")
+from gateway.transport.stream import ReceiveInterrupted
 
 # How often it is looked, while a controller says nothing, whether the client is still there.
 CLIENT_CHECK: Final = 30.0
@@ -151,7 +149,6 @@ class _Forwarding:
         "_failure",
         "_minimum_rate",
         "_timeout",
-        "_waiting",
     )
 
     def __init__(
@@ -161,7 +158,6 @@ class _Forwarding:
         self._connection = connection
         self._client_check = client_check
         self._deadline = math.inf  # for the answer's head
-        self._waiting: trio.CancelScope | None = None  # the wait for it
         self._failure: GatewayError | None = None
         route = exchange.match.route
         self._timeout: float = route.response_timeout
@@ -190,8 +186,7 @@ class _Forwarding:
 
     def _request_is_out(self) -> None:
         self._deadline = trio.current_time() + self._timeout
-        if self._waiting is not None:
-            self._waiting.deadline = min(self._waiting.deadline, self._deadline)
+        self._connection.hurry(self._deadline)
 
     # -- the request's body ------------------------------------------------------------------------
 
@@ -245,23 +240,22 @@ class _Forwarding:
                 await exchange.flush()
                 return
             await exchange.flush()
-            data = await self._while_client_stays(connection.receive_body)
+            data = await self._receive_body()
 
     async def _final_head(self) -> ResponseHead:
         """Return the final head, after passing informational ones on."""
         exchange = self._exchange
         while True:
-            head: ResponseHead | None = None
             check_at = trio.current_time() + self._client_check
-            with trio.CancelScope(deadline=min(self._deadline, check_at)) as self._waiting:
-                head = await self._connection.receive_head()
-            if head is None:
+            try:
+                head = await self._connection.receive_head(until=min(self._deadline, check_at))
+            except ReceiveInterrupted:
                 await self._check_patience()
-            elif head.status >= 200:
+                continue
+            if head.status >= 200:
                 return head
-            else:
-                exchange.queue_informational(head.status, head.reason, response_fields(head))
-                await exchange.flush()
+            exchange.queue_informational(head.status, head.reason, response_fields(head))
+            await exchange.flush()
 
     async def _check_patience(self) -> None:
         """Raise ControllerTimeout or ClientGone, if waiting for the answer's head is over."""
@@ -271,16 +265,18 @@ class _Forwarding:
             )
         await self._check_client()
 
-    async def _while_client_stays(self, receive: Callable[[], Awaitable[T]]) -> T:
+    async def _receive_body(self) -> bytes:
         """Receive from the controller, looking for the client from time to time.
 
         A client that only closed its sending side is served as long as answers keep coming; one
         that closed it and then hears nothing for a while is taken to be gone.
         """
         while True:
-            with trio.move_on_after(self._client_check):
-                return await receive()
-            await self._check_client()
+            until = trio.current_time() + self._client_check
+            try:
+                return await self._connection.receive_body(until=until)
+            except ReceiveInterrupted:
+                await self._check_client()
 
     async def _check_client(self) -> None:
         if self._exchange.request_received and await self._exchange.client_has_left():

@@ -8,8 +8,8 @@ Must not know: who logs it, where it is sent.
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from typing import Final
 
 from gateway.protocol.http_headers import Headers
@@ -21,8 +21,11 @@ _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 
 
 def new_request_id() -> str:
-    """Return a request id that people can copy, such as ``k3vq-9x2m`` (40 random bits)."""
-    bits = secrets.randbits(40)
+    """Return a request id that people can copy, such as ``k3vq-9x2m`` (40 random bits).
+
+    A name and no secret: asking the kernel for better bits is 8 µs of a request's 250.
+    """
+    bits = random.getrandbits(40)
     letters = [_ALPHABET[bits >> shift & 31] for shift in range(0, 40, 5)]
     return "".join(letters[:4]) + "-" + "".join(letters[4:])
 

@@ -91,6 +91,11 @@ class AccessLog:
         self._write = _to_standard_output if write is None else write
         self._now = now
 
+    @property
+    def enabled(self) -> bool:
+        """Say whether lines are wanted at all."""
+        return self._format is not None
+
     def write(self, record: AccessRecord) -> None:
         """Write the line of one request."""
         if self._format is not None:

@@ -18,17 +18,27 @@ Field = tuple[bytes, bytes]
 class Headers:
     """An immutable, ordered list of fields. Names are looked up without regard to case."""
 
-    __slots__ = ("_fields", "_index")
+    __slots__ = ("_fields", "_index", "_names")
 
     def __init__(self, fields: Iterable[Field] = ()) -> None:
         self._fields: tuple[Field, ...] = tuple(fields)
+        self._names: list[bytes] | None = None  # lower-cased
         self._index: dict[bytes, list[bytes]] | None = None
+
+    def with_lowered_names(self) -> Iterator[tuple[Field, bytes]]:
+        """Return each field together with its name in lower case."""
+        if self._names is None:
+            self._names = [name.lower() for name, _ in self._fields]
+        return zip(self._fields, self._names, strict=True)
 
     def _values(self) -> dict[bytes, list[bytes]]:
         if self._index is None:
             index: dict[bytes, list[bytes]] = {}
-            for name, value in self._fields:
-                index.setdefault(name.lower(), []).append(value)
+            for field, name in self.with_lowered_names():
+                if name in index:
+                    index[name].append(field[1])
+                else:
+                    index[name] = [field[1]]
             self._index = index
         return self._index
 

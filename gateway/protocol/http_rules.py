@@ -22,7 +22,8 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TOKEN_ONLY: Final = re.compile(TOKEN)
 # Control characters other than HTAB are refused; obs-text stays bytes (RFC 9110 section 5.5). Tyrus
 # writes ISO-8859-1 in Node-Name, so it must pass.
-_FIELD_LINE: Final = re.compile(rb"(%s):([\t\x20-\x7e\x80-\xff]*)" % TOKEN)
+_FIELD_LINE: Final = re.compile(rb"%s:[\t\x20-\x7e\x80-\xff]*" % TOKEN)
+_FIELD_LINES: Final = re.compile(rb"(?:%s:[\t\x20-\x7e\x80-\xff]*\r\n)*" % TOKEN)
 _VERSIONS: Final = (b"1.1", b"1.0")
 
 # Narrower than RFC 3986: percent-encoding and sub-delims in a reg-name would only give one host a
@@ -47,12 +48,13 @@ def read_fields(block: bytes, limit: int) -> tuple[Field, ...]:
     lines.pop()  # the empty remainder after the last CRLF
     if len(lines) > limit:
         raise RemoteProtocolError(f"too many fields: allowed are {limit}", status_hint=431)
+    if _FIELD_LINES.fullmatch(block) is None:
+        problem = next(line for line in lines if _FIELD_LINE.fullmatch(line) is None)
+        raise RemoteProtocolError(_field_problem(problem))
     fields = []
     for line in lines:
-        match = _FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise RemoteProtocolError(_field_problem(line))
-        fields.append((match[1], match[2].strip(b" \t")))
+        name, _, value = line.partition(b":")
+        fields.append((name, value.strip(b" \t")))
     return tuple(fields)
 
 

@@ -11,7 +11,7 @@ Whoever waits for something that may never come waits inside ``idle``; whoever a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -20,11 +20,12 @@ import trio
 class Drain:
     """One stop, shared by everything in a worker."""
 
-    __slots__ = ("_begun", "_idle")
+    __slots__ = ("_begun", "_heeding", "_idle")
 
     def __init__(self) -> None:
         self._begun = False
         self._idle: set[trio.CancelScope] = set()
+        self._heeding: set[Callable[[], None]] = set()
 
     @property
     def begun(self) -> bool:
@@ -36,6 +37,20 @@ class Drain:
         self._begun = True
         for scope in tuple(self._idle):
             scope.cancel()
+        for tell in tuple(self._heeding):
+            tell()
+
+    @contextmanager
+    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Have ``tell`` called when stopping begins during the ``with``.
+
+        For those who wait too often for an ``idle`` each time, and know themselves when they do.
+        """
+        self._heeding.add(tell)
+        try:
+            yield
+        finally:
+            self._heeding.discard(tell)
 
     @contextmanager
     def idle(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ next send: a receiver that stopped to send them could wait for a peer that waits
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket as _socket
@@ -26,6 +27,7 @@ from typing import Any, Final
 import trio
 
 from gateway.protocol.tls import TlsEngine, TlsError
+from gateway.transport.patience import current_patience
 
 # What one wake-up may bring. Small while a stream is quiet, so that small traffic allocates little;
 # large while it is busy, because the wake-up is the unit of cost.
@@ -44,6 +46,10 @@ _ABORT: Final = struct.pack("ii", 1, 0)
 
 class StreamBroken(Exception):
     """The connection failed: reset, TLS failure or use after closing. The text says which."""
+
+
+class ReceiveInterrupted(Exception):
+    """A receive ended with nothing received: its time was over, or ``interrupt`` was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,10 @@ class Stream:
     __slots__ = (
         "_engine",
         "_eof",
+        "_interrupted",
         "_leading",
+        "_patience",
+        "_poll",
         "_receive_size",
         "_send_lock",
         "_socket",
@@ -119,6 +128,7 @@ class Stream:
         "local",
         "peer",
         "tls",
+        "until",
     )
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
@@ -128,6 +138,10 @@ class Stream:
         self._receive_size = RECEIVE_SMALL
         self._eof = False
         self._leading = b""
+        self._poll: select.poll | None = None
+        self._patience = current_patience()
+        self._interrupted = False
+        self.until = math.inf  # when the receive under way is interrupted
         self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
         self.activity = Activity(trio.current_time())
         self.broken: str | None = None
@@ -199,11 +213,13 @@ class Stream:
 
     # -- receiving ---------------------------------------------------------------------------------
 
-    async def receive_some(self) -> bytes:
+    async def receive_some(self, *, until: float = math.inf) -> bytes:
         """Return everything that one wake-up yields, decrypted; ``b""`` at the end, orderly or
         bare.
 
-        At most 256 KiB of ciphertext. Raises StreamBroken on reset, TLS failure or a closed stream.
+        At most 256 KiB of ciphertext. Raises StreamBroken on reset, TLS failure or a closed stream,
+        and ReceiveInterrupted when nothing has come ``until`` then (on trio's clock, up to half a
+        second later) or ``interrupt`` was called.
         """
         engine = self._engine
         activity = self.activity
@@ -218,7 +234,7 @@ class Stream:
                 return b""
             activity.reading_since = trio.current_time()
             try:
-                data = await self._receive_raw()
+                data = await self._receive_raw(until)
             finally:
                 activity.reading_since = None
             activity.received_at = trio.current_time()
@@ -238,18 +254,50 @@ class Stream:
         """Have ``data``, the end of what was received last, be received again, also by TLS."""
         self._leading = data + self._leading
 
-    async def _receive_raw(self) -> bytes:
+    async def _receive_raw(self, until: float = math.inf) -> bytes:
         size = self._receive_size
+        data = None
+        self._interrupted = False
+        if until != math.inf:
+            self.until = until
+            self._patience.add(self)
         try:
-            data = await self._socket.recv(size)
-        except (OSError, trio.ClosedResourceError) as error:
+            while data is None:
+                # Not ``socket.recv``, which tries first: here that is nearly always in vain, since
+                # the last receive took everything. Where it did not, this waits for nothing.
+                await trio.lowlevel.wait_readable(self._open_fd())
+                with contextlib.suppress(BlockingIOError):  # rare: woken for nothing
+                    data = os.read(self._open_fd(), size)
+        except trio.ClosedResourceError as error:
+            if self._interrupted and self._socket.fileno() >= 0:
+                raise ReceiveInterrupted from None
             raise self._break(_os_reason(error)) from None
+        except OSError as error:
+            raise self._break(_os_reason(error)) from None
+        finally:
+            if until != math.inf:
+                self._patience.discard(self)
         # A full buffer says that more waits; a nearly empty one that the burst is over.
         if len(data) == size:
             self._receive_size = RECEIVE_LARGE
         elif len(data) < RECEIVE_SMALL:
             self._receive_size = RECEIVE_SMALL
         return data
+
+    def _open_fd(self) -> int:
+        """Return the descriptor. Raises trio.ClosedResourceError where it has been closed."""
+        fd = self._socket.fileno()
+        if fd < 0:
+            raise trio.ClosedResourceError
+        return fd
+
+    def interrupt(self) -> None:
+        """End the receive under way, if it still waits, with ReceiveInterrupted."""
+        if self.activity.reading_since is None:
+            return
+        self._interrupted = True
+        # Wakes a send that waits, too: ``_write`` goes on then.
+        trio.lowlevel.notify_closing(self._open_fd())
 
     def has_input(self) -> bool:
         """Say, without waiting, whether anything has arrived that was not received; an end counts.
@@ -258,8 +306,10 @@ class Stream:
         """
         if self._leading or self._eof or self.broken is not None:
             return True
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN | select.POLLRDHUP)
+        poll = self._poll
+        if poll is None:
+            poll = self._poll = select.poll()
+            poll.register(self._socket.fileno(), select.POLLIN | select.POLLRDHUP)
         return bool(poll.poll(0))
 
     def limit_unsent(self, size: int) -> None:
@@ -362,7 +412,14 @@ class Stream:
         try:
             while unsent:
                 # Where trio raises Cancelled from here, it has written nothing.
-                sent = await (sock.send(unsent[0]) if len(unsent) == 1 else sock.sendmsg(unsent))
+                try:
+                    sent = await (
+                        sock.send(unsent[0]) if len(unsent) == 1 else sock.sendmsg(unsent)
+                    )
+                except trio.ClosedResourceError:
+                    if sock.fileno() < 0:
+                        raise
+                    continue  # only a receive was meant to be woken: see ``interrupt``
                 if full:
                     activity.progress_at = trio.current_time()
                 self._forget_sent(sent)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import trio
 
-from gateway.transport.stream import Activity, PeerAddress, Stream, StreamBroken
+from gateway.transport.patience import current_patience
+from gateway.transport.stream import (
+    Activity,
+    PeerAddress,
+    ReceiveInterrupted,
+    Stream,
+    StreamBroken,
+)
 
 
 class MemoryStream:
@@ -25,6 +33,8 @@ class MemoryStream:
         self.activity = Activity(0.0)
         self._pieces = list(pieces)
         self._arrived = trio.Event()
+        self._interrupted = False
+        self.until = math.inf
 
     def feed(self, data: bytes) -> None:
         """Let ``data`` arrive; ``b""`` is the end."""
@@ -39,15 +49,29 @@ class MemoryStream:
     def keep_alive(self, *, user_timeout: float) -> None:
         self.user_timeout = user_timeout
 
-    async def receive_some(self) -> bytes:
+    async def receive_some(self, *, until: float = math.inf) -> bytes:
         await trio.lowlevel.checkpoint()
-        while not self._pieces:
-            await self._arrived.wait()
+        self.until = until
+        self._interrupted = False
+        patience = current_patience()
+        patience.add(self)
+        try:
+            while not self._pieces:
+                await self._arrived.wait()
+                if self._interrupted:
+                    raise ReceiveInterrupted
+        finally:
+            patience.discard(self)
         if self._pieces[0] == b"":
             return b""
         if self._pieces[0] == b"RESET":
             raise StreamBroken("connection reset by peer")
         return self._pieces.pop(0)
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self._arrived.set()
+        self._arrived = trio.Event()
 
     async def send_all(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()

@@ -262,6 +262,7 @@ def test_an_answers_end_to_end_fields_keep_order_and_case() -> None:
         Headers(
             [
                 (b"x-jenkins", b"2.x"),
+                (b"x-request-id", b"the controller's own"),
                 (b"Set-Cookie", b"a=1"),
                 (b"Keep-Alive", b"timeout=60"),
                 (b"Set-Cookie", b"b=2"),
