@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gateway.config.document import Problem
+from gateway.config.jenkins_url_checks import check_jenkins_urls
 from gateway.config.listener_tls_checks import check_listener_tls, check_names
 from gateway.config.routing_checks import check_routing
 from gateway.config.upstream_checks import check_upstream
@@ -66,6 +67,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     _check_routes(config, findings)
     check_names(config, findings)
     check_routing(config, findings)
+    check_jenkins_urls(config, findings)
     _check_keepalive(config, findings)
     _check_limits(config, findings)
     return findings

@@ -213,6 +213,15 @@ class ControllerConfig(_Model):
             " are required."
         ),
     )
+    jenkins_url: ControllerUrl | None = Field(
+        default=None,
+        description=(
+            'The "Jenkins URL" set in Jenkins (Manage Jenkins, System), which it writes into links'
+            " and mails and compares with the address people come by. check and every start warn"
+            " where routes, listeners or url cannot fit it. Nothing is sent there. Default:"
+            " whatever address people come by."
+        ),
+    )
     addresses: tuple[Address, ...] = Field(
         default=(),
         description=(

@@ -31,6 +31,7 @@ _FOR_URL: Final = (
     "ejection",
     "connections",
     "proxy_protocol",
+    "jenkins_url",
 )
 
 

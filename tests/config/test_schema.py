@@ -58,6 +58,7 @@ trusted_proxies: [10.0.0.0/8]
 controllers:
   main:
     url: http://jenkins.lan:8080/
+    jenkins_url: https://ci.example.com/
     tcp_discovery: hide
     proxy_protocol: v2
     agents:

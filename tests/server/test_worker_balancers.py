@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -17,12 +16,20 @@ from tests.certificates import client_context
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import RawOrigin, answering
 from tests.server.workers import HOST, make_config, running_worker
+from tests.tools import require_tool
 
 GET = b"GET / HTTP/1.1\r\nHost: ci.example.com\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is missing")
-needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is missing")
+
+@pytest.fixture
+def haproxy() -> str:
+    return require_tool("haproxy")
+
+
+@pytest.fixture
+def nginx() -> str:
+    return require_tool("nginx")
 
 
 def free_port() -> int:
@@ -56,7 +63,7 @@ async def program(command: list[str], port: int) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def write_haproxy(folder: Path, port: int, server: str) -> list[str]:
+def write_haproxy(program: str, folder: Path, port: int, server: str) -> list[str]:
     path = folder / "haproxy.cfg"
     path.write_text(f"""\
 defaults
@@ -68,13 +75,12 @@ listen l
   bind {HOST}:{port}
   server gateway {server}
 """)
-    return ["haproxy", "-db", "-f", str(path)]
+    return [program, "-db", "-f", str(path)]
 
 
-@needs_haproxy
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_behind_haproxy(tmp_path: Path, how: str, *, tls: bool) -> None:
+async def test_behind_haproxy(tmp_path: Path, haproxy: str, how: str, *, tls: bool) -> None:
     made = make_config(tmp_path).model_dump(mode="json")["listeners"]
     listeners = [{**one, "proxy_protocol": "required"} for one in made]
     origin = RawOrigin(answering(OK))
@@ -91,7 +97,7 @@ async def test_behind_haproxy(tmp_path: Path, how: str, *, tls: bool) -> None:
         async with running_worker(config) as worker:
             port = free_port()
             server = f"{HOST}:{worker.tls if tls else worker.plain} {how} source {HOST}"
-            async with program(write_haproxy(tmp_path, port, server), port):
+            async with program(write_haproxy(haproxy, tmp_path, port, server), port):
                 for address, status in (("127.0.0.9", 200), ("127.0.0.8", 403)):
                     stream: trio.abc.Stream = await trio.open_tcp_stream(
                         HOST, port, local_address=address
@@ -107,7 +113,7 @@ async def test_behind_haproxy(tmp_path: Path, how: str, *, tls: bool) -> None:
         nursery.cancel_scope.cancel()
 
 
-def write_nginx(folder: Path, port: int) -> list[str]:
+def write_nginx(program: str, folder: Path, port: int) -> list[str]:
     path = folder / "nginx.conf"
     path.write_text(f"""\
 daemon off;
@@ -130,15 +136,14 @@ http {{
   }}
 }}
 """)
-    return ["nginx", "-p", str(folder), "-c", str(path), "-e", str(folder / "error.log")]
+    return [program, "-p", str(folder), "-c", str(path), "-e", str(folder / "error.log")]
 
 
-@needs_nginx
-async def test_before_nginx(tmp_path: Path) -> None:
+async def test_before_nginx(tmp_path: Path, nginx: str) -> None:
     port = free_port()
     controllers = {"main": {"url": f"http://{HOST}:{port}/", "proxy_protocol": "v2"}}
     async with (
-        program(write_nginx(tmp_path, port), port),
+        program(write_nginx(nginx, tmp_path, port), port),
         running_worker(make_config(tmp_path, controllers=controllers)) as worker,
     ):
         for address in ("127.0.0.9", "127.0.0.8"):
