@@ -36,7 +36,9 @@ def sent_on(
 ) -> list[Field]:
     """Return what goes to the controller, without Host and the fields that are always added."""
     request = asked(*fields)
-    headers = request_headers(request, trust.provenance(request), agent_fields=agent_fields)
+    headers = request_headers(
+        request, trust.provenance(request), request_id="abcd-efgh", agent_fields=agent_fields
+    )
     added = {b"host", b"x-request-id"} | {
         b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port")
     }
@@ -81,7 +83,6 @@ def test_a_stranger_is_not_believed() -> None:
         b"80",
         ("192.0.2.7",),
         trusted=False,
-        request_id="abcd-efgh",
     )
 
 
@@ -198,7 +199,9 @@ def test_what_strangers_claim_is_replaced() -> None:
         (b"X-Forwarded-Proto", b"https"),
         (b"Accept", b"*/*"),
     )
-    headers = request_headers(request, STRANGER.provenance(request), agent_fields=False)
+    headers = request_headers(
+        request, STRANGER.provenance(request), request_id="abcd-efgh", agent_fields=False
+    )
     assert list(headers) == [
         (b"Host", b"ci.example.com"),
         (b"Accept", b"*/*"),
@@ -219,7 +222,9 @@ def test_what_a_trusted_proxy_says_goes_on_without_what_its_clients_made_up() ->
         (b"X-Forwarded-User", b"alice"),
         (b"Forwarded", b"for=6.6.6.6"),
     )
-    headers = request_headers(request, TRUSTED.provenance(request), agent_fields=False)
+    headers = request_headers(
+        request, TRUSTED.provenance(request), request_id="abcd-efgh", agent_fields=False
+    )
     assert list(headers) == [
         (b"Host", b"ci.example.com"),
         (b"X-Forwarded-User", b"alice"),
