@@ -97,11 +97,12 @@ class ControllerConnection:
         self._sent = self._heard = False
         self._framing = ClientFraming(head)
         data = write_request_head(head) + self._encode(body, ended, trailers)
-        progress = self._stream.activity.progress_at
+        activity = self._stream.activity
+        before = activity.bytes_written
         try:
             await self._send(data)
         except ControllerUnreachable:
-            self._sent = self._stream.activity.progress_at != progress
+            self._sent = activity.bytes_written != before
             raise
         self._sent = True
 
@@ -234,6 +235,7 @@ class ControllerConnection:
             and framing.persistent
             and not framing.rest
             and not self._received
+            and not self._stream.has_unsent
             and self._stream.broken is None
         )
 
@@ -251,16 +253,16 @@ class ControllerConnection:
         """
         return self.reused and not self._heard and (idempotent or not self._sent)
 
-    async def aclose(self) -> None:
-        """Close in order between exchanges; else cut, so that Jenkins stops working on it."""
-        if self._framing is None or self.received_all:
-            await self._stream.aclose()
+    def close(self) -> None:
+        """Close in order between exchanges; else cut, so that Jenkins stops working on it.
+
+        Waits for nothing: after an early answer nobody reads what is left of the request.
+        """
+        framing = self._framing
+        if framing is None or (framing.sent_all and framing.received_all):
+            self._stream.close_nowait()
         else:
             self._stream.abort()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._stream.abort()
 
 
 def _unusable(error: RemoteProtocolError) -> ControllerUnreachable:

@@ -7,8 +7,9 @@ Must not know: requests, addresses, how a connection is made (that is handed in)
 Theory of operation. All state changes happen in one synchronous function, ``_decide``, which looks
 at who waits and at what there is, in this order: an idle connection that still lives goes to who
 came first; where there is none, and a place is free, the first one is told to connect; else all go
-on waiting. It returns the connections that turned out to be of no more use, which are closed
-outside, where it may take time. Between two decisions nothing has to be locked.
+on waiting. Connections that turn out to be of no more use are closed there and then: closing waits
+for nothing, so nobody's request waits for it, and nothing can come between a decision and its
+effect. Nothing has to be locked.
 
 An idle connection is dead when anything has arrived on it: the end, or bytes that belong to no
 answer. It is given up ``idle_timeout`` after its last exchange, before the controller does the same
@@ -92,7 +93,7 @@ class Pool:
         idle_limit = limits.idle_timeout if repeatable else min(limits.idle_timeout, _SURELY_OPEN)
         request = _Request(idle_limit, fresh=fresh)
         self._waiting.append(request)
-        await _close_all(self._decide())
+        self._decide()
         if not request.served:
             await self._wait(request)
         if request.connection is not None:
@@ -101,7 +102,7 @@ class Pool:
             return await (self._connect if connect is None else connect)()
         except BaseException:
             self._busy -= 1
-            self._decide_soon()
+            self._decide()
             raise
 
     async def _wait(self, request: _Request) -> None:
@@ -126,9 +127,9 @@ class Pool:
         self._busy -= 1
         if request.connection is not None:
             self._idle.append(request.connection)
-        self._decide_soon()
+        self._decide()
 
-    async def release(self, connection: ControllerConnection, *, keep: bool = True) -> None:
+    def release(self, connection: ControllerConnection, *, keep: bool = True) -> None:
         """Take a connection back after its exchange, or after whatever ended that.
 
         ``keep``: another exchange may have it.
@@ -137,68 +138,52 @@ class Pool:
         if keep and connection.reusable and not self._closed:
             connection.idle_since = trio.current_time()
             self._idle.append(connection)
-            if self._waiting:
-                await _close_all(self._decide())
-            return
-        self._decide_soon()
-        await connection.aclose()
+        else:
+            connection.close()
+        if self._waiting:
+            self._decide()
 
-    async def sweep(self) -> None:
+    def sweep(self) -> None:
         """Close idle connections that died or were not used for long; call it now and then."""
-        await _close_all(self._take_useless())
+        oldest = trio.current_time() - self._limits.idle_timeout
+        useless = [c for c in self._idle if c.idle_since <= oldest or c.dead]
+        if useless:
+            self._idle = [c for c in self._idle if c not in useless]
+        for connection in useless:
+            connection.close()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close all idle connections, and from now on each after its exchange."""
         self._closed = True
         idle, self._idle = self._idle, []
-        await _close_all(idle)
+        for connection in idle:
+            connection.close()
 
     # -- decisions ---------------------------------------------------------------------------------
 
-    def _decide(self) -> list[ControllerConnection]:
-        """Serve those who wait, as far as possible; return connections to be closed."""
-        useless: list[ControllerConnection] = []
+    def _decide(self) -> None:
+        """Serve those who wait, as far as possible."""
         waiting = self._waiting
         while waiting:
             request = waiting[0]
             # 1. An idle connection that lives: the one used last, so that the others can expire.
-            connection = None if request.fresh else self._take_idle(request.idle_limit, useless)
+            connection = None if request.fresh else self._take_idle(request.idle_limit)
             if connection is None and self._busy + len(self._idle) >= self._limits.size:
                 # 3. Every place is taken. One held by an idle connection can be had.
                 if not self._idle:
                     break
-                useless.append(self._idle.pop(0))
+                self._idle.pop(0).close()
             # 2. (connection is None) A free place, to connect oneself.
             self._busy += 1
             waiting.popleft().serve(connection)
-        return useless
 
-    def _take_idle(
-        self, idle_limit: float, useless: list[ControllerConnection]
-    ) -> ControllerConnection | None:
-        """Return the idle connection used last that lives; dead ones go to ``useless``."""
+    def _take_idle(self, idle_limit: float) -> ControllerConnection | None:
+        """Return the idle connection used last that lives; dead ones are closed."""
         idle = self._idle
         now = trio.current_time()
         while idle and now - idle[-1].idle_since < idle_limit:
             connection = idle.pop()
             if not connection.dead:
                 return connection
-            useless.append(connection)
+            connection.close()
         return None
-
-    def _take_useless(self) -> list[ControllerConnection]:
-        oldest = trio.current_time() - self._limits.idle_timeout
-        useless = [c for c in self._idle if c.idle_since <= oldest or c.dead]
-        if useless:
-            self._idle = [c for c in self._idle if c not in useless]
-        return useless
-
-    def _decide_soon(self) -> None:
-        """Decide where nothing can be awaited: what is of no more use is cut."""
-        for connection in self._decide():
-            connection.abort()
-
-
-async def _close_all(connections: list[ControllerConnection]) -> None:
-    for connection in connections:
-        await connection.aclose()

@@ -93,7 +93,7 @@ class Proxy:
                 upstream.succeeded(lease)
                 return
             finally:
-                await upstream.release(lease)
+                upstream.release(lease)
 
 
 def _is_hidden(controller: ControllerConfig, endpoint: Endpoint) -> bool:

@@ -116,9 +116,9 @@ class Upstream:
         assert error is not None, "a book without addresses"
         raise error
 
-    async def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """Take a connection back, whatever became of its exchange."""
-        await lease.pool.release(lease.connection, keep=not self.introduces)
+        lease.pool.release(lease.connection, keep=not self.introduces)
 
     def succeeded(self, lease: Lease) -> None:
         """Note that there was an answer."""
@@ -205,17 +205,17 @@ class Upstream:
                     nursery.start_soon(self._check_health, self.health_check)
         finally:
             for pool in self._pools.values():
-                await pool.aclose()  # each closing is shielded, and has its own deadline
+                pool.close()
 
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_EVERY)
             for address, pool in list(self._pools.items()):
                 if address in self._book.addresses:
-                    await pool.sweep()
+                    pool.sweep()
                 else:  # the name server took it back
                     del self._pools[address]
-                    await pool.aclose()
+                    pool.close()
 
     async def _check_health(self, config: HealthCheckConfig) -> None:
         """Check every address once an interval."""
@@ -274,7 +274,7 @@ class Upstream:
                     raise ControllerUnreachable(UNUSABLE, detail="the answer is too long")
             return head, body
         finally:
-            await connection.aclose()
+            connection.close()
 
     async def _connect_to_any(self, addresses: Iterable[Address]) -> ControllerConnection:
         error: ControllerUnreachable | ControllerTimeout | None = None

@@ -80,12 +80,14 @@ class Activity:
 
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
-    had to wait last moved, which only a living peer can cause.
+    had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
+    took, TLS included; the others count plaintext.
     """
 
     __slots__ = (
         "bytes_received",
         "bytes_sent",
+        "bytes_written",
         "progress_at",
         "reading_since",
         "received_at",
@@ -101,6 +103,7 @@ class Activity:
         self.sending_since: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.bytes_written = 0
 
 
 class Stream:
@@ -393,8 +396,14 @@ class Stream:
                 raise StreamBroken(self.broken)
             await self._write([])
 
+    @property
+    def has_unsent(self) -> bool:
+        """Say whether something that was to be sent has not been given to the kernel."""
+        return bool(self._unsent)
+
     def _forget_sent(self, count: int) -> None:
-        """Take ``count`` bytes off what is unsent."""
+        """Take ``count`` bytes, which the kernel has taken, off what is unsent."""
+        self.activity.bytes_written += count
         unsent = self._unsent
         while unsent and count >= len(unsent[0]):
             count -= len(unsent.pop(0))
@@ -464,6 +473,28 @@ class Stream:
                 await self.send_eof()
         self.broken = self.broken or "closed"
         self._socket.close()
+
+    def close_nowait(self) -> None:
+        """Close in order as far as nothing has to be waited for; else cut. Never raises.
+
+        For whoever has something better to do than to wait for a peer that has got everything.
+        """
+        if self.broken is None and not self._end_nowait():
+            self.abort()
+        self.broken = self.broken or "closed"
+        self._socket.close()
+
+    def _end_nowait(self) -> bool:
+        """Send close_notify where there is TLS; say whether the peer can get all that it should."""
+        if self._unsent or self._send_lock.locked():
+            return False
+        if self._engine is None or not self.close_notify:
+            return True
+        try:
+            farewell = self._engine.send_close()
+            return os.write(self._socket.fileno(), farewell) == len(farewell)
+        except (TlsError, OSError):  # it is gone, or takes nothing
+            return False
 
     def abort(self) -> None:
         """Close at once, with a reset where TCP allows, so that the peer sees that something is

@@ -48,7 +48,7 @@ async def use(pool: Pool, maker: Maker, *, repeatable: bool = True) -> Controlle
     """Do one exchange."""
     connection = await pool.acquire(repeatable=repeatable)
     await exchange(connection, maker)
-    await pool.release(connection)
+    pool.release(connection)
     return connection
 
 
@@ -82,7 +82,7 @@ async def test_the_one_used_last_is_used_next() -> None:
     a, b = [await pool.acquire(repeatable=True) for _ in range(2)]
     for connection in (b, a):
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
     assert await use(pool, maker) is a
 
 
@@ -104,7 +104,7 @@ async def test_a_connection_that_was_not_used_for_long_is_not_used_again(
     assert await use(pool, maker) is first
     await trio.sleep(20)
     assert await use(pool, maker) is not first
-    await pool.sweep()
+    pool.sweep()
     assert maker.open == 1
 
 
@@ -126,12 +126,12 @@ async def test_sweeping_closes_what_died_and_keeps_the_rest(
     a, b = [await pool.acquire(repeatable=True) for _ in range(2)]
     for connection in (a, b):
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
     maker.streams[0].feed(b"")
-    await pool.sweep()
-    assert [stream.closed for stream in maker.streams] == ["aclose", ""]
+    pool.sweep()
+    assert [stream.closed for stream in maker.streams] == ["close", ""]
     await trio.sleep(20)
-    await pool.sweep()
+    pool.sweep()
     assert maker.open == 0
 
 
@@ -139,7 +139,7 @@ async def test_a_connection_in_the_middle_of_an_exchange_is_cut() -> None:
     pool, maker = make()
     connection = await pool.acquire(repeatable=True)
     await connection.send_request(GET, ended=True)
-    await pool.release(connection)
+    pool.release(connection)
     assert maker.streams[0].closed == "abort"
     assert repr(pool) == "<Pool 0 busy, 0 idle, 0 waiting>"
 
@@ -153,7 +153,7 @@ async def test_whoever_came_first_gets_the_next_place(nursery: trio.Nursery) -> 
         connection = await pool.acquire(repeatable=True)
         order.append(number)
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
 
     for number in range(3 - 2):
         nursery.start_soon(wait, number)
@@ -162,7 +162,7 @@ async def test_whoever_came_first_gets_the_next_place(nursery: trio.Nursery) -> 
     with pytest.raises(LimitExceeded):  # as many wait as there are places
         await pool.acquire(repeatable=True)
     await exchange(held, maker)
-    await pool.release(held)
+    pool.release(held)
     await trio.testing.wait_all_tasks_blocked()
     assert order == [0]
     assert len(maker.streams) == 1
@@ -183,7 +183,7 @@ async def test_an_idle_connection_that_will_not_do_makes_room(
     pool, maker = make(size=1)
     first = await use(pool, maker)
     assert await pool.acquire(repeatable=True, fresh=True) is not first
-    assert maker.streams[0].closed == "aclose"
+    assert maker.streams[0].closed == "close"
     assert repr(pool) == "<Pool 1 busy, 0 idle, 0 waiting>"
 
 
@@ -215,7 +215,7 @@ async def test_places_survive_cancellation_at_any_moment(after: int) -> None:
         try:
             await exchange(connection, maker)
         finally:
-            await pool.release(connection)
+            pool.release(connection)
 
     async with trio.open_nursery() as nursery:
         cancelled = trio.CancelScope()
@@ -251,7 +251,7 @@ async def test_many_users_never_exceed_the_size(autojump_clock: trio.testing.Moc
             await trio.sleep(chance.random())
             if chance.random() < 0.7:
                 await exchange(connection, maker)
-            await pool.release(connection)
+            pool.release(connection)
             await trio.sleep(chance.random() * 10)
 
     async with trio.open_nursery() as nursery:
@@ -261,12 +261,33 @@ async def test_many_users_never_exceed_the_size(autojump_clock: trio.testing.Moc
     assert "0 busy" in repr(pool)
 
 
+async def test_closing_dead_connections_holds_nobody_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nor can being cancelled just then lose a place."""
+    pool, maker = make(size=3)
+    held = [await pool.acquire(repeatable=True) for _ in range(3)]
+    for connection in held:
+        await exchange(connection, maker)
+        pool.release(connection)
+    for stream in maker.streams:
+        stream.feed(b"")
+        stream.blocked = True
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await pool.acquire(repeatable=True)
+    assert scope.cancelled_caught
+    assert repr(pool) == "<Pool 0 busy, 0 idle, 0 waiting>"
+    assert await pool.acquire(repeatable=True) not in held
+    assert trio.current_time() == 0
+
+
 async def test_a_closed_pool_keeps_nothing() -> None:
     pool, maker = make()
     await use(pool, maker)
     held = await pool.acquire(repeatable=True, fresh=True)
-    await pool.aclose()
-    assert maker.streams[0].closed == "aclose"
+    pool.close()
+    assert maker.streams[0].closed == "close"
     await exchange(held, maker)
-    await pool.release(held)
+    pool.release(held)
     assert maker.open == 0

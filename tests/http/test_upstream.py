@@ -247,7 +247,7 @@ def several(*ports: int, **more: object) -> ControllerConfig:
 async def port_of(upstream: Upstream) -> int:
     """Return the port that a request would get."""
     lease = await upstream.acquire(repeatable=True)
-    await upstream.release(lease)
+    upstream.release(lease)
     return lease.address.port
 
 
@@ -349,7 +349,7 @@ async def test_the_answers_to_a_name_are_addresses(
     upstream = Upstream("main", controller(origin.port, host="jenkins.lan"))
     with trio.fail_after(20):
         lease = await upstream.acquire(repeatable=True)
-    await upstream.release(lease)
+    upstream.release(lease)
     assert lease.address.host == "127.0.0.1"  # nobody listens on the other one
     assert (await upstream.addresses())[0].host == "127.0.0.1"  # which is not asked again first
     hosts.clear()

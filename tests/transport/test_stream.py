@@ -326,6 +326,30 @@ async def test_aclose_cuts_off_who_takes_nothing(
         assert trio.current_time() - started == pytest.approx(CLOSE_TIMEOUT)
 
 
+async def test_close_nowait_is_an_orderly_end(contexts: ServerContexts) -> None:
+    async with tls_stream(contexts) as (stream, peer):
+        await stream.send_all(b"last")
+        stream.close_nowait()
+        assert await receive_all(peer) == b"last"  # up to its close_notify, or this would raise
+        assert stream.broken == "closed"
+        stream.close_nowait()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_close_nowait_cuts_off_who_has_not_got_everything(
+    contexts: ServerContexts, encrypted: bool
+) -> None:
+    pair = tls_stream(contexts, tcp=True) if encrypted else stream_and_socket(tcp=True)
+    async with pair as (stream, peer):
+        while stream.send_nowait(bytes(100_000)):
+            pass
+        assert stream.has_unsent
+        stream.close_nowait()
+        assert stream.broken == "aborted"
+        with pytest.raises(trio.BrokenResourceError):
+            await receive_all(peer)
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_abort_is_areset(contexts: ServerContexts, encrypted: bool) -> None:
     pair = tls_stream(contexts, tcp=True) if encrypted else stream_and_socket(tcp=True)
