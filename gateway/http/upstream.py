@@ -297,7 +297,6 @@ class Upstreams:
             for name, controller in config.controllers.items()
             if controller.url is not None
         }
-        self._by_config = {config.controllers[n]: u for n, u in self._by_name.items()}
 
     def get(self, name: str) -> Upstream | None:
         """Return the way to a controller; None for one without url."""
@@ -311,18 +310,19 @@ class Upstreams:
 
     async def fetch(
         self,
+        name: str,
         controller: ControllerConfig,
         path: str,
         *,
         timeout: float = 5.0,  # noqa: ASYNC109
     ) -> tuple[ResponseHead, bytes]:
-        """GET ``path`` from ``controller``: connection, answer and body within ``timeout`` seconds.
+        """GET ``path`` from a controller: connection, answer and body within ``timeout`` seconds.
 
         Redirects are not followed: an answer from elsewhere says nothing about this controller.
         Raises ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB
         included.
         """
-        return await _within(self._by_config[controller], path, timeout)
+        return await _within(self._by_name[name], path, timeout)
 
 
 class Fetch(Protocol):
@@ -330,6 +330,7 @@ class Fetch(Protocol):
 
     async def __call__(
         self,
+        name: str,
         controller: ControllerConfig,
         path: str,
         *,
@@ -338,13 +339,14 @@ class Fetch(Protocol):
 
 
 async def fetch(
+    name: str,
     controller: ControllerConfig,
     path: str,
     *,
     timeout: float = 5.0,  # noqa: ASYNC109
 ) -> tuple[ResponseHead, bytes]:
     """Fetch as ``Upstreams.fetch`` does, for commands that have no worker."""
-    return await _within(Upstream("controller", controller), path, timeout)
+    return await _within(Upstream(name, controller), path, timeout)
 
 
 async def _within(upstream: Upstream, path: str, limit: float) -> tuple[ResponseHead, bytes]:

@@ -37,7 +37,7 @@ def controller(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Cont
 
 async def test_fetch(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering(OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/jenkins/x/")
+    head, body = await fetch("main", controller(origin.port), "/jenkins/x/")
     assert (head.status, body) == (200, b"hello")
     (seen,) = origin.requests
     assert seen.line == b"GET /jenkins/x/ HTTP/1.1"
@@ -48,14 +48,14 @@ async def test_fetch(nursery: trio.Nursery) -> None:
 async def test_fetch_follows_no_redirect(nursery: trio.Nursery) -> None:
     wire = b"HTTP/1.1 302 \r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"
     origin = await start_origin(nursery, answering(wire))
-    head, _ = await fetch(controller(origin.port), "/")
+    head, _ = await fetch("main", controller(origin.port), "/")
     assert head.status == 302
     assert len(origin.requests) == 1
 
 
 async def test_fetch_passes_over_informational_answers(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering(b"HTTP/1.1 103 \r\n\r\n" + OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/")
+    head, body = await fetch("main", controller(origin.port), "/")
     assert (head.status, body) == (200, b"hello")
 
 
@@ -68,7 +68,7 @@ async def test_fetch_is_bounded_in_size(nursery: trio.Nursery) -> None:
 
     origin = await start_origin(nursery, endless)
     with pytest.raises(ControllerUnreachable, match="too long"):
-        await fetch(controller(origin.port), "/")
+        await fetch("main", controller(origin.port), "/")
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 \r\n", OK + b"he"])
@@ -80,7 +80,7 @@ async def test_fetch_is_bounded_in_time(begun: bytes, nursery: trio.Nursery) -> 
 
     origin = await start_origin(nursery, silent)
     with pytest.raises(ControllerTimeout):
-        await fetch(controller(origin.port), "/", timeout=0.2)
+        await fetch("main", controller(origin.port), "/", timeout=0.2)
     with trio.fail_after(20):
         await origin.connections[0].ended.wait()
 
@@ -90,7 +90,7 @@ async def test_nobody_listens(nursery: trio.Nursery) -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port), "/")
+        await fetch("main", controller(port), "/")
 
 
 # -- TLS -------------------------------------------------------------------------------------------
@@ -138,14 +138,14 @@ async def test_a_controller_with_a_trusted_certificate(
     name: str, authority: trustme.CA, nursery: trio.Nursery
 ) -> None:
     port = await start_tls_origin(nursery, authority, name)
-    head, body = await fetch(controller(port, "https", name), "/")
+    head, body = await fetch("main", controller(port, "https", name), "/")
     assert (head.status, body) == (200, b"hello")
 
 
 async def test_a_certificate_for_another_name(authority: trustme.CA, nursery: trio.Nursery) -> None:
     port = await start_tls_origin(nursery, authority, "other.example.com")
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+        await fetch("main", controller(port, "https", "localhost"), "/")
 
 
 async def test_a_certificate_of_nobody_we_trust(
@@ -153,7 +153,7 @@ async def test_a_certificate_of_nobody_we_trust(
 ) -> None:
     port = await start_tls_origin(nursery, trustme.CA(), "localhost")
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+        await fetch("main", controller(port, "https", "localhost"), "/")
 
 
 async def test_a_controller_that_does_not_speak_tls(
@@ -165,7 +165,7 @@ async def test_a_controller_that_does_not_speak_tls(
 
     origin = await start_origin(nursery, plain)
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(origin.port, "https"), "/")
+        await fetch("main", controller(origin.port, "https"), "/")
 
 
 # -- configured TLS --------------------------------------------------------------------------------
@@ -184,10 +184,10 @@ def tls_controller(port: int, **tls: object) -> ControllerConfig:
 
 async def test_a_ca_file(nursery: trio.Nursery, tmp_path: Path) -> None:
     port, ca_file = await start_private_origin(nursery, tmp_path, "127.0.0.1")
-    head, _ = await fetch(tls_controller(port, ca_file=ca_file), "/")
+    head, _ = await fetch("main", tls_controller(port, ca_file=ca_file), "/")
     assert head.status == 200
     with pytest.raises(ControllerUnreachable):
-        await fetch(tls_controller(port), "/")
+        await fetch("main", tls_controller(port), "/")
 
 
 async def test_the_name_is_checked_unless_told_otherwise(
@@ -195,9 +195,9 @@ async def test_the_name_is_checked_unless_told_otherwise(
 ) -> None:
     port, ca_file = await start_private_origin(nursery, tmp_path, "jenkins.lan")
     with pytest.raises(ControllerUnreachable, match=r"not for 127\.0\.0\.1"):
-        await fetch(tls_controller(port, ca_file=ca_file), "/")
+        await fetch("main", tls_controller(port, ca_file=ca_file), "/")
     for more in ({"server_name": "jenkins.lan"}, {"verify_name": False}):
-        head, _ = await fetch(tls_controller(port, ca_file=ca_file, **more), "/")
+        head, _ = await fetch("main", tls_controller(port, ca_file=ca_file, **more), "/")
         assert head.status == 200
 
 
@@ -210,10 +210,12 @@ async def test_a_client_certificate(nursery: trio.Nursery, tmp_path: Path) -> No
     pair = {"certificate": tmp_path / "tls.crt", "key": tmp_path / "tls.key"}
     port = await start_tls_origin(nursery, issuer, "127.0.0.1", ask=True)
     ca_file = tmp_path / "ca.pem"
-    head, _ = await fetch(tls_controller(port, ca_file=ca_file, client_certificate=pair), "/")
+    head, _ = await fetch(
+        "main", tls_controller(port, ca_file=ca_file, client_certificate=pair), "/"
+    )
     assert head.status == 200
     with pytest.raises(ControllerUnreachable):
-        await fetch(tls_controller(port, ca_file=ca_file), "/")
+        await fetch("main", tls_controller(port, ca_file=ca_file), "/")
 
 
 # -- several addresses -----------------------------------------------------------------------------
@@ -256,7 +258,7 @@ async def test_the_first_address_that_accepts_serves_all(nursery: trio.Nursery) 
     a, b = [await start_origin(nursery, answering_with(name)) for name in (b"a", b"b")]
     controller = several(dead, a.port, b.port)
     for _ in range(3):
-        _, body = await fetch(controller, "/")
+        _, body = await fetch("main", controller, "/")
         assert body == b"a"
     assert a.requests[0].get(b"host") == b"jenkins.invalid"
     assert b.requests == []
@@ -378,10 +380,27 @@ async def test_upstreams_know_their_controllers(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering_with(b"a"))
     config = make_config(f"http://127.0.0.1:{origin.port}/")
     upstreams = Upstreams(config)
-    _, body = await upstreams.fetch(config.controllers["main"], "/")
+    _, body = await upstreams.fetch("main", config.controllers["main"], "/")
     assert body == b"a"
     assert upstreams.get("main") is not None
     assert upstreams.get("other") is None
+
+
+async def test_controllers_that_are_equal_are_two(nursery: trio.Nursery) -> None:
+    """What is known about one of them is not known about the other."""
+    a, b = [await start_origin(nursery, answering_with(name)) for name in (b"a", b"b")]
+    same = several(a.port, b.port, ejection={"failures": 1})
+    names = ("main", "other")
+    config = make_config(
+        controllers={name: same.model_dump(mode="json") for name in names},
+        routes=[{"id": name, "host": name, "controller": name} for name in names],
+    )
+    upstreams = Upstreams(config)
+    main = upstreams.get("main")
+    assert main is not None
+    main.failed(same.addresses[0])
+    answers = [await upstreams.fetch(n, config.controllers[n], "/") for n in names]
+    assert [body for _, body in answers] == [b"b", b"a"]
 
 
 async def test_connections_with_tls_are_used_again(nursery: trio.Nursery, tmp_path: Path) -> None:
