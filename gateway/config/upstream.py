@@ -87,8 +87,8 @@ class EjectionConfig(Model):
         ge=1,
         le=1000,
         description=(
-            "Requests in a row that got no connection or no usable answer. Answers of any status"
-            " count as success: a controller that says 500 is there."
+            "Requests in a row that got no connection, no usable answer, or none in time. Answers"
+            " of any status count as success: a controller that says 500 is there."
         ),
     )
     duration: Duration = Field(

@@ -89,6 +89,9 @@ class Proxy:
                     upstream.failed(lease.address)
                     raise
                 fresh = True
+            except ControllerTimeout:
+                upstream.failed(lease.address)  # it accepts, and that is all
+                raise
             else:
                 upstream.succeeded(lease)
                 return

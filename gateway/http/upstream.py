@@ -8,9 +8,9 @@ Must not know: clients, exchanges, which fields a proxied request has.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
@@ -37,8 +37,10 @@ from gateway.transport.tls_context import is_ip_address
 
 _log = get_logger("upstream")
 
-# How long the answer to a name is good for; the last one stays in use while none can be had.
+# A name is looked up anew this often; the last answer stays in use while none can be had.
 RESOLVE_EVERY: Final = 10.0
+# How long all who ask share the news that a name has no answer, before somebody looks again.
+UNRESOLVED_FOR: Final = 1.0
 # Between two looks for idle connections that died: Jenkins' side of them is closed already.
 SWEEP_EVERY: Final = 5.0
 # The discovery document is some ten bytes; an error page of Jenkins is below 32 KiB.
@@ -68,15 +70,18 @@ class Upstream:
         self.url = controller.url
         # Connections begin with a PROXY header, and serve the client that it names only.
         self.introduces = controller.proxy_protocol == "v2"
-        self.health_check = controller.health_check
-        if self.health_check is None and len(controller.addresses) > 1:
-            self.health_check = HealthCheckConfig()
         self._limits = ControllerLimits() if limits is None else limits
         self._connections = controller.connections
         self._tls = client_tls(controller)
         self._resolves = not controller.addresses and not is_ip_address(self.url.host)
-        self._resolved_at: float | None = None
+        self._unresolved_until = -math.inf
         self._resolving = trio.Lock()
+        # Whoever wants checks has them; by default they are for those who have a choice. Of a name
+        # it is not known yet how many addresses it has.
+        self._always_checks = controller.health_check is not None
+        self.health_check = controller.health_check
+        if self._resolves or len(controller.addresses) > 1:
+            self.health_check = self.health_check or HealthCheckConfig()
         known = () if self._resolves else controller.addresses or (self.url.address,)
         self._book = AddressBook(known, controller.ejection)
         self._pools: dict[Address, Pool] = {}
@@ -163,22 +168,32 @@ class Upstream:
         return self._book.in_order(trio.current_time())
 
     async def _resolve(self) -> None:
-        """Look the url's host up, unless that was just done. Raises ControllerUnreachable."""
-        if self._is_resolved():
+        """Look the url's host up, if that was never done; ``run`` repeats it.
+
+        One looks and the others wait, for the same answer or the same failure. Raises
+        ControllerUnreachable.
+        """
+        if self._book.addresses:
             return
         async with self._resolving:
-            if self._is_resolved():
-                return
-            found = await self._look_up()
-            if found:
-                self._book.replace(found)
-            elif not self._book.addresses:
-                raise ControllerUnreachable(detail=f"{self.url.address}: name does not resolve")
-            self._resolved_at = trio.current_time()
+            if not self._book.addresses and trio.current_time() >= self._unresolved_until:
+                await self._look_up_again()
+        if not self._book.addresses:
+            raise ControllerUnreachable(detail=f"{self.url.address}: name does not resolve")
 
-    def _is_resolved(self) -> bool:
-        at = self._resolved_at
-        return at is not None and trio.current_time() - at < RESOLVE_EVERY
+    async def _keep_resolved(self) -> None:
+        """Look the url's host up in the background: no request waits while there is an answer."""
+        while True:
+            async with self._resolving:
+                await self._look_up_again()
+            await trio.sleep(RESOLVE_EVERY)
+
+    async def _look_up_again(self) -> None:
+        found = await self._look_up()
+        if found:
+            self._book.replace(found)
+        else:
+            self._unresolved_until = trio.current_time() + UNRESOLVED_FOR
 
     async def _look_up(self) -> list[Address]:
         url = self.url
@@ -197,10 +212,14 @@ class Upstream:
     # -- upkeep ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Close idle connections in time and check addresses until cancelled; then close all."""
+        """Close idle connections in time, look names up and check addresses until cancelled; then
+        close all.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
+                if self._resolves:
+                    nursery.start_soon(self._keep_resolved)
                 if self.health_check is not None:
                     nursery.start_soon(self._check_health, self.health_check)
         finally:
@@ -220,11 +239,9 @@ class Upstream:
     async def _check_health(self, config: HealthCheckConfig) -> None:
         """Check every address once an interval."""
         while True:
-            if self._resolves:
-                with suppress(ControllerUnreachable):  # who sends a request is told
-                    await self._resolve()
+            addresses = self._book.addresses
             async with trio.open_nursery() as nursery:
-                for address in self._book.addresses:
+                for address in addresses if self._always_checks or len(addresses) > 1 else ():
                     nursery.start_soon(self._check, address, config)
                 await trio.sleep(config.interval)
 

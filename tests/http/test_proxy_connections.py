@@ -213,6 +213,56 @@ async def test_the_answer_is_waited_for_as_long_as_the_route_says(nursery: trio.
         assert (await client.ask(GET)).status == 504
 
 
+# -- addresses that fail ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", [silent, closing_after(0), closing_after(0, b"nonsense\r\n")])
+async def test_an_address_that_accepts_and_never_answers_is_ejected(
+    failing: Script, nursery: trio.Nursery
+) -> None:
+    bad = await start_origin(nursery, failing)
+    good = await start_origin(nursery, keeping(OK))
+    port = await start_proxy(
+        nursery,
+        bad.port,
+        route={"response_timeout": 0.05},
+        controller={
+            "addresses": [f"127.0.0.1:{each.port}" for each in (bad, good)],
+            "ejection": {"failures": 3},
+            "health_check": {"interval": 3600.0},
+        },
+    )
+    async with await RawClient.connect(port) as client:
+        statuses = [(await client.ask(GET)).status for _ in range(5)]
+    assert statuses == [504 if failing is silent else 502] * 3 + [200] * 2
+
+
+async def test_one_answer_in_between_forgives_failures(nursery: trio.Nursery) -> None:
+    async def moody(connection: OriginConnection) -> None:
+        request = await connection.read_request()
+        if request.line.startswith(b"GET /good"):
+            await connection.send(b"HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n")
+
+    origins = [await start_origin(nursery, moody) for _ in range(2)]
+    port = await start_proxy(
+        nursery,
+        origins[0].port,
+        controller={
+            "addresses": [f"127.0.0.1:{each.port}" for each in origins],
+            "ejection": {"failures": 2},
+            "health_check": {"interval": 3600.0},
+        },
+    )
+    async with await RawClient.connect(port) as client:
+        for path in (b"/bad", b"/good", b"/bad", b"/good", b"/bad"):
+            answer = await client.ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert answer.status == (500 if path == b"/good" else 502)
+    assert [request for request in origins[1].requests if b"/login" not in request.line] == []
+
+
+# -- slow bodies -----------------------------------------------------------------------------------
+
+
 async def test_a_body_that_trickles_is_refused(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from gateway.config.models import ControllerConfig
+from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.proxy import Proxy
 from gateway.http.upstream import Upstream, Upstreams, fetch
 from gateway.transport import client_tls
+from gateway.transport.tls_context import is_ip_address
 from tests.http.serving import make_config, start
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script, answering
@@ -330,36 +333,152 @@ def test_checks_are_for_several_addresses_or_when_asked_for() -> None:
     assert Upstream("main", several(1, 2)).health_check is not None
     assert Upstream("main", several(1)).health_check is None
     assert Upstream("main", several(1, health_check={})).health_check is not None
+    assert Upstream("main", controller(1, host="jenkins.lan")).health_check is not None
+    assert Upstream("main", controller(1, host="127.0.0.1")).health_check is None
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+class NameServer:
+    """In place of ``getaddrinfo``: ``hosts`` are what names lead to, none is a failure."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = list(hosts)
+        self.delay = 0.0
+        self.lookups = 0
+
+    async def __call__(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if is_ip_address(host):  # peers' own sockets
+            return [(2, 1, 6, "", (host, port))]
+        self.lookups += 1
+        await trio.sleep(self.delay)
+        if not self.hosts:
+            raise OSError("no answer")
+        return [(2, 1, 6, "", (each, port)) for each in self.hosts]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    server = NameServer()
+    monkeypatch.setattr(trio.socket, "getaddrinfo", server)
+    return server
+
+
+async def hosts_of(upstream: Upstream) -> list[str]:
+    return [address.host for address in await upstream.addresses()]
 
 
 async def test_the_answers_to_a_name_are_addresses(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    nursery: trio.Nursery, names: NameServer
 ) -> None:
     origin = await start_origin(nursery, answering_with(b"a"))
-    hosts = ["127.0.0.2", "127.0.0.1"]
-    lookups = 0
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        nonlocal lookups
-        lookups += 1
-        if not hosts:
-            raise OSError("no answer")
-        return [(2, 1, 6, "", (each, port)) for each in hosts]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr("gateway.http.upstream.RESOLVE_EVERY", 0.0)
+    names.hosts = ["127.0.0.2", "127.0.0.1"]
     upstream = Upstream("main", controller(origin.port, host="jenkins.lan"))
     with trio.fail_after(20):
         lease = await upstream.acquire(repeatable=True)
     upstream.release(lease)
     assert lease.address.host == "127.0.0.1"  # nobody listens on the other one
-    assert (await upstream.addresses())[0].host == "127.0.0.1"  # which is not asked again first
-    hosts.clear()
-    assert await port_of(upstream) == origin.port  # the last answer is better than none
-    assert lookups == 3
+    assert (await hosts_of(upstream))[0] == "127.0.0.1"  # which is not asked again first
     await close(upstream)
-    with pytest.raises(ControllerUnreachable, match="does not resolve"):
-        await Upstream("main", controller(1, host="other.lan")).acquire(repeatable=True)
+
+
+async def test_a_name_is_looked_up_every_10_seconds(
+    nursery: trio.Nursery, names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts = ["192.0.2.1"]
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    nursery.start_soon(upstream._keep_resolved)
+    await trio.sleep(9)
+    assert await hosts_of(upstream) == ["192.0.2.1"]
+    assert names.lookups == 1
+    names.hosts = ["192.0.2.2"]
+    await trio.sleep(2)
+    assert await hosts_of(upstream) == ["192.0.2.2"]
+    names.hosts.clear()
+    await trio.sleep(10)
+    assert await hosts_of(upstream) == ["192.0.2.2"]  # the last answer is better than none
+    assert names.lookups == 3
+
+
+async def test_nobody_waits_for_a_name_that_was_answered(
+    nursery: trio.Nursery, names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts = ["192.0.2.1"]
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    nursery.start_soon(upstream._keep_resolved)
+    await trio.sleep(1)
+    names.delay = 3600
+    for _ in range(30):
+        started = trio.current_time()
+        assert await hosts_of(upstream) == ["192.0.2.1"]
+        assert trio.current_time() == started
+        await trio.sleep(1)
+    assert names.lookups > 2
+
+
+async def test_all_share_one_look_up_and_its_failure(
+    names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.delay = 3600
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+
+    async def fail() -> None:
+        with pytest.raises(ControllerUnreachable, match="does not resolve"):
+            await upstream.acquire(repeatable=True)
+        assert trio.current_time() == 5
+
+    async with trio.open_nursery() as requests:
+        for _ in range(8):
+            requests.start_soon(fail)
+    assert names.lookups == 1
+    names.hosts, names.delay = ["192.0.2.1"], 0.0
+    await trio.sleep(0.9)
+    with pytest.raises(ControllerUnreachable):
+        await upstream.addresses()
+    await trio.sleep(0.2)
+    assert await hosts_of(upstream) == ["192.0.2.1"]
+    assert names.lookups == 2
+
+
+async def test_a_look_up_that_is_cancelled_fails_nobody_else(
+    names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts, names.delay = ["192.0.2.1"], 2.0
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.extend(await hosts_of(upstream))
+
+    async with trio.open_nursery() as requests:
+        with trio.move_on_after(1):
+            requests.start_soon(ask)
+            await upstream.addresses()
+    assert found == ["192.0.2.1"]
+
+
+async def test_the_answers_to_a_name_are_checked_where_they_are_several(
+    nursery: trio.Nursery, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = HealthCheckConfig(interval=0.02)
+    monkeypatch.setattr("gateway.http.upstream.HealthCheckConfig", lambda: often)
+    monkeypatch.setattr("gateway.http.upstream.RESOLVE_EVERY", 0.02)
+    origin = await start_origin(nursery, answering_with(b"a"))
+    names.hosts = ["127.0.0.1"]
+    upstream = Upstream("main", controller(origin.port, host="jenkins.lan"))
+    nursery.start_soon(upstream.run)
+    with trio.fail_after(20):
+        while names.lookups < 5:  # noqa: ASYNC110 - seen from outside
+            await trio.sleep(0.01)
+        assert origin.requests == []
+        names.hosts.insert(0, "127.0.0.2")
+        while not origin.requests:  # noqa: ASYNC110 - seen from outside
+            await trio.sleep(0.01)
+    assert origin.requests[0].line == b"GET /jenkins/login HTTP/1.1"
+
+
+# -- upkeep ----------------------------------------------------------------------------------------
 
 
 async def test_idle_connections_are_closed_without_anybody_asking(
