@@ -51,7 +51,8 @@ class ControllerConnection:
     """A stream to a controller, and the state of the exchange that it serves.
 
     Methods raise ControllerUnreachable for whatever breaks, ControllerTimeout where they say so.
-    ``reused``: this is not its first exchange. ``idle_since``: when its last one ended.
+    ``reused``: this is not its first exchange. ``idle_since``: when its last one ended. ``client``:
+    on whose account it is in use.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class ControllerConnection:
         "_received",
         "_sent",
         "_stream",
+        "client",
         "idle_since",
         "reused",
     )
@@ -78,6 +80,7 @@ class ControllerConnection:
         self._body = b""
         self._sent = False  # something of this exchange may have reached the controller
         self._heard = False  # something of its answer has arrived
+        self.client: str | None = None
         self.idle_since = 0.0
         self.reused = False
 

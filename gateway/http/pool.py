@@ -7,7 +7,9 @@ Must not know: requests, addresses, how a connection is made (that is handed in)
 Theory of operation. All state changes happen in one synchronous function, ``_decide``, which looks
 at who waits and at what there is, in this order: an idle connection that still lives goes to who
 came first; where there is none, and a place is free, the first one is told to connect; else all go
-on waiting. Connections that turn out to be of no more use are closed there and then: closing waits
+on waiting. Whoever has ``per_client`` places already is passed over until one of them is free, so
+that one client's long downloads, or answers that it does not read, leave the others theirs.
+Connections that turn out to be of no more use are closed there and then: closing waits
 for nothing, so nobody's request waits for it, and nothing can come between a decision and its
 effect. Nothing has to be locked.
 
@@ -37,9 +39,13 @@ _SURELY_OPEN: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """``size``: connections, and requests that wait for one. The others are seconds."""
+    """``size``: connections, and requests that wait for one; ``per_client``: those of one client.
+
+    The others are seconds.
+    """
 
     size: int = 256
+    per_client: int = 64
     wait: float = 5.0
     idle_timeout: float = 20.0
 
@@ -47,9 +53,10 @@ class PoolLimits:
 class _Request:
     """Somebody who needs a connection: afterwards either has one, or may make one."""
 
-    __slots__ = ("connection", "decided", "fresh", "idle_limit", "served")
+    __slots__ = ("client", "connection", "decided", "fresh", "idle_limit", "served")
 
-    def __init__(self, idle_limit: float, *, fresh: bool) -> None:
+    def __init__(self, client: str | None, idle_limit: float, *, fresh: bool) -> None:
+        self.client = client
         self.idle_limit = idle_limit
         self.fresh = fresh
         self.connection: ControllerConnection | None = None
@@ -66,7 +73,7 @@ class _Request:
 class Pool:
     """Connections to one address. Everyone who acquires one releases it."""
 
-    __slots__ = ("_busy", "_closed", "_connect", "_idle", "_limits", "_waiting")
+    __slots__ = ("_busy", "_by_client", "_closed", "_connect", "_idle", "_limits", "_waiting")
 
     def __init__(self, connect: Connect, limits: PoolLimits) -> None:
         self._connect = connect
@@ -75,35 +82,61 @@ class Pool:
         self._waiting: deque[_Request] = deque()
         self._closed = False  # nothing is kept any more
         self._busy = 0  # places taken: in use, or being made
+        self._by_client: dict[str | None, int] = {}  # the same of each client that counts
 
     def __repr__(self) -> str:
         return f"<Pool {self._busy} busy, {len(self._idle)} idle, {len(self._waiting)} waiting>"
 
     async def acquire(
-        self, *, repeatable: bool, fresh: bool = False, connect: Connect | None = None
+        self,
+        *,
+        repeatable: bool,
+        fresh: bool = False,
+        connect: Connect | None = None,
+        client: str | None = None,
     ) -> ControllerConnection:
         """Return a connection. ``repeatable``: its request can be sent again if that one is dead.
 
-        ``fresh``: none that was used before; ``connect`` makes it, if given. Raises LimitExceeded
-        when there is no place in time, and what connecting does.
+        ``fresh``: none that was used before; ``connect`` makes it, if given. ``client``: on whose
+        account; None: nobody's. Raises LimitExceeded when there is no place in time, and what
+        connecting does.
         """
         limits = self._limits
-        if len(self._waiting) >= limits.size:
-            raise LimitExceeded("the controller is busy", detail="too many requests wait for it")
+        if self._waiting:
+            self._check_queue(client)
         idle_limit = limits.idle_timeout if repeatable else min(limits.idle_timeout, _SURELY_OPEN)
-        request = _Request(idle_limit, fresh=fresh)
+        request = _Request(client, idle_limit, fresh=fresh)
         self._waiting.append(request)
         self._decide()
         if not request.served:
             await self._wait(request)
-        if request.connection is not None:
-            return request.connection
-        try:
-            return await (self._connect if connect is None else connect)()
-        except BaseException:
-            self._busy -= 1
-            self._decide()
-            raise
+        connection = request.connection
+        if connection is None:
+            try:
+                connection = await (self._connect if connect is None else connect)()
+            except BaseException:
+                self._leave_place(client)
+                self._decide()
+                raise
+        connection.client = client
+        return connection
+
+    def _check_queue(self, client: str | None) -> None:
+        """Raise LimitExceeded for one more than may wait."""
+        if len(self._waiting) >= self._limits.size:
+            raise LimitExceeded("the controller is busy", detail="too many requests wait for it")
+        if client is None:
+            return
+        if sum(request.client == client for request in self._waiting) >= self._limits.per_client:
+            raise self._too_many(client)
+
+    def _too_many(self, client: str) -> LimitExceeded:
+        held = self._by_client.get(client, 0)
+        return LimitExceeded(
+            "too many requests at once from your address",
+            detail=f"{client} has {held} of the controller's connections"
+            " (controllers.NAME.connections.per_client; trusted_proxies are exempt)",
+        )
 
     async def _wait(self, request: _Request) -> None:
         request.decided = trio.Event()
@@ -115,6 +148,8 @@ class Pool:
             raise
         if not request.served:
             self._waiting.remove(request)
+            if request.client is not None and self._is_at_limit(request.client):
+                raise self._too_many(request.client)
             raise LimitExceeded(
                 "the controller is busy", detail=f"{self._limits.size} connections are in use"
             )
@@ -124,7 +159,7 @@ class Pool:
         if not request.served:
             self._waiting.remove(request)
             return
-        self._busy -= 1
+        self._leave_place(request.client)
         if request.connection is not None:
             self._idle.append(request.connection)
         self._decide()
@@ -134,7 +169,7 @@ class Pool:
 
         ``keep``: another exchange may have it.
         """
-        self._busy -= 1
+        self._leave_place(connection.client)
         if keep and connection.reusable and not self._closed:
             connection.idle_since = trio.current_time()
             self._idle.append(connection)
@@ -164,8 +199,12 @@ class Pool:
     def _decide(self) -> None:
         """Serve those who wait, as far as possible."""
         waiting = self._waiting
-        while waiting:
-            request = waiting[0]
+        at = 0  # those before have all that their clients may have
+        while at < len(waiting):
+            request = waiting[at]
+            if self._is_at_limit(request.client):
+                at += 1
+                continue
             # 1. An idle connection that lives: the one used last, so that the others can expire.
             connection = None if request.fresh else self._take_idle(request.idle_limit)
             if connection is None and self._busy + len(self._idle) >= self._limits.size:
@@ -174,8 +213,27 @@ class Pool:
                     break
                 self._idle.pop(0).close()
             # 2. (connection is None) A free place, to connect oneself.
-            self._busy += 1
-            waiting.popleft().serve(connection)
+            self._take_place(request.client)
+            del waiting[at]
+            request.serve(connection)
+
+    def _is_at_limit(self, client: str | None) -> bool:
+        return self._by_client.get(client, 0) >= self._limits.per_client
+
+    def _take_place(self, client: str | None) -> None:
+        self._busy += 1
+        if client is not None:
+            self._by_client[client] = self._by_client.get(client, 0) + 1
+
+    def _leave_place(self, client: str | None) -> None:
+        self._busy -= 1
+        if client is None:
+            return
+        left = self._by_client[client] - 1
+        if left:
+            self._by_client[client] = left
+        else:
+            del self._by_client[client]
 
     def _take_idle(self, idle_limit: float) -> ControllerConnection | None:
         """Return the idle connection used last that lives; dead ones are closed."""

@@ -78,7 +78,12 @@ class Proxy:
         greeting = proxy_header(exchange) if upstream.introduces else None
         exchange.upstream_began()
         while True:
-            lease = await upstream.acquire(repeatable=idempotent, fresh=fresh, greeting=greeting)
+            lease = await upstream.acquire(
+                repeatable=idempotent,
+                fresh=fresh,
+                greeting=greeting,
+                client=exchange.client_address,
+            )
             try:
                 await _Forwarding(exchange, lease.connection, self._client_check).run(head, body)
             except ControllerUnreachable:

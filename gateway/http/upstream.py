@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
 
@@ -26,11 +26,13 @@ from gateway.http.controller_connection import (
     ControllerConnection,
     ControllerLimits,
 )
+from gateway.http.forwarding import is_in
 from gateway.http.pool import Pool, PoolLimits
 from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.proxy_protocol import write_local_header
+from gateway.runtime.admission import counted_sites, site_of
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
 from gateway.transport.tls_context import is_ip_address
@@ -62,14 +64,23 @@ class Upstream:
     """One controller's url."""
 
     def __init__(
-        self, name: str, controller: ControllerConfig, limits: ControllerLimits | None = None
+        self,
+        name: str,
+        controller: ControllerConfig,
+        limits: ControllerLimits | None = None,
+        *,
+        site_of: Callable[[str], str | None] = site_of,
     ) -> None:
-        """Prepare the way. Raises ConfigError when a file for TLS cannot be used."""
+        """Prepare the way. Raises ConfigError when a file for TLS cannot be used.
+
+        ``site_of`` says which address a client counts as; None: it may have all connections.
+        """
         assert controller.url is not None, "only a controller with url speaks HTTP"
         self.name = name
         self.url = controller.url
         # Connections begin with a PROXY header, and serve the client that it names only.
         self.introduces = controller.proxy_protocol == "v2"
+        self._site_of = site_of
         self._limits = ControllerLimits() if limits is None else limits
         self._connections = controller.connections
         self._tls = client_tls(controller)
@@ -89,27 +100,34 @@ class Upstream:
     # -- connections -------------------------------------------------------------------------------
 
     async def acquire(
-        self, *, repeatable: bool, fresh: bool = False, greeting: bytes | None = None
+        self,
+        *,
+        repeatable: bool,
+        fresh: bool = False,
+        greeting: bytes | None = None,
+        client: str | None = None,
     ) -> Lease:
         """Return a connection to the best address that accepts one.
 
-        ``greeting``: a PROXY header for this exchange, where the controller wants them.
+        ``greeting``: a PROXY header for this exchange, where the controller wants them. ``client``:
+        the IP address, as text, that it is for.
 
         Raises ControllerUnreachable or ControllerTimeout when none does, LimitExceeded when too
-        many connections are in use. The arguments are those of ``Pool.acquire``.
+        many connections are in use. The other arguments are those of ``Pool.acquire``.
         """
         if self._resolves:
             await self._resolve()
+        site = None if client is None else self._site_of(client)
         error: ControllerUnreachable | ControllerTimeout | None = None
         for address in self._book.in_order(trio.current_time()):
             pool = self._pool(address)
             try:
                 if greeting is None:
-                    connection = await pool.acquire(repeatable=repeatable, fresh=fresh)
+                    connection = await pool.acquire(repeatable=repeatable, fresh=fresh, client=site)
                 else:
                     connect = partial(self.connect, address, greeting)
                     connection = await pool.acquire(
-                        repeatable=repeatable, fresh=True, connect=connect
+                        repeatable=repeatable, fresh=True, connect=connect, client=site
                     )
             except (ControllerUnreachable, ControllerTimeout) as failure:
                 self.failed(address)
@@ -138,7 +156,12 @@ class Upstream:
         pool = self._pools.get(address)
         if pool is None:
             config = self._connections
-            limits = PoolLimits(config.limit, config.connect_timeout, config.idle_timeout)
+            limits = PoolLimits(
+                size=config.limit,
+                per_client=config.most_per_client,
+                wait=config.connect_timeout,
+                idle_timeout=config.idle_timeout,
+            )
             pool = self._pools[address] = Pool(partial(self.connect, address), limits)
         return pool
 
@@ -309,8 +332,9 @@ class Upstreams:
 
     def __init__(self, config: GatewayConfig) -> None:
         """Prepare them. Raises ConfigError when a file for TLS cannot be used."""
+        site_of = counted_sites(partial(is_in, config.trusted_proxies))
         self._by_name = {
-            name: Upstream(name, controller)
+            name: Upstream(name, controller, site_of=site_of)
             for name, controller in config.controllers.items()
             if controller.url is not None
         }

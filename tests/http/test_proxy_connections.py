@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -196,6 +197,50 @@ async def test_an_origin_that_closes_idle_connections_at_random_causes_no_error(
     assert statuses == [200] * 3200
     assert len(origin.connections) > 300  # it did close them
     assert len(origin.connections) < len(origin.requests)  # and they were used again
+
+
+# -- one client among others -----------------------------------------------------------------------
+
+
+async def test_one_client_that_takes_nothing_leaves_connections_to_others(
+    nursery: trio.Nursery,
+) -> None:
+    async def jenkins(connection: OriginConnection) -> None:
+        request = await connection.read_request()
+        if not request.line.startswith(b"GET /endless"):
+            await connection.send(OK)
+            return
+        await connection.send(b"HTTP/1.1 200 \r\n\r\n")
+        while True:
+            await connection.send(bytes(100_000))
+
+    origin = await start_origin(nursery, jenkins)
+    port = await start_proxy(
+        nursery,
+        origin.port,
+        trusted_proxies=["127.0.0.1/32"],
+        controller={"connections": {"limit": 4, "per_client": 2, "connect_timeout": 0.1}},
+    )
+    request = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n"
+    greedy = [b"X-Forwarded-For: 2001:db8::%d\r\n" % i for i in range(3)]  # one /64 is one client
+    async with AsyncExitStack() as open_clients:
+        for origin_of in greedy[:2]:
+            client = await open_clients.enter_async_context(await RawClient.connect(port))
+            await client.send(request % (b"/endless", origin_of))
+            await client.read_head()
+        async with await RawClient.connect(port) as client:
+            answer = await client.ask(request % (b"/", greedy[2]))
+            assert answer.status == 503
+            assert answer.get(b"x-gateway-error") == b"too many requests at once from your address"
+            for other in (b"X-Forwarded-For: 192.0.2.1\r\n", b""):
+                assert (await client.ask(request % (b"/", other))).body == b"hi"
+        for _ in range(2):  # who is trusted speaks for many, and may have what there is
+            client = await open_clients.enter_async_context(await RawClient.connect(port))
+            await client.send(request % (b"/endless", b""))
+            await client.read_head()
+        async with await RawClient.connect(port) as client:
+            answer = await client.ask(request % (b"/", b""))
+            assert answer.get(b"x-gateway-error") == b"the controller is busy"
 
 
 # -- time limits -----------------------------------------------------------------------------------
