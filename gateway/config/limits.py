@@ -64,6 +64,14 @@ class LimitsConfig(Model):
             " minimum_body_rate besides."
         ),
     )
+    send_timeout: Duration = Field(
+        default=60.0,
+        description=(
+            "A client that takes nothing of an answer for this long is cut off, since it holds a"
+            " connection of the controller. 60s, as nginx. Agents' sessions have limits of their"
+            " own."
+        ),
+    )
     idle_timeout: Duration = Field(
         default=75.0,
         description="How long a connection may wait for its next request. 75s, as nginx.",

@@ -110,6 +110,9 @@ class MemoryStream:
     def has_unsent(self) -> bool:
         return self.blocked
 
+    def acknowledged(self) -> int:
+        return self.activity.bytes_written
+
     def close_nowait(self) -> None:
         self.closed = self.closed or ("abort" if self.blocked else "close")
         self.broken = self.broken or "closed"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
 
 from gateway.http import proxy as proxy_module
+from gateway.http.exchange import ClientLimits
 from tests.http.serving import start_proxy
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script
@@ -241,6 +242,26 @@ async def test_one_client_that_takes_nothing_leaves_connections_to_others(
         async with await RawClient.connect(port) as client:
             answer = await client.ask(request % (b"/", b""))
             assert answer.get(b"x-gateway-error") == b"the controller is busy"
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(nursery: trio.Nursery) -> None:
+    given_up = trio.Event()
+
+    async def endless(connection: OriginConnection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.1 200 \r\n\r\n")
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await connection.send(bytes(100_000))
+        given_up.set()
+
+    origin = await start_origin(nursery, endless)
+    port = await start_proxy(nursery, origin.port, limits=ClientLimits(send_timeout=0.2))
+    async with await RawClient.connect(port) as client:
+        await client.send(GET)
+        await client.read_head()
+        with trio.fail_after(20):
+            await given_up.wait()
 
 
 # -- time limits -----------------------------------------------------------------------------------
