@@ -161,7 +161,10 @@ class Pool:
             return
         self._leave_place(request.client)
         if request.connection is not None:
-            self._idle.append(request.connection)
+            if self._closed:
+                request.connection.close()
+            else:
+                self._idle.append(request.connection)
         self._decide()
 
     def release(self, connection: ControllerConnection, *, keep: bool = True) -> None:

@@ -240,8 +240,9 @@ async def test_places_survive_cancellation_at_any_moment(after: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("closing", [False, True])
 async def test_who_is_cancelled_and_then_served_gives_it_back(
-    nursery: trio.Nursery, size: int
+    nursery: trio.Nursery, size: int, closing: bool
 ) -> None:
     """All before it runs again."""
     pool, maker = make(size=size, per_client=1)
@@ -258,7 +259,12 @@ async def test_who_is_cancelled_and_then_served_gives_it_back(
     scope.cancel()
     pool.release(held)
     assert repr(pool) == "<Pool 1 busy, 0 idle, 0 waiting>"
+    if closing:
+        pool.close()
     await trio.testing.wait_all_tasks_blocked()
+    if closing:
+        assert maker.open == 0
+        return
     assert repr(pool) == "<Pool 0 busy, 1 idle, 0 waiting>"
     assert await pool.acquire(repeatable=True, client="a") is held
 
