@@ -172,7 +172,7 @@ class PeerLost(GatewayError):
 
 
 class Stalled(GatewayError):
-    """A send made no progress for five minutes."""
+    """A send made no progress for too long."""
 
     default_public = "a send made no progress"
 

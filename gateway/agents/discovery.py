@@ -91,7 +91,7 @@ class Discovery:
             assert agents.address is not None  # the configuration demands it
             return AgentPort(agents.address, None, False, await _version_at(agents.address))
         try:
-            head = await self._document(controller)
+            head = await self._document(name, controller)
             return _read_document(controller, head)
         except GatewayError:
             if agents.address is None or agents.identity == "discover":
@@ -100,11 +100,11 @@ class Discovery:
             # version.
             return AgentPort(agents.address, None, False, None)
 
-    async def _document(self, controller: ControllerConfig) -> ResponseHead:
+    async def _document(self, name: str, controller: ControllerConfig) -> ResponseHead:
         assert controller.url is not None
         try:
             head, _ = await self._fetch(
-                controller, controller.url.prefix + _PATH, timeout=DISCOVERY_TIMEOUT
+                name, controller, controller.url.prefix + _PATH, timeout=DISCOVERY_TIMEOUT
             )
         except ControllerUnreachable as error:
             raise _unusable(error.detail) from None

@@ -64,6 +64,29 @@ class LimitsConfig(Model):
             " minimum_body_rate besides."
         ),
     )
+    send_timeout: Duration = Field(
+        default=60.0,
+        description=(
+            "A client that takes nothing of an answer for this long is cut off, since it holds a"
+            " connection of the controller. 60s, as nginx. Agents' sessions have limits of their"
+            " own."
+        ),
+    )
+    linger_timeout: Duration = Field(
+        default=5.0,
+        description=(
+            "A client that is answered before its body is in, with 413 say, often reads the answer"
+            " only when it has sent everything, so the rest is read and dropped; until nothing"
+            " comes for this long. 5s, as nginx (lingering_timeout)."
+        ),
+    )
+    linger_time: Duration = Field(
+        default=30.0,
+        description=(
+            "How long that may take in all; then the connection is closed, and the answer may be"
+            " lost. 30s, as nginx (lingering_time). It also ends after 64 MiB."
+        ),
+    )
     idle_timeout: Duration = Field(
         default=75.0,
         description="How long a connection may wait for its next request. 75s, as nginx.",

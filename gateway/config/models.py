@@ -239,11 +239,14 @@ class ControllerConfig(_Model):
     )
     health_check: HealthCheckConfig | None = Field(
         default=None,
-        description="Default: with several addresses, checks with their defaults; else none.",
+        description=(
+            "Default: with several addresses, listed or the answers to the name in url, checks with"
+            " their defaults; else none."
+        ),
     )
     ejection: EjectionConfig = Field(
         default_factory=EjectionConfig,
-        description="When one of several addresses that fails comes last without being checked.",
+        description="When one of several addresses that fails requests comes last for a while.",
     )
     connections: ConnectionsConfig = Field(
         default_factory=ConnectionsConfig, description="Connections to the controller's url."

@@ -16,6 +16,8 @@ from gateway.config.values import Duration, parse_host
 
 # Jetty's (Winstone's) idle timeout of a kept-alive connection: PROTOCOLS I.2.
 _JENKINS_CLOSES: Final = 30.0
+# A browser opens six connections to a host, and a command of the CLI takes two.
+_LEAST_PER_CLIENT: Final = 8
 
 
 class ClientCertificateConfig(CertificateConfig):
@@ -87,8 +89,8 @@ class EjectionConfig(Model):
         ge=1,
         le=1000,
         description=(
-            "Requests in a row that got no connection or no usable answer. Answers of any status"
-            " count as success: a controller that says 500 is there."
+            "Requests in a row that got no connection, no usable answer, or none in time. Answers"
+            " of any status count as success: a controller that says 500 is there."
         ),
     )
     duration: Duration = Field(
@@ -118,6 +120,24 @@ class ConnectionsConfig(Model):
             " and up to connect_timeout, and are answered 503 then."
         ),
     )
+
+    per_client: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "How many of them requests from one IPv4 address or one IPv6 /64 may hold; more wait,"
+            " and are answered 503, likewise. trusted_proxies are exempt: the address is the one"
+            " that they name. Default: a quarter of limit, so that whoever does not read answers"
+            " blocks nobody else, but at least 8, for a browser's six and a CLI command's two."
+        ),
+    )
+
+    @property
+    def most_per_client(self) -> int:
+        """Return ``per_client`` or its default."""
+        if self.per_client is not None:
+            return self.per_client
+        return max(self.limit // 4, _LEAST_PER_CLIENT)
 
     @field_validator("idle_timeout")
     @classmethod

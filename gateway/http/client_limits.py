@@ -17,13 +17,12 @@ from gateway.protocol.http_head import HeadLimits
 class ClientLimits:
     """Times in seconds, sizes in bytes. What an operator may set is described in ``config.limits``.
 
-    ``send_timeout``: one send, at most some 256 KiB (Jenkins gives a write 5 min). ``drain``: body
-    bytes that are read and dropped so that a connection can live on. ``linger_timeout`` and
-    ``linger``: how long and how much is read and dropped after the last answer, because closing
-    with unread bytes resets the connection and may take the answer with it (RFC 9112 section 9.6;
-    nginx lingers 5 s between reads, however much comes). 64 MiB, because both kernels hold up to 10
-    MiB by themselves, and many clients look for an answer only when they have sent everything; with
-    1 MiB curl lost one 413 in twenty on loopback. ``early``: bytes kept that came too early.
+    ``drain``: body bytes that are read and dropped so that a connection can live on, within
+    ``drain_timeout``. ``linger``: bytes that are read and dropped after the last answer, because
+    closing with unread bytes resets the connection and may take the answer with it (RFC 9112
+    section 9.6). 64 MiB, because both kernels hold up to 10 MiB by themselves, and many clients
+    look for an answer only when they have sent everything; with 1 MiB curl lost one 413 in twenty
+    on loopback. ``early``: bytes kept that came too early.
     """
 
     head: HeadLimits = field(default_factory=HeadLimits)
@@ -32,11 +31,12 @@ class ClientLimits:
     idle_timeout: float = 75.0
     body: int | None = None
     body_timeout: float = 60.0
-    send_timeout: float = 300.0
+    send_timeout: float = 60.0
     drain: int = 64 * 1024
     drain_timeout: float = 5.0
     linger: int = 64 * 1024 * 1024
-    linger_timeout: float = 2.0
+    linger_timeout: float = 5.0
+    linger_time: float = 30.0
     early: int = 64 * 1024
 
     @classmethod
@@ -51,4 +51,7 @@ class ClientLimits:
             idle_timeout=config.idle_timeout,
             body=config.body,
             body_timeout=config.body_timeout,
+            send_timeout=config.send_timeout,
+            linger_timeout=config.linger_timeout,
+            linger_time=config.linger_time,
         )

@@ -395,15 +395,15 @@ class _Connection:
 
     async def _linger(self) -> None:
         """Close after reading on for a moment, so that the answer is not lost to a reset."""
-        left = self._limits.linger
-        with trio.move_on_after(self._limits.linger_timeout):
+        left, pause = self._limits.linger, self._limits.linger_timeout
+        with trio.move_on_after(self._limits.linger_time):
             try:
                 await self._stream.send_eof()
                 while left > 0:
-                    data = await self._stream.receive_some()
+                    data = await self._stream.receive_some(until=trio.current_time() + pause)
                     if not data:
                         break
                     left -= len(data)
-            except StreamBroken:
-                pass  # the client did not want to hear more
+            except (StreamBroken, ReceiveInterrupted):
+                pass  # the client did not want to hear more, or has said all
         await self._stream.aclose()

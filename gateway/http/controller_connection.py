@@ -51,7 +51,8 @@ class ControllerConnection:
     """A stream to a controller, and the state of the exchange that it serves.
 
     Methods raise ControllerUnreachable for whatever breaks, ControllerTimeout where they say so.
-    ``reused``: this is not its first exchange. ``idle_since``: when its last one ended.
+    ``reused``: this is not its first exchange. ``idle_since``: when its last one ended. ``client``:
+    on whose account it is in use.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class ControllerConnection:
         "_received",
         "_sent",
         "_stream",
+        "client",
         "idle_since",
         "reused",
     )
@@ -78,6 +80,7 @@ class ControllerConnection:
         self._body = b""
         self._sent = False  # something of this exchange may have reached the controller
         self._heard = False  # something of its answer has arrived
+        self.client: str | None = None
         self.idle_since = 0.0
         self.reused = False
 
@@ -97,11 +100,12 @@ class ControllerConnection:
         self._sent = self._heard = False
         self._framing = ClientFraming(head)
         data = write_request_head(head) + self._encode(body, ended, trailers)
-        progress = self._stream.activity.progress_at
+        activity = self._stream.activity
+        before = activity.bytes_written
         try:
             await self._send(data)
         except ControllerUnreachable:
-            self._sent = self._stream.activity.progress_at != progress
+            self._sent = activity.bytes_written != before
             raise
         self._sent = True
 
@@ -234,6 +238,7 @@ class ControllerConnection:
             and framing.persistent
             and not framing.rest
             and not self._received
+            and not self._stream.has_unsent
             and self._stream.broken is None
         )
 
@@ -251,16 +256,16 @@ class ControllerConnection:
         """
         return self.reused and not self._heard and (idempotent or not self._sent)
 
-    async def aclose(self) -> None:
-        """Close in order between exchanges; else cut, so that Jenkins stops working on it."""
-        if self._framing is None or self.received_all:
-            await self._stream.aclose()
+    def close(self) -> None:
+        """Close in order between exchanges; else cut, so that Jenkins stops working on it.
+
+        Waits for nothing: after an early answer nobody reads what is left of the request.
+        """
+        framing = self._framing
+        if framing is None or (framing.sent_all and framing.received_all):
+            self._stream.close_nowait()
         else:
             self._stream.abort()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._stream.abort()
 
 
 def _unusable(error: RemoteProtocolError) -> ControllerUnreachable:

@@ -351,13 +351,16 @@ class Exchange:
     async def _send(self, data: bytes) -> None:
         if not data:
             return
-        timeout = self._limits.send_timeout
+        stream, timeout = self.stream, self._limits.send_timeout
         try:
-            if self.stream.send_nowait(data):
+            if stream.send_nowait(data):
                 return
-            with trio.move_on_after(timeout):
-                await self.stream.flush()
-                return
+            before: int | None = None
+            while (taken := stream.acknowledged()) != before:  # however slowly, it takes something
+                before = taken
+                with trio.move_on_after(timeout):
+                    await stream.flush()
+                    return
         except StreamBroken as error:
             raise ClientGone(detail=str(error)) from None
         raise Stalled(detail=f"the client took nothing for {timeout:g} s")

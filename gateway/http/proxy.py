@@ -78,7 +78,12 @@ class Proxy:
         greeting = proxy_header(exchange) if upstream.introduces else None
         exchange.upstream_began()
         while True:
-            lease = await upstream.acquire(repeatable=idempotent, fresh=fresh, greeting=greeting)
+            lease = await upstream.acquire(
+                repeatable=idempotent,
+                fresh=fresh,
+                greeting=greeting,
+                client=exchange.client_address,
+            )
             try:
                 await _Forwarding(exchange, lease.connection, self._client_check).run(head, body)
             except ControllerUnreachable:
@@ -89,11 +94,14 @@ class Proxy:
                     upstream.failed(lease.address)
                     raise
                 fresh = True
+            except ControllerTimeout:
+                upstream.failed(lease.address)  # it accepts, and that is all
+                raise
             else:
                 upstream.succeeded(lease)
                 return
             finally:
-                await upstream.release(lease)
+                upstream.release(lease)
 
 
 def _is_hidden(controller: ControllerConfig, endpoint: Endpoint) -> bool:

@@ -8,9 +8,9 @@ Must not know: clients, exchanges, which fields a proxied request has.
 
 from __future__ import annotations
 
+import math
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, Protocol
 
@@ -26,19 +26,23 @@ from gateway.http.controller_connection import (
     ControllerConnection,
     ControllerLimits,
 )
+from gateway.http.forwarding import is_in
 from gateway.http.pool import Pool, PoolLimits
 from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.proxy_protocol import write_local_header
+from gateway.runtime.admission import counted_sites, site_of
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
 from gateway.transport.tls_context import is_ip_address
 
 _log = get_logger("upstream")
 
-# How long the answer to a name is good for; the last one stays in use while none can be had.
+# A name is looked up anew this often; the last answer stays in use while none can be had.
 RESOLVE_EVERY: Final = 10.0
+# How long all who ask share the news that a name has no answer, before somebody looks again.
+UNRESOLVED_FOR: Final = 1.0
 # Between two looks for idle connections that died: Jenkins' side of them is closed already.
 SWEEP_EVERY: Final = 5.0
 # The discovery document is some ten bytes; an error page of Jenkins is below 32 KiB.
@@ -60,23 +64,35 @@ class Upstream:
     """One controller's url."""
 
     def __init__(
-        self, name: str, controller: ControllerConfig, limits: ControllerLimits | None = None
+        self,
+        name: str,
+        controller: ControllerConfig,
+        limits: ControllerLimits | None = None,
+        *,
+        site_of: Callable[[str], str | None] = site_of,
     ) -> None:
-        """Prepare the way. Raises ConfigError when a file for TLS cannot be used."""
+        """Prepare the way. Raises ConfigError when a file for TLS cannot be used.
+
+        ``site_of`` says which address a client counts as; None: it may have all connections.
+        """
         assert controller.url is not None, "only a controller with url speaks HTTP"
         self.name = name
         self.url = controller.url
         # Connections begin with a PROXY header, and serve the client that it names only.
         self.introduces = controller.proxy_protocol == "v2"
-        self.health_check = controller.health_check
-        if self.health_check is None and len(controller.addresses) > 1:
-            self.health_check = HealthCheckConfig()
+        self._site_of = site_of
         self._limits = ControllerLimits() if limits is None else limits
         self._connections = controller.connections
         self._tls = client_tls(controller)
         self._resolves = not controller.addresses and not is_ip_address(self.url.host)
-        self._resolved_at: float | None = None
+        self._unresolved_until = -math.inf
         self._resolving = trio.Lock()
+        # Whoever wants checks has them; by default they are for those who have a choice. Of a name
+        # it is not known yet how many addresses it has.
+        self._always_checks = controller.health_check is not None
+        self.health_check = controller.health_check
+        if self._resolves or len(controller.addresses) > 1:
+            self.health_check = self.health_check or HealthCheckConfig()
         known = () if self._resolves else controller.addresses or (self.url.address,)
         self._book = AddressBook(known, controller.ejection)
         self._pools: dict[Address, Pool] = {}
@@ -84,27 +100,34 @@ class Upstream:
     # -- connections -------------------------------------------------------------------------------
 
     async def acquire(
-        self, *, repeatable: bool, fresh: bool = False, greeting: bytes | None = None
+        self,
+        *,
+        repeatable: bool,
+        fresh: bool = False,
+        greeting: bytes | None = None,
+        client: str | None = None,
     ) -> Lease:
         """Return a connection to the best address that accepts one.
 
-        ``greeting``: a PROXY header for this exchange, where the controller wants them.
+        ``greeting``: a PROXY header for this exchange, where the controller wants them. ``client``:
+        the IP address, as text, that it is for.
 
         Raises ControllerUnreachable or ControllerTimeout when none does, LimitExceeded when too
-        many connections are in use. The arguments are those of ``Pool.acquire``.
+        many connections are in use. The other arguments are those of ``Pool.acquire``.
         """
         if self._resolves:
             await self._resolve()
+        site = None if client is None else self._site_of(client)
         error: ControllerUnreachable | ControllerTimeout | None = None
         for address in self._book.in_order(trio.current_time()):
             pool = self._pool(address)
             try:
                 if greeting is None:
-                    connection = await pool.acquire(repeatable=repeatable, fresh=fresh)
+                    connection = await pool.acquire(repeatable=repeatable, fresh=fresh, client=site)
                 else:
                     connect = partial(self.connect, address, greeting)
                     connection = await pool.acquire(
-                        repeatable=repeatable, fresh=True, connect=connect
+                        repeatable=repeatable, fresh=True, connect=connect, client=site
                     )
             except (ControllerUnreachable, ControllerTimeout) as failure:
                 self.failed(address)
@@ -116,9 +139,9 @@ class Upstream:
         assert error is not None, "a book without addresses"
         raise error
 
-    async def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """Take a connection back, whatever became of its exchange."""
-        await lease.pool.release(lease.connection, keep=not self.introduces)
+        lease.pool.release(lease.connection, keep=not self.introduces)
 
     def succeeded(self, lease: Lease) -> None:
         """Note that there was an answer."""
@@ -133,7 +156,12 @@ class Upstream:
         pool = self._pools.get(address)
         if pool is None:
             config = self._connections
-            limits = PoolLimits(config.limit, config.connect_timeout, config.idle_timeout)
+            limits = PoolLimits(
+                size=config.limit,
+                per_client=config.most_per_client,
+                wait=config.connect_timeout,
+                idle_timeout=config.idle_timeout,
+            )
             pool = self._pools[address] = Pool(partial(self.connect, address), limits)
         return pool
 
@@ -163,22 +191,32 @@ class Upstream:
         return self._book.in_order(trio.current_time())
 
     async def _resolve(self) -> None:
-        """Look the url's host up, unless that was just done. Raises ControllerUnreachable."""
-        if self._is_resolved():
+        """Look the url's host up, if that was never done; ``run`` repeats it.
+
+        One looks and the others wait, for the same answer or the same failure. Raises
+        ControllerUnreachable.
+        """
+        if self._book.addresses:
             return
         async with self._resolving:
-            if self._is_resolved():
-                return
-            found = await self._look_up()
-            if found:
-                self._book.replace(found)
-            elif not self._book.addresses:
-                raise ControllerUnreachable(detail=f"{self.url.address}: name does not resolve")
-            self._resolved_at = trio.current_time()
+            if not self._book.addresses and trio.current_time() >= self._unresolved_until:
+                await self._look_up_again()
+        if not self._book.addresses:
+            raise ControllerUnreachable(detail=f"{self.url.address}: name does not resolve")
 
-    def _is_resolved(self) -> bool:
-        at = self._resolved_at
-        return at is not None and trio.current_time() - at < RESOLVE_EVERY
+    async def _keep_resolved(self) -> None:
+        """Look the url's host up in the background: no request waits while there is an answer."""
+        while True:
+            async with self._resolving:
+                await self._look_up_again()
+            await trio.sleep(RESOLVE_EVERY)
+
+    async def _look_up_again(self) -> None:
+        found = await self._look_up()
+        if found:
+            self._book.replace(found)
+        else:
+            self._unresolved_until = trio.current_time() + UNRESOLVED_FOR
 
     async def _look_up(self) -> list[Address]:
         url = self.url
@@ -197,34 +235,36 @@ class Upstream:
     # -- upkeep ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Close idle connections in time and check addresses until cancelled; then close all."""
+        """Close idle connections in time, look names up and check addresses until cancelled; then
+        close all.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
+                if self._resolves:
+                    nursery.start_soon(self._keep_resolved)
                 if self.health_check is not None:
                     nursery.start_soon(self._check_health, self.health_check)
         finally:
             for pool in self._pools.values():
-                await pool.aclose()  # each closing is shielded, and has its own deadline
+                pool.close()
 
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_EVERY)
             for address, pool in list(self._pools.items()):
                 if address in self._book.addresses:
-                    await pool.sweep()
+                    pool.sweep()
                 else:  # the name server took it back
                     del self._pools[address]
-                    await pool.aclose()
+                    pool.close()
 
     async def _check_health(self, config: HealthCheckConfig) -> None:
         """Check every address once an interval."""
         while True:
-            if self._resolves:
-                with suppress(ControllerUnreachable):  # who sends a request is told
-                    await self._resolve()
+            addresses = self._book.addresses
             async with trio.open_nursery() as nursery:
-                for address in self._book.addresses:
+                for address in addresses if self._always_checks or len(addresses) > 1 else ():
                     nursery.start_soon(self._check, address, config)
                 await trio.sleep(config.interval)
 
@@ -274,7 +314,7 @@ class Upstream:
                     raise ControllerUnreachable(UNUSABLE, detail="the answer is too long")
             return head, body
         finally:
-            await connection.aclose()
+            connection.close()
 
     async def _connect_to_any(self, addresses: Iterable[Address]) -> ControllerConnection:
         error: ControllerUnreachable | ControllerTimeout | None = None
@@ -292,12 +332,12 @@ class Upstreams:
 
     def __init__(self, config: GatewayConfig) -> None:
         """Prepare them. Raises ConfigError when a file for TLS cannot be used."""
+        site_of = counted_sites(partial(is_in, config.trusted_proxies))
         self._by_name = {
-            name: Upstream(name, controller)
+            name: Upstream(name, controller, site_of=site_of)
             for name, controller in config.controllers.items()
             if controller.url is not None
         }
-        self._by_config = {config.controllers[n]: u for n, u in self._by_name.items()}
 
     def get(self, name: str) -> Upstream | None:
         """Return the way to a controller; None for one without url."""
@@ -311,18 +351,19 @@ class Upstreams:
 
     async def fetch(
         self,
+        name: str,
         controller: ControllerConfig,
         path: str,
         *,
         timeout: float = 5.0,  # noqa: ASYNC109
     ) -> tuple[ResponseHead, bytes]:
-        """GET ``path`` from ``controller``: connection, answer and body within ``timeout`` seconds.
+        """GET ``path`` from a controller: connection, answer and body within ``timeout`` seconds.
 
         Redirects are not followed: an answer from elsewhere says nothing about this controller.
         Raises ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB
         included.
         """
-        return await _within(self._by_config[controller], path, timeout)
+        return await _within(self._by_name[name], path, timeout)
 
 
 class Fetch(Protocol):
@@ -330,6 +371,7 @@ class Fetch(Protocol):
 
     async def __call__(
         self,
+        name: str,
         controller: ControllerConfig,
         path: str,
         *,
@@ -338,13 +380,14 @@ class Fetch(Protocol):
 
 
 async def fetch(
+    name: str,
     controller: ControllerConfig,
     path: str,
     *,
     timeout: float = 5.0,  # noqa: ASYNC109
 ) -> tuple[ResponseHead, bytes]:
     """Fetch as ``Upstreams.fetch`` does, for commands that have no worker."""
-    return await _within(Upstream("controller", controller), path, timeout)
+    return await _within(Upstream(name, controller), path, timeout)
 
 
 async def _within(upstream: Upstream, path: str, limit: float) -> tuple[ResponseHead, bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -23,6 +24,10 @@ HANDSHAKE_WAIT: Final = 10.0
 HANDSHAKE_QUEUE: Final = 2048
 # Who has an IPv6 address usually has all of its /64 (RFC 6177), so that is what counts as one.
 _IPV6_SITE: Final = 64
+
+
+# Hosts whose site is remembered, so that not every request has its address parsed.
+_REMEMBERED: Final = 4096
 
 
 def _is_nobody(host: str) -> bool:
@@ -81,7 +86,7 @@ class ConnectionPlaces:
         """Hold a place for ``host``: an IP address, or ``unix``. Raises LimitExceeded."""
         if self.held >= self._limit:
             raise LimitExceeded(detail=f"{self._limit} connections are open (limits.connections)")
-        address = None if self._is_exempt(host) else _site_of(host)
+        address = None if self._is_exempt(host) else site_of(host)
         if address is not None:
             held = self._by_address.get(address, 0)
             if held >= self._per_address:
@@ -107,7 +112,17 @@ class ConnectionPlaces:
             del self._by_address[address]
 
 
-def _site_of(host: str) -> str | None:
+def counted_sites(is_exempt: Callable[[str], bool] = _is_nobody) -> Callable[[str], str | None]:
+    """Return what says which address a host counts as; None for one that is not counted."""
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def site(host: str) -> str | None:
+        return None if is_exempt(host) else site_of(host)
+
+    return site
+
+
+def site_of(host: str) -> str | None:
     """Return what counts as one address: an IPv4 address, an IPv6 /64; None for a Unix peer."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

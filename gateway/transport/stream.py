@@ -15,11 +15,13 @@ next send: a receiver that stopped to send them could wait for a peer that waits
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import select
 import socket as _socket
 import struct
+import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -41,6 +43,7 @@ _MAX_PIECES: Final = 64
 _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 UNKNOWN: Final = "unknown"  # the host of a peer that left before we looked
+_INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
 
 
@@ -80,12 +83,14 @@ class Activity:
 
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
-    had to wait last moved, which only a living peer can cause.
+    had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
+    took, TLS included; the others count plaintext.
     """
 
     __slots__ = (
         "bytes_received",
         "bytes_sent",
+        "bytes_written",
         "progress_at",
         "reading_since",
         "received_at",
@@ -101,6 +106,7 @@ class Activity:
         self.sending_since: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.bytes_written = 0
 
 
 class Stream:
@@ -393,8 +399,23 @@ class Stream:
                 raise StreamBroken(self.broken)
             await self._write([])
 
+    @property
+    def has_unsent(self) -> bool:
+        """Say whether something that was to be sent has not been given to the kernel."""
+        return bool(self._unsent)
+
+    def acknowledged(self) -> int:
+        """Return how many bytes the peer's kernel has taken: what shows that a slow peer is none
+        that stands still. One system call, Linux. Raises StreamBroken.
+        """
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+        return self.activity.bytes_written - int(_INT.unpack(queued)[0])
+
     def _forget_sent(self, count: int) -> None:
-        """Take ``count`` bytes off what is unsent."""
+        """Take ``count`` bytes, which the kernel has taken, off what is unsent."""
+        self.activity.bytes_written += count
         unsent = self._unsent
         while unsent and count >= len(unsent[0]):
             count -= len(unsent.pop(0))
@@ -464,6 +485,28 @@ class Stream:
                 await self.send_eof()
         self.broken = self.broken or "closed"
         self._socket.close()
+
+    def close_nowait(self) -> None:
+        """Close in order as far as nothing has to be waited for; else cut. Never raises.
+
+        For whoever has something better to do than to wait for a peer that has got everything.
+        """
+        if self.broken is None and not self._end_nowait():
+            self.abort()
+        self.broken = self.broken or "closed"
+        self._socket.close()
+
+    def _end_nowait(self) -> bool:
+        """Send close_notify where there is TLS; say whether the peer can get all that it should."""
+        if self._unsent or self._send_lock.locked():
+            return False
+        if self._engine is None or not self.close_notify:
+            return True
+        try:
+            farewell = self._engine.send_close()
+            return os.write(self._socket.fileno(), farewell) == len(farewell)
+        except (TlsError, OSError):  # it is gone, or takes nothing
+            return False
 
     def abort(self) -> None:
         """Close at once, with a reset where TCP allows, so that the peer sees that something is

@@ -92,6 +92,9 @@ limits:
   head_timeout: 15s
   body: 2GiB
   body_timeout: 60s
+  send_timeout: 60s
+  linger_timeout: 5s
+  linger_time: 30s
   idle_timeout: 75s
   tls_handshake_timeout: 10s
   connections: 16384

@@ -24,8 +24,11 @@ def test_defaults() -> None:
     assert controller.health_check is None
     assert controller.ejection == EjectionConfig(failures=5, duration=30)
     assert controller.connections == ConnectionsConfig(
-        connect_timeout=5, idle_timeout=20, limit=256
+        connect_timeout=5, idle_timeout=20, limit=256, per_client=None
     )
+    assert controller.connections.most_per_client == 64
+    assert ConnectionsConfig(limit=1).most_per_client == 8
+    assert ConnectionsConfig(limit=1000, per_client=900).most_per_client == 900
     assert ControllerTlsConfig() == ControllerTlsConfig(
         ca_file=None, verify_name=True, server_name=None, client_certificate=None
     )
@@ -48,6 +51,7 @@ def test_addresses_are_read() -> None:
     [
         ({"connections": {"idle_timeout": "30s"}}, "less than 30s"),
         ({"connections": {"limit": 0}}, "greater than or equal to 1"),
+        ({"connections": {"per_client": 0}}, "greater than or equal to 1"),
         ({"tls": {"server_name": "https://x"}}, "a host name"),
         ({"tls": {"verify_name": "no"}}, "boolean"),
         ({"health_check": {"path": "login"}}, "pattern"),

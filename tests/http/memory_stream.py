@@ -26,7 +26,7 @@ class MemoryStream:
         self.broken: str | None = None
         self.sent = b""
         self.sends = 0
-        self.closed = ""  # "aclose", "abort"
+        self.closed = ""  # "aclose", "close", "abort"
         self.ended = False
         self.blocked = False
         self.user_timeout = 0.0
@@ -91,6 +91,7 @@ class MemoryStream:
         if not self.blocked:
             self.sent += data
             self.sends += 1
+            self.activity.bytes_written += len(data)
         return not self.blocked
 
     async def flush(self) -> None:
@@ -103,6 +104,17 @@ class MemoryStream:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
         self.closed = self.closed or "aclose"
+        self.broken = self.broken or "closed"
+
+    @property
+    def has_unsent(self) -> bool:
+        return self.blocked
+
+    def acknowledged(self) -> int:
+        return self.activity.bytes_written
+
+    def close_nowait(self) -> None:
+        self.closed = self.closed or ("abort" if self.blocked else "close")
         self.broken = self.broken or "closed"
 
     def abort(self) -> None:

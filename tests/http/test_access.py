@@ -107,7 +107,7 @@ async def test_errors_have_status_and_kind() -> None:
 
 
 async def test_what_never_became_a_request() -> None:
-    stream = MemoryStream(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")
+    stream = MemoryStream(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"")
     (line,) = await lines_of(stream, hello)
     assert line["http.response.status_code"] == 400
     assert line["error.type"] == "RemoteProtocolError"

@@ -21,6 +21,9 @@ def test_every_key_arrives() -> None:
         body=5,
         body_timeout=2.0,
         idle_timeout=3.0,
+        send_timeout=4.0,
+        linger_timeout=5.5,
+        linger_time=6.0,
     )
     assert ClientLimits.of(config) == ClientLimits(
         head=HeadLimits(total=2000, line=1000, fields=20),
@@ -29,4 +32,7 @@ def test_every_key_arrives() -> None:
         body=5,
         body_timeout=2.0,
         idle_timeout=3.0,
+        send_timeout=4.0,
+        linger_timeout=5.5,
+        linger_time=6.0,
     )

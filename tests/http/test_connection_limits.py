@@ -59,7 +59,7 @@ def logs() -> Iterator[list[Any]]:
 async def test_431_says_what_is_too_large(pieces: int) -> None:
     request = get(b"X-Small: 1", b"Cookie: " + b"hunter2" * 300, b"Accept: */*")
     size = len(request) // pieces + 1
-    stream = MemoryStream(*(request[at : at + size] for at in range(0, len(request), size)))
+    stream = MemoryStream(*(request[at : at + size] for at in range(0, len(request), size)), b"")
     await serve(stream, head=1024)
     assert stream.sent.startswith(b"HTTP/1.1 431 ")
     assert (
@@ -69,14 +69,14 @@ async def test_431_says_what_is_too_large(pieces: int) -> None:
 
 
 async def test_fields_without_a_plain_name_are_not_repeated() -> None:
-    stream = MemoryStream(get(b"\x80hunter2" * 200))
+    stream = MemoryStream(get(b"\x80hunter2" * 200), b"")
     await serve(stream, head=1024)
     assert b"allowed are 1024 bytes\r\n" in stream.sent
 
 
 async def test_the_number_of_fields() -> None:
     ten = [b"X-%d: a" % i for i in range(9)]
-    stream = MemoryStream(get(*ten), get(*ten, b"X: a"))
+    stream = MemoryStream(get(*ten), get(*ten, b"X: a"), b"")
     await serve(stream, header_fields=10)
     assert b"HTTP/1.1 200 " in stream.sent
     assert b"HTTP/1.1 431 " in stream.sent
@@ -84,7 +84,7 @@ async def test_the_number_of_fields() -> None:
 
 
 async def test_the_request_line() -> None:
-    stream = MemoryStream(get(path=b"/" + b"a" * 300))
+    stream = MemoryStream(get(path=b"/" + b"a" * 300), b"")
     await serve(stream, request_line=256)
     assert stream.sent.startswith(b"HTTP/1.1 414 ")
     assert b"allowed are 256 bytes" in stream.sent
@@ -109,7 +109,7 @@ async def test_other_heads_are_not(limit: int, logs: list[Any]) -> None:
 
 async def test_a_slow_head(autojump_clock: MockClock) -> None:
     stream = MemoryStream(b"GET / HT")
-    await serve(stream, head_timeout=4.0)
+    await serve(stream, head_timeout=4.0, linger_timeout=1.0)
     assert stream.sent.startswith(b"HTTP/1.1 408 ")
     assert 4 <= trio.current_time() < 8
 
@@ -126,7 +126,7 @@ async def test_an_idle_connection(autojump_clock: MockClock) -> None:
 
 async def test_a_slow_body(autojump_clock: MockClock) -> None:
     stream = MemoryStream(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
-    await serve(stream, body_timeout=7.0)
+    await serve(stream, body_timeout=7.0, linger_timeout=1.0)
     assert stream.sent.startswith(b"HTTP/1.1 408 ")
     assert 7 <= trio.current_time() <= 14  # it is given a chance to read the answer
 

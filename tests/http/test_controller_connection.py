@@ -10,6 +10,7 @@ from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.controller_connection import ControllerConnection, ControllerLimits
 from gateway.protocol.http_head import HeadLimits, RequestHead
 from gateway.protocol.http_headers import Field, Headers
+from gateway.transport.stream import Stream
 from tests.http.memory_stream import MemoryStream
 
 LIMITS = ControllerLimits(head=HeadLimits(total=1000), informational=3)
@@ -180,11 +181,11 @@ async def test_receiving_may_be_cancelled_and_repeated(
 
 
 async def test_closing_is_orderly_only_after_a_whole_answer() -> None:
-    for wire, expected in ((OK + b"hello", "aclose"), (OK, "abort")):
+    for wire, expected in ((OK + b"hello", "close"), (OK, "abort")):
         stream = MemoryStream(wire)
         connection = await ask(stream)
         await connection.receive_head()
-        await connection.aclose()
+        connection.close()
         assert stream.closed == expected
 
 
@@ -268,6 +269,47 @@ async def test_what_may_be_repeated(broken: str) -> None:
         await complete(connection)
     assert connection.may_repeat(idempotent=True) is (broken != "answering")
     assert connection.may_repeat(idempotent=False) is (broken == "before")
+
+
+async def test_a_request_of_which_a_part_left_is_not_repeated() -> None:
+    near, far = trio.socket.socketpair()
+    with far:
+        connection = ControllerConnection(Stream(near), LIMITS)
+        await far.send(OK + b"hello")
+        await connection.send_request(request(), ended=True)
+        await complete(connection)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_close_when_quiet, far)
+            with pytest.raises(ControllerUnreachable):
+                await connection.send_request(request((b"X", b"x" * 5_000_000)), ended=True)
+        assert connection.may_repeat(idempotent=True)
+        assert not connection.may_repeat(idempotent=False)
+        connection.close()
+
+
+async def _close_when_quiet(far: trio.socket.SocketType) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    far.close()
+
+
+async def test_what_nobody_takes_is_no_reason_to_wait() -> None:
+    """An early answer that is complete: the rest of the request has nobody to go to."""
+    stream = MemoryStream(OK + b"hello")
+    connection = ControllerConnection(stream.as_stream(), LIMITS)
+    head = request((b"Content-Length", b"5"), method=b"POST")
+    await connection.send_request(head, b"he", ended=False)
+    await complete(connection)
+    connection.close()
+    assert stream.closed == "abort"
+
+
+async def test_a_connection_with_something_unsent_serves_nobody_else() -> None:
+    stream = MemoryStream(OK + b"hello")
+    connection = await ask(stream)
+    await complete(connection)
+    assert connection.reusable
+    stream.blocked = True
+    assert not connection.reusable
 
 
 async def test_an_idle_connection_on_which_anything_arrives_is_dead() -> None:

@@ -254,6 +254,26 @@ async def test_a_client_that_takes_nothing(autojump_clock: trio.testing.MockCloc
     assert trio.current_time() == LIMITS.send_timeout
 
 
+async def test_a_client_that_takes_little_is_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Slow(MemoryStream):
+        left = 5
+
+        async def flush(self) -> None:
+            while self.left:
+                await trio.sleep(0.7 * LIMITS.send_timeout)
+                self.left -= 1
+                self.activity.bytes_written += 1
+
+    stream = Slow()
+    stream.blocked = True
+    exchange = make(stream)
+    await exchange.respond(200)
+    assert exchange.responded
+    assert trio.current_time() > 3 * LIMITS.send_timeout
+
+
 async def test_fields_that_would_split_the_head_can_still_be_answered() -> None:
     stream = MemoryStream()
     exchange = make(stream)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from functools import partial
 
 import pytest
 import trio
@@ -39,16 +41,18 @@ class Maker:
         return sum(not stream.closed for stream in self.streams)
 
 
-def make(size: int = 2, **more: float) -> tuple[Pool, Maker]:
+def make(
+    size: int = 2, *, per_client: int = 64, wait: float = 5.0, idle_timeout: float = 20.0
+) -> tuple[Pool, Maker]:
     maker = Maker()
-    return Pool(maker, PoolLimits(size, **more)), maker
+    return Pool(maker, PoolLimits(size, per_client, wait, idle_timeout)), maker
 
 
 async def use(pool: Pool, maker: Maker, *, repeatable: bool = True) -> ControllerConnection:
     """Do one exchange."""
     connection = await pool.acquire(repeatable=repeatable)
     await exchange(connection, maker)
-    await pool.release(connection)
+    pool.release(connection)
     return connection
 
 
@@ -82,7 +86,7 @@ async def test_the_one_used_last_is_used_next() -> None:
     a, b = [await pool.acquire(repeatable=True) for _ in range(2)]
     for connection in (b, a):
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
     assert await use(pool, maker) is a
 
 
@@ -104,7 +108,7 @@ async def test_a_connection_that_was_not_used_for_long_is_not_used_again(
     assert await use(pool, maker) is first
     await trio.sleep(20)
     assert await use(pool, maker) is not first
-    await pool.sweep()
+    pool.sweep()
     assert maker.open == 1
 
 
@@ -126,12 +130,12 @@ async def test_sweeping_closes_what_died_and_keeps_the_rest(
     a, b = [await pool.acquire(repeatable=True) for _ in range(2)]
     for connection in (a, b):
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
     maker.streams[0].feed(b"")
-    await pool.sweep()
-    assert [stream.closed for stream in maker.streams] == ["aclose", ""]
+    pool.sweep()
+    assert [stream.closed for stream in maker.streams] == ["close", ""]
     await trio.sleep(20)
-    await pool.sweep()
+    pool.sweep()
     assert maker.open == 0
 
 
@@ -139,7 +143,7 @@ async def test_a_connection_in_the_middle_of_an_exchange_is_cut() -> None:
     pool, maker = make()
     connection = await pool.acquire(repeatable=True)
     await connection.send_request(GET, ended=True)
-    await pool.release(connection)
+    pool.release(connection)
     assert maker.streams[0].closed == "abort"
     assert repr(pool) == "<Pool 0 busy, 0 idle, 0 waiting>"
 
@@ -153,7 +157,7 @@ async def test_whoever_came_first_gets_the_next_place(nursery: trio.Nursery) -> 
         connection = await pool.acquire(repeatable=True)
         order.append(number)
         await exchange(connection, maker)
-        await pool.release(connection)
+        pool.release(connection)
 
     for number in range(3 - 2):
         nursery.start_soon(wait, number)
@@ -162,7 +166,7 @@ async def test_whoever_came_first_gets_the_next_place(nursery: trio.Nursery) -> 
     with pytest.raises(LimitExceeded):  # as many wait as there are places
         await pool.acquire(repeatable=True)
     await exchange(held, maker)
-    await pool.release(held)
+    pool.release(held)
     await trio.testing.wait_all_tasks_blocked()
     assert order == [0]
     assert len(maker.streams) == 1
@@ -183,7 +187,7 @@ async def test_an_idle_connection_that_will_not_do_makes_room(
     pool, maker = make(size=1)
     first = await use(pool, maker)
     assert await pool.acquire(repeatable=True, fresh=True) is not first
-    assert maker.streams[0].closed == "aclose"
+    assert maker.streams[0].closed == "close"
     assert repr(pool) == "<Pool 1 busy, 0 idle, 0 waiting>"
 
 
@@ -211,11 +215,11 @@ async def test_places_survive_cancellation_at_any_moment(after: int) -> None:
     pool, maker = make(size=1)
 
     async def user() -> None:
-        connection = await pool.acquire(repeatable=True)
+        connection = await pool.acquire(repeatable=True, client="a")
         try:
             await exchange(connection, maker)
         finally:
-            await pool.release(connection)
+            pool.release(connection)
 
     async with trio.open_nursery() as nursery:
         cancelled = trio.CancelScope()
@@ -232,41 +236,160 @@ async def test_places_survive_cancellation_at_any_moment(after: int) -> None:
     assert repr(pool) in {"<Pool 0 busy, 1 idle, 0 waiting>", "<Pool 0 busy, 0 idle, 0 waiting>"}
     await use(pool, maker)
     assert maker.open == 1
+    assert pool._by_client == {}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("closing", [False, True])
+async def test_who_is_cancelled_and_then_served_gives_it_back(
+    nursery: trio.Nursery, size: int, closing: bool
+) -> None:
+    """All before it runs again."""
+    pool, maker = make(size=size, per_client=1)
+    held = await pool.acquire(repeatable=True, client="a")
+    await exchange(held, maker)
+    scope = trio.CancelScope()
+
+    async def unlucky() -> None:
+        with scope:
+            await pool.acquire(repeatable=True, client="a")
+
+    nursery.start_soon(unlucky)
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
+    pool.release(held)
+    assert repr(pool) == "<Pool 1 busy, 0 idle, 0 waiting>"
+    if closing:
+        pool.close()
+    await trio.testing.wait_all_tasks_blocked()
+    if closing:
+        assert maker.open == 0
+        return
+    assert repr(pool) == "<Pool 0 busy, 1 idle, 0 waiting>"
+    assert await pool.acquire(repeatable=True, client="a") is held
 
 
 async def test_many_users_never_exceed_the_size(autojump_clock: trio.testing.MockClock) -> None:
     chance = random.Random(4)
-    pool, maker = make(size=4, wait=1000)
+    pool, maker = make(size=4, per_client=2, wait=1000)
     maker.delay = 0.01
     most = 0
+    using: Counter[str | None] = Counter()
 
-    async def user() -> None:
+    async def user(client: str | None) -> None:
         nonlocal most
         for _ in range(20):
             try:
-                connection = await pool.acquire(repeatable=chance.random() < 0.5)
+                connection = await pool.acquire(repeatable=chance.random() < 0.5, client=client)
             except LimitExceeded:
                 continue
+            using[client] += 1
+            assert client is None or using[client] <= 2
             most = max(most, maker.open)
             await trio.sleep(chance.random())
             if chance.random() < 0.7:
                 await exchange(connection, maker)
-            await pool.release(connection)
+            pool.release(connection)
+            using[client] -= 1
             await trio.sleep(chance.random() * 10)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(7):
-            nursery.start_soon(user)
+        for client in (None, "a", "a", "a", "a", "b", "b"):
+            nursery.start_soon(user, client)
     assert most == 4
     assert "0 busy" in repr(pool)
+    assert pool._by_client == {}
+
+
+# -- one client among others -----------------------------------------------------------------------
+
+
+async def test_one_client_cannot_have_all(autojump_clock: trio.testing.MockClock) -> None:
+    pool, _ = make(size=4, per_client=2, wait=5)
+    for _ in range(2):
+        await pool.acquire(repeatable=True, client="a")
+    with pytest.raises(LimitExceeded, match=r"a has 2 of .*per_client") as caught:
+        await pool.acquire(repeatable=True, client="a")
+    assert caught.value.public == "too many requests at once from your address"
+    assert trio.current_time() == 5
+    for client in ("b", None):
+        await pool.acquire(repeatable=True, client=client)
+    with pytest.raises(LimitExceeded, match="4 connections are in use"):
+        await pool.acquire(repeatable=True, client="c")
+
+
+async def test_who_has_enough_is_passed_over_until_it_gives_something_back(
+    nursery: trio.Nursery,
+) -> None:
+    pool, maker = make(size=2, per_client=1)
+    first = await pool.acquire(repeatable=True, client="a")
+    other = await pool.acquire(repeatable=True, client="b")
+    served: list[str] = []
+
+    async def wait(client: str) -> None:
+        await pool.acquire(repeatable=True, client=client)
+        served.append(client)
+
+    for client in ("a", "c"):
+        nursery.start_soon(wait, client)
+        await trio.testing.wait_all_tasks_blocked()
+    for connection, expected in ((other, ["c"]), (first, ["c", "a"])):
+        await exchange(connection, maker)
+        pool.release(connection)
+        await trio.testing.wait_all_tasks_blocked()
+        assert served == expected
+
+
+async def test_one_client_cannot_have_the_whole_queue(nursery: trio.Nursery) -> None:
+    pool, _ = make(size=4, per_client=2)
+    for _ in range(4):
+        await pool.acquire(repeatable=True)
+    for _ in range(2):
+        nursery.start_soon(partial(pool.acquire, repeatable=True, client="a"))
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(LimitExceeded, match="per_client"):
+        await pool.acquire(repeatable=True, client="a")
+    nursery.start_soon(partial(pool.acquire, repeatable=True, client="b"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert repr(pool) == "<Pool 4 busy, 0 idle, 3 waiting>"
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_fails_costs_its_client_nothing() -> None:
+    pool, maker = make(per_client=1)
+    maker.fails = True
+    for _ in range(3):
+        with pytest.raises(ControllerUnreachable):
+            await pool.acquire(repeatable=True, client="a")
+
+
+async def test_closing_dead_connections_holds_nobody_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nor can being cancelled just then lose a place."""
+    pool, maker = make(size=3)
+    held = [await pool.acquire(repeatable=True) for _ in range(3)]
+    for connection in held:
+        await exchange(connection, maker)
+        pool.release(connection)
+    for stream in maker.streams:
+        stream.feed(b"")
+        stream.blocked = True
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await pool.acquire(repeatable=True)
+    assert scope.cancelled_caught
+    assert repr(pool) == "<Pool 0 busy, 0 idle, 0 waiting>"
+    assert await pool.acquire(repeatable=True) not in held
+    assert trio.current_time() == 0
 
 
 async def test_a_closed_pool_keeps_nothing() -> None:
     pool, maker = make()
     await use(pool, maker)
     held = await pool.acquire(repeatable=True, fresh=True)
-    await pool.aclose()
-    assert maker.streams[0].closed == "aclose"
+    pool.close()
+    assert maker.streams[0].closed == "close"
     await exchange(held, maker)
-    await pool.release(held)
+    pool.release(held)
     assert maker.open == 0

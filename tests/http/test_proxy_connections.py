@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
 
 from gateway.http import proxy as proxy_module
+from gateway.http.exchange import ClientLimits
 from tests.http.serving import start_proxy
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script
@@ -198,6 +200,70 @@ async def test_an_origin_that_closes_idle_connections_at_random_causes_no_error(
     assert len(origin.connections) < len(origin.requests)  # and they were used again
 
 
+# -- one client among others -----------------------------------------------------------------------
+
+
+async def test_one_client_that_takes_nothing_leaves_connections_to_others(
+    nursery: trio.Nursery,
+) -> None:
+    async def jenkins(connection: OriginConnection) -> None:
+        request = await connection.read_request()
+        if not request.line.startswith(b"GET /endless"):
+            await connection.send(OK)
+            return
+        await connection.send(b"HTTP/1.1 200 \r\n\r\n")
+        while True:
+            await connection.send(bytes(100_000))
+
+    origin = await start_origin(nursery, jenkins)
+    port = await start_proxy(
+        nursery,
+        origin.port,
+        trusted_proxies=["127.0.0.1/32"],
+        controller={"connections": {"limit": 4, "per_client": 2, "connect_timeout": 0.1}},
+    )
+    request = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n"
+    greedy = [b"X-Forwarded-For: 2001:db8::%d\r\n" % i for i in range(3)]  # one /64 is one client
+    async with AsyncExitStack() as open_clients:
+        for origin_of in greedy[:2]:
+            client = await open_clients.enter_async_context(await RawClient.connect(port))
+            await client.send(request % (b"/endless", origin_of))
+            await client.read_head()
+        async with await RawClient.connect(port) as client:
+            answer = await client.ask(request % (b"/", greedy[2]))
+            assert answer.status == 503
+            assert answer.get(b"x-gateway-error") == b"too many requests at once from your address"
+            for other in (b"X-Forwarded-For: 192.0.2.1\r\n", b""):
+                assert (await client.ask(request % (b"/", other))).body == b"hi"
+        for _ in range(2):  # who is trusted speaks for many, and may have what there is
+            client = await open_clients.enter_async_context(await RawClient.connect(port))
+            await client.send(request % (b"/endless", b""))
+            await client.read_head()
+        async with await RawClient.connect(port) as client:
+            answer = await client.ask(request % (b"/", b""))
+            assert answer.get(b"x-gateway-error") == b"the controller is busy"
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(nursery: trio.Nursery) -> None:
+    given_up = trio.Event()
+
+    async def endless(connection: OriginConnection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.1 200 \r\n\r\n")
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await connection.send(bytes(100_000))
+        given_up.set()
+
+    origin = await start_origin(nursery, endless)
+    port = await start_proxy(nursery, origin.port, limits=ClientLimits(send_timeout=0.2))
+    async with await RawClient.connect(port) as client:
+        await client.send(GET)
+        await client.read_head()
+        with trio.fail_after(20):
+            await given_up.wait()
+
+
 # -- time limits -----------------------------------------------------------------------------------
 
 
@@ -211,6 +277,56 @@ async def test_the_answer_is_waited_for_as_long_as_the_route_says(nursery: trio.
     port = await start_proxy(nursery, origin.port, route={"response_timeout": 0.05})
     async with await RawClient.connect(port) as client:
         assert (await client.ask(GET)).status == 504
+
+
+# -- addresses that fail ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", [silent, closing_after(0), closing_after(0, b"nonsense\r\n")])
+async def test_an_address_that_accepts_and_never_answers_is_ejected(
+    failing: Script, nursery: trio.Nursery
+) -> None:
+    bad = await start_origin(nursery, failing)
+    good = await start_origin(nursery, keeping(OK))
+    port = await start_proxy(
+        nursery,
+        bad.port,
+        route={"response_timeout": 0.05},
+        controller={
+            "addresses": [f"127.0.0.1:{each.port}" for each in (bad, good)],
+            "ejection": {"failures": 3},
+            "health_check": {"interval": 3600.0},
+        },
+    )
+    async with await RawClient.connect(port) as client:
+        statuses = [(await client.ask(GET)).status for _ in range(5)]
+    assert statuses == [504 if failing is silent else 502] * 3 + [200] * 2
+
+
+async def test_one_answer_in_between_forgives_failures(nursery: trio.Nursery) -> None:
+    async def moody(connection: OriginConnection) -> None:
+        request = await connection.read_request()
+        if request.line.startswith(b"GET /good"):
+            await connection.send(b"HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n")
+
+    origins = [await start_origin(nursery, moody) for _ in range(2)]
+    port = await start_proxy(
+        nursery,
+        origins[0].port,
+        controller={
+            "addresses": [f"127.0.0.1:{each.port}" for each in origins],
+            "ejection": {"failures": 2},
+            "health_check": {"interval": 3600.0},
+        },
+    )
+    async with await RawClient.connect(port) as client:
+        for path in (b"/bad", b"/good", b"/bad", b"/good", b"/bad"):
+            answer = await client.ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert answer.status == (500 if path == b"/good" else 502)
+    assert [request for request in origins[1].requests if b"/login" not in request.line] == []
+
+
+# -- slow bodies -----------------------------------------------------------------------------------
 
 
 async def test_a_body_that_trickles_is_refused(
@@ -247,6 +363,10 @@ async def origin_has(origin: RawOrigin, count: int) -> None:
 # -- the CLI's full-duplex pair (PROTOCOLS E.3) ----------------------------------------------------
 
 
+# For an answer, where 0.05 s are allowed: what is waited for is looked at every half second.
+TOO_LONG = 0.8
+
+
 async def test_the_command_line_interface_works_through_the_proxy(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +378,7 @@ async def test_the_command_line_interface_works_through_the_proxy(
         head = await connection.read_head()
         if head.get(b"side") == b"download":
             download.append(connection)
+            await trio.sleep(TOO_LONG)
             await connection.send(
                 b"HTTP/1.1 200 OK\r\nHudson-Duplex: true\r\nTransfer-Encoding: chunked\r\n\r\n"
                 b"1\r\n\x00\r\n"
@@ -269,6 +390,7 @@ async def test_the_command_line_interface_works_through_the_proxy(
         while chunk := await connection.read_chunk():
             await download[0].send(b"%x\r\n%b\r\n" % (len(chunk), chunk))  # echo
         await download[0].send(b"0\r\n\r\n")
+        await trio.sleep(TOO_LONG)
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     origin = await start_origin(nursery, jenkins)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from gateway.config.models import ControllerConfig
+from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.proxy import Proxy
 from gateway.http.upstream import Upstream, Upstreams, fetch
 from gateway.transport import client_tls
+from gateway.transport.tls_context import is_ip_address
 from tests.http.serving import make_config, start
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script, answering
@@ -37,7 +40,7 @@ def controller(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Cont
 
 async def test_fetch(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering(OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/jenkins/x/")
+    head, body = await fetch("main", controller(origin.port), "/jenkins/x/")
     assert (head.status, body) == (200, b"hello")
     (seen,) = origin.requests
     assert seen.line == b"GET /jenkins/x/ HTTP/1.1"
@@ -48,14 +51,14 @@ async def test_fetch(nursery: trio.Nursery) -> None:
 async def test_fetch_follows_no_redirect(nursery: trio.Nursery) -> None:
     wire = b"HTTP/1.1 302 \r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"
     origin = await start_origin(nursery, answering(wire))
-    head, _ = await fetch(controller(origin.port), "/")
+    head, _ = await fetch("main", controller(origin.port), "/")
     assert head.status == 302
     assert len(origin.requests) == 1
 
 
 async def test_fetch_passes_over_informational_answers(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering(b"HTTP/1.1 103 \r\n\r\n" + OK + b"hello"))
-    head, body = await fetch(controller(origin.port), "/")
+    head, body = await fetch("main", controller(origin.port), "/")
     assert (head.status, body) == (200, b"hello")
 
 
@@ -68,7 +71,7 @@ async def test_fetch_is_bounded_in_size(nursery: trio.Nursery) -> None:
 
     origin = await start_origin(nursery, endless)
     with pytest.raises(ControllerUnreachable, match="too long"):
-        await fetch(controller(origin.port), "/")
+        await fetch("main", controller(origin.port), "/")
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 \r\n", OK + b"he"])
@@ -80,7 +83,7 @@ async def test_fetch_is_bounded_in_time(begun: bytes, nursery: trio.Nursery) -> 
 
     origin = await start_origin(nursery, silent)
     with pytest.raises(ControllerTimeout):
-        await fetch(controller(origin.port), "/", timeout=0.2)
+        await fetch("main", controller(origin.port), "/", timeout=0.2)
     with trio.fail_after(20):
         await origin.connections[0].ended.wait()
 
@@ -90,7 +93,7 @@ async def test_nobody_listens(nursery: trio.Nursery) -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port), "/")
+        await fetch("main", controller(port), "/")
 
 
 # -- TLS -------------------------------------------------------------------------------------------
@@ -138,14 +141,14 @@ async def test_a_controller_with_a_trusted_certificate(
     name: str, authority: trustme.CA, nursery: trio.Nursery
 ) -> None:
     port = await start_tls_origin(nursery, authority, name)
-    head, body = await fetch(controller(port, "https", name), "/")
+    head, body = await fetch("main", controller(port, "https", name), "/")
     assert (head.status, body) == (200, b"hello")
 
 
 async def test_a_certificate_for_another_name(authority: trustme.CA, nursery: trio.Nursery) -> None:
     port = await start_tls_origin(nursery, authority, "other.example.com")
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+        await fetch("main", controller(port, "https", "localhost"), "/")
 
 
 async def test_a_certificate_of_nobody_we_trust(
@@ -153,7 +156,7 @@ async def test_a_certificate_of_nobody_we_trust(
 ) -> None:
     port = await start_tls_origin(nursery, trustme.CA(), "localhost")
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(port, "https", "localhost"), "/")
+        await fetch("main", controller(port, "https", "localhost"), "/")
 
 
 async def test_a_controller_that_does_not_speak_tls(
@@ -165,7 +168,7 @@ async def test_a_controller_that_does_not_speak_tls(
 
     origin = await start_origin(nursery, plain)
     with pytest.raises(ControllerUnreachable):
-        await fetch(controller(origin.port, "https"), "/")
+        await fetch("main", controller(origin.port, "https"), "/")
 
 
 # -- configured TLS --------------------------------------------------------------------------------
@@ -184,10 +187,10 @@ def tls_controller(port: int, **tls: object) -> ControllerConfig:
 
 async def test_a_ca_file(nursery: trio.Nursery, tmp_path: Path) -> None:
     port, ca_file = await start_private_origin(nursery, tmp_path, "127.0.0.1")
-    head, _ = await fetch(tls_controller(port, ca_file=ca_file), "/")
+    head, _ = await fetch("main", tls_controller(port, ca_file=ca_file), "/")
     assert head.status == 200
     with pytest.raises(ControllerUnreachable):
-        await fetch(tls_controller(port), "/")
+        await fetch("main", tls_controller(port), "/")
 
 
 async def test_the_name_is_checked_unless_told_otherwise(
@@ -195,9 +198,9 @@ async def test_the_name_is_checked_unless_told_otherwise(
 ) -> None:
     port, ca_file = await start_private_origin(nursery, tmp_path, "jenkins.lan")
     with pytest.raises(ControllerUnreachable, match=r"not for 127\.0\.0\.1"):
-        await fetch(tls_controller(port, ca_file=ca_file), "/")
+        await fetch("main", tls_controller(port, ca_file=ca_file), "/")
     for more in ({"server_name": "jenkins.lan"}, {"verify_name": False}):
-        head, _ = await fetch(tls_controller(port, ca_file=ca_file, **more), "/")
+        head, _ = await fetch("main", tls_controller(port, ca_file=ca_file, **more), "/")
         assert head.status == 200
 
 
@@ -210,10 +213,12 @@ async def test_a_client_certificate(nursery: trio.Nursery, tmp_path: Path) -> No
     pair = {"certificate": tmp_path / "tls.crt", "key": tmp_path / "tls.key"}
     port = await start_tls_origin(nursery, issuer, "127.0.0.1", ask=True)
     ca_file = tmp_path / "ca.pem"
-    head, _ = await fetch(tls_controller(port, ca_file=ca_file, client_certificate=pair), "/")
+    head, _ = await fetch(
+        "main", tls_controller(port, ca_file=ca_file, client_certificate=pair), "/"
+    )
     assert head.status == 200
     with pytest.raises(ControllerUnreachable):
-        await fetch(tls_controller(port, ca_file=ca_file), "/")
+        await fetch("main", tls_controller(port, ca_file=ca_file), "/")
 
 
 # -- several addresses -----------------------------------------------------------------------------
@@ -247,7 +252,7 @@ def several(*ports: int, **more: object) -> ControllerConfig:
 async def port_of(upstream: Upstream) -> int:
     """Return the port that a request would get."""
     lease = await upstream.acquire(repeatable=True)
-    await upstream.release(lease)
+    upstream.release(lease)
     return lease.address.port
 
 
@@ -256,7 +261,7 @@ async def test_the_first_address_that_accepts_serves_all(nursery: trio.Nursery) 
     a, b = [await start_origin(nursery, answering_with(name)) for name in (b"a", b"b")]
     controller = several(dead, a.port, b.port)
     for _ in range(3):
-        _, body = await fetch(controller, "/")
+        _, body = await fetch("main", controller, "/")
         assert body == b"a"
     assert a.requests[0].get(b"host") == b"jenkins.invalid"
     assert b.requests == []
@@ -328,36 +333,152 @@ def test_checks_are_for_several_addresses_or_when_asked_for() -> None:
     assert Upstream("main", several(1, 2)).health_check is not None
     assert Upstream("main", several(1)).health_check is None
     assert Upstream("main", several(1, health_check={})).health_check is not None
+    assert Upstream("main", controller(1, host="jenkins.lan")).health_check is not None
+    assert Upstream("main", controller(1, host="127.0.0.1")).health_check is None
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+class NameServer:
+    """In place of ``getaddrinfo``: ``hosts`` are what names lead to, none is a failure."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = list(hosts)
+        self.delay = 0.0
+        self.lookups = 0
+
+    async def __call__(self, host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if is_ip_address(host):  # peers' own sockets
+            return [(2, 1, 6, "", (host, port))]
+        self.lookups += 1
+        await trio.sleep(self.delay)
+        if not self.hosts:
+            raise OSError("no answer")
+        return [(2, 1, 6, "", (each, port)) for each in self.hosts]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    server = NameServer()
+    monkeypatch.setattr(trio.socket, "getaddrinfo", server)
+    return server
+
+
+async def hosts_of(upstream: Upstream) -> list[str]:
+    return [address.host for address in await upstream.addresses()]
 
 
 async def test_the_answers_to_a_name_are_addresses(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    nursery: trio.Nursery, names: NameServer
 ) -> None:
     origin = await start_origin(nursery, answering_with(b"a"))
-    hosts = ["127.0.0.2", "127.0.0.1"]
-    lookups = 0
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        nonlocal lookups
-        lookups += 1
-        if not hosts:
-            raise OSError("no answer")
-        return [(2, 1, 6, "", (each, port)) for each in hosts]
-
-    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr("gateway.http.upstream.RESOLVE_EVERY", 0.0)
+    names.hosts = ["127.0.0.2", "127.0.0.1"]
     upstream = Upstream("main", controller(origin.port, host="jenkins.lan"))
     with trio.fail_after(20):
         lease = await upstream.acquire(repeatable=True)
-    await upstream.release(lease)
+    upstream.release(lease)
     assert lease.address.host == "127.0.0.1"  # nobody listens on the other one
-    assert (await upstream.addresses())[0].host == "127.0.0.1"  # which is not asked again first
-    hosts.clear()
-    assert await port_of(upstream) == origin.port  # the last answer is better than none
-    assert lookups == 3
+    assert (await hosts_of(upstream))[0] == "127.0.0.1"  # which is not asked again first
     await close(upstream)
-    with pytest.raises(ControllerUnreachable, match="does not resolve"):
-        await Upstream("main", controller(1, host="other.lan")).acquire(repeatable=True)
+
+
+async def test_a_name_is_looked_up_every_10_seconds(
+    nursery: trio.Nursery, names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts = ["192.0.2.1"]
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    nursery.start_soon(upstream._keep_resolved)
+    await trio.sleep(9)
+    assert await hosts_of(upstream) == ["192.0.2.1"]
+    assert names.lookups == 1
+    names.hosts = ["192.0.2.2"]
+    await trio.sleep(2)
+    assert await hosts_of(upstream) == ["192.0.2.2"]
+    names.hosts.clear()
+    await trio.sleep(10)
+    assert await hosts_of(upstream) == ["192.0.2.2"]  # the last answer is better than none
+    assert names.lookups == 3
+
+
+async def test_nobody_waits_for_a_name_that_was_answered(
+    nursery: trio.Nursery, names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts = ["192.0.2.1"]
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    nursery.start_soon(upstream._keep_resolved)
+    await trio.sleep(1)
+    names.delay = 3600
+    for _ in range(30):
+        started = trio.current_time()
+        assert await hosts_of(upstream) == ["192.0.2.1"]
+        assert trio.current_time() == started
+        await trio.sleep(1)
+    assert names.lookups > 2
+
+
+async def test_all_share_one_look_up_and_its_failure(
+    names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.delay = 3600
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+
+    async def fail() -> None:
+        with pytest.raises(ControllerUnreachable, match="does not resolve"):
+            await upstream.acquire(repeatable=True)
+        assert trio.current_time() == 5
+
+    async with trio.open_nursery() as requests:
+        for _ in range(8):
+            requests.start_soon(fail)
+    assert names.lookups == 1
+    names.hosts, names.delay = ["192.0.2.1"], 0.0
+    await trio.sleep(0.9)
+    with pytest.raises(ControllerUnreachable):
+        await upstream.addresses()
+    await trio.sleep(0.2)
+    assert await hosts_of(upstream) == ["192.0.2.1"]
+    assert names.lookups == 2
+
+
+async def test_a_look_up_that_is_cancelled_fails_nobody_else(
+    names: NameServer, autojump_clock: trio.testing.MockClock
+) -> None:
+    names.hosts, names.delay = ["192.0.2.1"], 2.0
+    upstream = Upstream("main", controller(1, host="jenkins.lan"))
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.extend(await hosts_of(upstream))
+
+    async with trio.open_nursery() as requests:
+        with trio.move_on_after(1):
+            requests.start_soon(ask)
+            await upstream.addresses()
+    assert found == ["192.0.2.1"]
+
+
+async def test_the_answers_to_a_name_are_checked_where_they_are_several(
+    nursery: trio.Nursery, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = HealthCheckConfig(interval=0.02)
+    monkeypatch.setattr("gateway.http.upstream.HealthCheckConfig", lambda: often)
+    monkeypatch.setattr("gateway.http.upstream.RESOLVE_EVERY", 0.02)
+    origin = await start_origin(nursery, answering_with(b"a"))
+    names.hosts = ["127.0.0.1"]
+    upstream = Upstream("main", controller(origin.port, host="jenkins.lan"))
+    nursery.start_soon(upstream.run)
+    with trio.fail_after(20):
+        while names.lookups < 5:  # noqa: ASYNC110 - seen from outside
+            await trio.sleep(0.01)
+        assert origin.requests == []
+        names.hosts.insert(0, "127.0.0.2")
+        while not origin.requests:  # noqa: ASYNC110 - seen from outside
+            await trio.sleep(0.01)
+    assert origin.requests[0].line == b"GET /jenkins/login HTTP/1.1"
+
+
+# -- upkeep ----------------------------------------------------------------------------------------
 
 
 async def test_idle_connections_are_closed_without_anybody_asking(
@@ -378,10 +499,27 @@ async def test_upstreams_know_their_controllers(nursery: trio.Nursery) -> None:
     origin = await start_origin(nursery, answering_with(b"a"))
     config = make_config(f"http://127.0.0.1:{origin.port}/")
     upstreams = Upstreams(config)
-    _, body = await upstreams.fetch(config.controllers["main"], "/")
+    _, body = await upstreams.fetch("main", config.controllers["main"], "/")
     assert body == b"a"
     assert upstreams.get("main") is not None
     assert upstreams.get("other") is None
+
+
+async def test_controllers_that_are_equal_are_two(nursery: trio.Nursery) -> None:
+    """What is known about one of them is not known about the other."""
+    a, b = [await start_origin(nursery, answering_with(name)) for name in (b"a", b"b")]
+    same = several(a.port, b.port, ejection={"failures": 1})
+    names = ("main", "other")
+    config = make_config(
+        controllers={name: same.model_dump(mode="json") for name in names},
+        routes=[{"id": name, "host": name, "controller": name} for name in names],
+    )
+    upstreams = Upstreams(config)
+    main = upstreams.get("main")
+    assert main is not None
+    main.failed(same.addresses[0])
+    answers = [await upstreams.fetch(n, config.controllers[n], "/") for n in names]
+    assert [body for _, body in answers] == [b"b", b"a"]
 
 
 async def test_connections_with_tls_are_used_again(nursery: trio.Nursery, tmp_path: Path) -> None:

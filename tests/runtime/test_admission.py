@@ -7,7 +7,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gateway.errors import LimitExceeded
-from gateway.runtime.admission import HANDSHAKE_WAIT, ConnectionPlaces, HandshakePlaces
+from gateway.runtime.admission import (
+    HANDSHAKE_WAIT,
+    ConnectionPlaces,
+    HandshakePlaces,
+    counted_sites,
+)
 
 
 class Crowd:
@@ -165,3 +170,11 @@ def test_proxies_in_front_and_unix_peers_may_have_all_but_no_more() -> None:
     ):
         places.place("10.0.0.1").__enter__()
     assert places.held == 0
+
+
+def test_who_counts_as_which_address() -> None:
+    site = counted_sites(lambda host: host == "10.0.0.1")
+    for _ in range(2):  # also when it is remembered
+        assert site("192.0.2.1") == site("::ffff:192.0.2.1") == "192.0.2.1"
+        assert site("2001:db8::1") == site("2001:db8::ffff:1") != site("2001:db8:0:1::1")
+        assert site("10.0.0.1") is site("unix") is None

@@ -142,6 +142,35 @@ async def test_beyond_its_places_a_connection_is_cut(tmp_path: Path, limit: str)
 # -- stopping: who gives the word ------------------------------------------------------------------
 
 
+async def test_trusted_proxies_share_no_limit_of_an_address(tmp_path: Path) -> None:
+    more = {"limits": {"connections_per_address": 1}, "trusted_proxies": [f"{HOST}/32"]}
+    async with (
+        worker_before(RawOrigin(answering(OK)), tmp_path, **more) as worker,
+        await RawClient.connect(worker.plain),
+        await RawClient.connect(worker.plain),
+        await RawClient.connect(worker.plain) as third,
+    ):
+        assert (await third.ask(GET)).status == 200
+
+
+async def test_a_handshake_is_given_as_long_as_configured(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    limits = {"tls_handshake_timeout": 7.0}
+    async with (
+        worker_before(RawOrigin(answering(OK)), tmp_path, limits=limits) as worker,
+        await trio.open_tcp_stream(HOST, worker.tls) as silent,
+    ):
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with capture_logs() as logs:
+            mock_clock.jump(6.9)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert logs == []
+            mock_clock.jump(0.2)
+            await read_end(silent)
+        assert [line["event"] for line in logs] == ["tls handshake failed"]
+
+
 async def test_other_messages_are_not_the_word(tmp_path: Path) -> None:
     async with running_worker(make_config(tmp_path)) as worker:
         await worker.control.send({"type": "hello"})

@@ -326,6 +326,48 @@ async def test_aclose_cuts_off_who_takes_nothing(
         assert trio.current_time() - started == pytest.approx(CLOSE_TIMEOUT)
 
 
+async def test_close_nowait_is_an_orderly_end(contexts: ServerContexts) -> None:
+    async with tls_stream(contexts) as (stream, peer):
+        await stream.send_all(b"last")
+        stream.close_nowait()
+        assert await receive_all(peer) == b"last"  # up to its close_notify, or this would raise
+        assert stream.broken == "closed"
+        stream.close_nowait()
+
+
+async def test_what_a_peer_takes_is_seen() -> None:
+    async with stream_and_socket(tcp=True) as (stream, peer):
+        stream.send_nowait(b"hello")
+        with trio.fail_after(10):
+            while stream.acknowledged() < 5:  # noqa: ASYNC110 - the kernel is soon done
+                await trio.sleep(0.001)
+        while stream.send_nowait(bytes(100_000)):
+            pass
+        await trio.sleep(0.05)  # until both kernels' buffers are full
+        before = stream.acknowledged()
+        assert before < stream.activity.bytes_written < stream.activity.bytes_sent
+        await trio.sleep(0.05)
+        assert stream.acknowledged() == before
+        with trio.fail_after(10):
+            while stream.acknowledged() == before:
+                await peer.receive_some(1_000_000)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_close_nowait_cuts_off_who_has_not_got_everything(
+    contexts: ServerContexts, encrypted: bool
+) -> None:
+    pair = tls_stream(contexts, tcp=True) if encrypted else stream_and_socket(tcp=True)
+    async with pair as (stream, peer):
+        while stream.send_nowait(bytes(100_000)):
+            pass
+        assert stream.has_unsent
+        stream.close_nowait()
+        assert stream.broken == "aborted"
+        with pytest.raises(trio.BrokenResourceError):
+            await receive_all(peer)
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_abort_is_areset(contexts: ServerContexts, encrypted: bool) -> None:
     pair = tls_stream(contexts, tcp=True) if encrypted else stream_and_socket(tcp=True)
@@ -435,6 +477,8 @@ async def test_a_broken_stream_takes_nothing() -> None:
             stream.send_nowait(b"x")
         with pytest.raises(StreamBroken, match="aborted"):
             await stream.flush()
+        with pytest.raises(StreamBroken, match="aborted"):
+            stream.acknowledged()
 
 
 async def test_input_is_seen_without_waiting() -> None:
