@@ -37,7 +37,7 @@ from gateway.http.forwarding import ProxyTrust
 from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint, Router
-from gateway.observability.access_log import AccessLog
+from gateway.observability.access_log import AccessLog, AccessRecord
 from gateway.observability.logs import get_logger
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
@@ -277,7 +277,9 @@ class _Connection:
         request_id = new_request_id()
         self._log(error, request_id)
         status, fields, body = error_answer(error, request_id)
-        self._access.write(refusal_record(self._stream, self._listener, error, request_id))
+        self._write_record(
+            request_id, lambda: refusal_record(self._stream, self._listener, error, request_id)
+        )
         fields += [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         answer = write_response_head(status, reason_of(status), fields) + body
         with trio.move_on_after(self._limits.send_timeout):
@@ -317,7 +319,14 @@ class _Connection:
             return
         self._recorded = exchange
         if self._access.enabled:
-            self._access.write(record_of(exchange, error))
+            self._write_record(exchange.request_id, lambda: record_of(exchange, error))
+
+    def _write_record(self, request_id: str, record: Callable[[], AccessRecord]) -> None:
+        """Write a line. A bug in what is only said of a request does not end it."""
+        try:
+            self._access.write(record())
+        except Exception as error:
+            _log.error("internal error", error_id=request_id, exc_info=error)
 
     async def _dispatch(self, exchange: Exchange) -> None:
         request = exchange.request

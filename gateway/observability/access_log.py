@@ -24,6 +24,8 @@ from json.encoder import encode_basestring_ascii as _in_json
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from gateway.observability.logs import lines_to
+
 _MASK: Final = "***"
 _MAX_TEXT: Final = 1024  # characters of a path, query, referrer or user agent
 _MAX_QUERY: Final = 8 * 1024  # bytes looked at
@@ -85,10 +87,10 @@ class AccessLog:
         write: Callable[[str], object] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``write`` takes whole lines; by default they go to standard output at once."""
+        """``write`` takes whole lines; by default they go to standard output."""
         formats = {"json": json_line, "combined": combined_line}
         self._format = formats.get(kind)
-        self._write = _to_standard_output if write is None else write
+        self._write = lines_to(sys.stdout, name="access").write if write is None else write
         self._now = now
 
     @property
@@ -100,11 +102,6 @@ class AccessLog:
         """Write the line of one request."""
         if self._format is not None:
             self._write(self._format(record, self._now()) + "\n")
-
-
-def _to_standard_output(line: str) -> None:
-    sys.stdout.write(line)
-    sys.stdout.flush()
 
 
 def json_line(record: AccessRecord, now: datetime) -> str:
