@@ -23,6 +23,7 @@ from gateway.config.models import GatewayConfig, ListenerConfig
 from gateway.errors import (
     ClientGone,
     GatewayError,
+    MethodRefused,
     NotAuthorized,
     RemoteProtocolError,
     RequestTimeout,
@@ -39,6 +40,7 @@ from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint, Router
 from gateway.observability.access_log import AccessLog, AccessRecord
 from gateway.observability.logs import get_logger
+from gateway.observability.target import redact_path
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
 from gateway.protocol.http_headers import Field
@@ -53,8 +55,7 @@ _MAX_ERROR_TEXT: Final = 512
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
 # How much of a refused agent's name the log shows.
 _MAX_NODE: Final = 256
-# What a controller may be asked; RFC 9110 section 15.5.6 requires the field.
-_ALLOW: Final[Field] = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+_MAX_PATH: Final = 256
 # A client that vanished without FIN is noticed after this, seconds (FIELD 1d: controller leg).
 _USER_TIMEOUT: Final = 300.0
 
@@ -124,8 +125,8 @@ def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field
     if not outcome.silent:
         fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
         body = text[:_MAX_ERROR_TEXT].encode() + b"\n"
-    if status == 405:
-        fields.append(_ALLOW)
+    if isinstance(error, MethodRefused):
+        fields.append((b"Allow", error.allowed.encode()))
     return status, fields, body
 
 
@@ -377,7 +378,7 @@ class _Connection:
         if exchange is not None:
             fields["client"] = exchange.client_address
             fields["method"] = exchange.request.method.decode("ascii")
-            fields["path"] = exchange.request.path[:256].decode("ascii")
+            fields["path"] = redact_path(exchange.request.path)[:_MAX_PATH]
             if exchange.routed:
                 fields["controller"] = exchange.match.controller_id
                 if exchange.match.endpoint is Endpoint.AGENTS:
