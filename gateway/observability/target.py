@@ -31,6 +31,7 @@ _RESOURCES: Final = b"static-files"
 _SLASH: Final = re.compile(rb"(/|\\|%(?:25)*(?:2[fF]|5[cC]))")
 _SEMICOLON: Final = re.compile(rb"(;|%(?:25)*3[bB])")
 _EQUALS: Final = re.compile(rb"(=|%(?:25)*3[dD])")
+_PAIRS: Final = re.compile(rb"([&;])")
 _INNER: Final = re.compile(rb"[?&;]")
 
 
@@ -44,7 +45,7 @@ def redact_path(path: bytes) -> str:
 
 def redact_query(query: bytes) -> str:
     """Return a query with the values of parameters that are called like secrets masked."""
-    parts = re.split(rb"([&;])", query[:_MAX_BYTES])
+    parts = _PAIRS.split(query[:_MAX_BYTES])
     return b"".join(map(_redact_parameter, parts)).decode("latin-1")
 
 
@@ -73,6 +74,9 @@ def _redact_element(element: bytes) -> bytes:
 
 
 def _redact_parameter(part: bytes) -> bytes:
+    if b"%" not in part:  # nearly all
+        name, equal, _ = part.partition(b"=")
+        return name + equal + _MASK if equal and _is_secret(name) else part
     name, *rest = _EQUALS.split(part, maxsplit=1)
     if not rest:
         return part
