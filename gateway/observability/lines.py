@@ -191,7 +191,7 @@ class LineWriter:
             if dropped and self._is_own_thread():
                 self._on_dropped(dropped)  # which may well write here
             with self._lock:
-                if not self._lines:
+                if not (self._lines or self._dropped):
                     self._awake = False
                     return
 
