@@ -30,8 +30,9 @@ from typing import Final, Protocol, TextIO
 MAX_HELD: Final = 4 * 1024 * 1024
 # Seconds: as long as a line may wait for others to be written with it.
 GATHER: Final = 0.01
-# Characters written at a time: what a pipe holds.
-_BATCH: Final = 64 * 1024
+# Bytes written at a time: as much goes into a pipe in one piece. With more, somebody else's line
+# could end up in the middle of one of ours (supervisor and worker share standard error).
+_BATCH: Final = select.PIPE_BUF
 # The reader of a pipe, or the terminal, is gone for good.
 _GONE: Final = (errno.EPIPE, errno.EIO)
 
@@ -196,12 +197,14 @@ class LineWriter:
                     return
 
     def _take(self) -> str:
-        lines = []
+        """Return as many lines as fit into one write, at least one if there is any."""
+        lines: list[str] = []
         size = 0
         with self._lock:
-            while self._lines and size < _BATCH:
-                lines.append(self._lines.popleft())
-                size += len(lines[-1])
+            waiting = self._lines
+            while waiting and (not lines or size + len(waiting[0]) <= _BATCH):
+                size += len(waiting[0])
+                lines.append(waiting.popleft())
         return "".join(lines)
 
     def _make_room(self, written: int) -> int:

@@ -102,6 +102,27 @@ def test_several_threads_may_write() -> None:
             assert of_one == [f"{name} {i}" for i in range(500)]
 
 
+def test_lines_of_several_processes_stay_whole_in_a_full_pipe() -> None:
+    with piped() as pipe:
+        other = LineWriter(pipe.fd, gather=0.001)  # another process has one of its own, too
+        for i in range(3000):
+            pipe.writer.write(f"{i:0150}\n")
+            other.write(f"{i:0350}\n")
+        time.sleep(0.05)  # both stand before a full pipe
+        closing = threading.Thread(target=other.close, args=(PATIENCE,))
+        closing.start()
+        found: list[bytes] = []
+        reading = threading.Thread(target=lambda: found.append(pipe.read(1000)))
+        reading.start()
+        closing.join()
+        pipe.writer.close(PATIENCE)
+        pipe.hang_up()
+        reading.join()
+        lines = found[0].splitlines()
+        assert len(lines) == 6000
+        assert {len(line) for line in lines} == {150, 350}
+
+
 def test_nothing_waits_for_a_reader_that_stands_still() -> None:
     with piped(limit=2 * PIPE) as pipe:
         for i in range(5000):  # 500 kB; whoever waited would wait for ever
