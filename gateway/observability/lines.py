@@ -47,6 +47,16 @@ class LineOutput(Protocol):
         """Do what ``write`` has not done yet, where that is this thread's to do."""
 
 
+class Nowhere:
+    """Where lines go that nobody wants."""
+
+    def write(self, text: str) -> None:
+        """Forget it."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 class DirectWriter:
     """Lines to a text stream, at once. Failures are nobody's: a lost line ends nothing.
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 import structlog
 
 from gateway.config.values import Secret
-from gateway.observability.lines import DirectWriter, LineOutput, LineWriter
+from gateway.observability.lines import DirectWriter, LineOutput, LineWriter, Nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,14 +97,16 @@ def configure(
 _writers: dict[int, LineWriter] = {}
 
 
-def lines_to(stream: TextIO, *, name: str) -> LineOutput:
-    """Return what writes whole lines to ``stream``; it never fails.
+def lines_to(stream: TextIO | None, *, name: str) -> LineOutput:
+    """Return what writes whole lines to ``stream``, or nowhere if there is none; it never fails.
 
     It never waits either where ``stream`` is this process's standard output or standard error, as
     their readers may stand still. ``name`` is that of the log, for the line that says how much of
     it was lost.
     """
-    if stream is not sys.__stdout__ and stream is not sys.__stderr__:
+    if stream is None:  # as sys.stdout is where the descriptor was closed from the start
+        return Nowhere()
+    if not any(stream is each for each in (sys.__stdout__, sys.__stderr__)):
         return DirectWriter(stream)
     try:
         fd = stream.fileno()

@@ -156,3 +156,8 @@ def test_they_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out.endswith('"curl/8"\n')
     assert err == ""
+
+
+def test_without_standard_output_they_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    AccessLog("combined").write(RECORD)
