@@ -9,6 +9,7 @@ import ssl
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,24 @@ def median(values: Sequence[float]) -> float:
 def percentile(values: Sequence[float], percent: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What one thing is to another, round by round: drifts of the machine meet both alike."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
+
+
+def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Return the ratio of what was measured in the same rounds: its median and its spread."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return Ratio(median(ratios), min(ratios), max(ratios))
 
 
 def save(name: str, result: dict[str, Any]) -> Path:

@@ -66,7 +66,21 @@ class UpgradeRefused(GatewayError):
 
 
 class MethodRefused(GatewayError):
+    """``allowed``: the methods that are (RFC 9110 section 15.5.6), by default what a controller may
+    be asked.
+    """
+
     default_public = "method not allowed"
+
+    def __init__(
+        self,
+        public: str | None = None,
+        *,
+        detail: str = "",
+        allowed: str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    ) -> None:
+        super().__init__(public, detail=detail)
+        self.allowed = allowed
 
 
 class NotImplementedHere(GatewayError):

@@ -4,8 +4,9 @@ Owns: the order of runs (each round measures every proxy once, so that a drift o
 all alike), and the table.
 
 What is compared: TLS in, plain HTTP to an nginx origin out, connections kept on both sides, one
-worker each. CPU is user + system of all processes of a proxy. Small requests come from wrk, large
-bodies from and to curl. mitmproxy takes part in small requests only: it is no peer for large ones.
+worker each, and no access log anywhere. CPU is user + system of all processes of a proxy. Small
+requests come from wrk, large bodies from and to curl. mitmproxy takes part in small requests only:
+it is no peer for large ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +29,7 @@ from benchmarks.peers.certificates import make_certificates
 from benchmarks.peers.http_proxies import start_all
 from benchmarks.peers.origins import start_origins
 from benchmarks.peers.proxies import Proxy
-from benchmarks.report import machine_line, median, save
+from benchmarks.report import machine_line, median, paired_ratio, save
 
 CONNECTIONS: Final = 32
 
@@ -118,20 +120,22 @@ def _report(
         table.add_row(what, *["-" if value is None else f"{value:.3g}" for value in values])
     console.print(machine_line())
     console.print(table)
-    ratios = {}
-    for peer in medians:
-        for what, value in medians[peer].items():
-            if peer != "gateway" and "MiB/s" not in what:
-                ratios[f"{what}, gateway / {peer}"] = medians["gateway"][what] / value
+    ratios = {
+        f"{what}, gateway / {peer}": paired_ratio(samples["gateway"][what], samples[peer][what])
+        for peer in medians
+        for what in medians[peer]
+        if peer != "gateway" and "MiB/s" not in what
+    }
+    console.print("ratios of the same rounds, median (least to most):")
     for what, ratio in ratios.items():
-        console.print(f"{what}: {ratio:.2f}")
+        console.print(f"{what}: {ratio}")
     if keep:
         result = {
             "machine": machine_line(),
             "settings": settings,
             "versions": {proxy.name: proxy.version for proxy in proxies},
             "medians": medians,
-            "ratios": ratios,
+            "ratios": {what: asdict(ratio) for what, ratio in ratios.items()},
             "samples": samples,
         }
         console.print(f"saved to {save('http', result)}")

@@ -3,8 +3,8 @@ over TLS).
 
 Owns: the work, told by the agent in its first chunk as JSON: ``sink`` (read so many bytes, then
 answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes).
-Each answer to ``sink`` names the CPU seconds that this process has used, so that a result can show
-that it was not the end that limited it.
+The answers to ``sink`` and ``source`` name the CPU seconds that the work took this process, so that
+a result can show whether it was this end that limited it.
 
 ``python -m benchmarks.peers.ends controller|origin FOLDER`` prints its port and serves until
 killed.
@@ -49,13 +49,14 @@ class End:
     def serve(self) -> None:
         """Take orders until the agent leaves."""
         while (order := self._read_order()) is not None:
+            before = cpu_seconds()
             if order["do"] == "sink":
                 self._sink(order["bytes"])
-                self._send(json.dumps({"cpu": cpu_seconds()}).encode() + MARKER)
+                self._send_cpu(before)
             elif order["do"] == "source":
                 for _ in range(order["blocks"]):
                     self._sock.sendall(self._block)
-                self._send(json.dumps({"cpu": cpu_seconds()}).encode() + MARKER)
+                self._send_cpu(before)
             else:
                 self._echo(order["times"], order["bytes"], order["answer"])
 
@@ -103,6 +104,9 @@ class End:
         for _ in range(times):
             self._sink(size)
             self._sock.sendall(reply)
+
+    def _send_cpu(self, before: float) -> None:
+        self._send(json.dumps({"cpu": cpu_seconds() - before}).encode() + MARKER)
 
     def _send(self, body: bytes) -> None:
         chunk = struct.pack("!H", len(body)) + body

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rich.table import Table
 from benchmarks.peers.agent import ECHO_BODY
 from benchmarks.peers.certificates import Certificates, make_certificates
 from benchmarks.peers.proxies import Proxy, start_gateway, start_haproxy, start_nginx
-from benchmarks.report import machine_line, median, percentile, save
+from benchmarks.report import machine_line, median, paired_ratio, percentile, save
 from benchmarks.wire import CHUNK, CHUNKS_PER_BLOCK
 
 _BLOCK = len(CHUNK) * CHUNKS_PER_BLOCK
@@ -93,6 +94,7 @@ def _measure(
                 into[f"{work} MiB/s"].append(blocks * _BLOCK / _MIB / result["seconds"])
                 into[f"{work} busy"].append(cpu / result["seconds"])
                 into[f"{work} agent busy"].append(result["agent_cpu"] / result["seconds"])
+                into[f"{work} far end busy"].append(result["far_end_cpu"] / result["seconds"])
             echo = _agent(proxy, certificates, "echo", round_trips)["round_trips"]
             into["round trip p50 us"].append(percentile(echo, 50) * 1e6)
             into["round trip p99 us"].append(percentile(echo, 99) * 1e6)
@@ -126,15 +128,8 @@ def _report(
             direct = medians["direct"][f"round trip {what} us"]
             into[f"added to {what} us"] = into[f"round trip {what} us"] - direct
     ratios = {
-        f"{work} CPU, gateway / {peer}": median(
-            [
-                ours / theirs
-                for ours, theirs in zip(
-                    samples["gateway"][f"{work} CPU s/GiB"],
-                    samples[peer][f"{work} CPU s/GiB"],
-                    strict=True,
-                )
-            ]
+        f"{work} CPU, gateway / {peer}": paired_ratio(
+            samples["gateway"][f"{work} CPU s/GiB"], samples[peer][f"{work} CPU s/GiB"]
         )
         for work in ("upload", "download")
         for peer in medians
@@ -149,8 +144,9 @@ def _report(
         table.add_row(what, *[f"{medians[name][what]:.2f}" for name in medians])
     console.print(machine_line())
     console.print(table)
+    console.print("ratios of the same rounds, median (least to most):")
     for what, ratio in ratios.items():
-        console.print(f"{what}: {ratio:.2f}")
+        console.print(f"{what}: {ratio}")
     console.print(f"round trips carry {ECHO_BODY} bytes; 'direct' is the same without a proxy")
     if keep:
         result = {
@@ -158,7 +154,7 @@ def _report(
             "settings": settings,
             "versions": {proxy.name: proxy.version for proxy in proxies if proxy.version},
             "medians": medians,
-            "ratios": ratios,
+            "ratios": {what: asdict(ratio) for what, ratio in ratios.items()},
             "samples": samples,
         }
         console.print(f"saved to {save('relay', result)}")

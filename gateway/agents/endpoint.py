@@ -214,7 +214,7 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
     """
     request = exchange.request
     if request.method != b"GET":
-        raise MethodRefused(detail=request.method.decode("ascii"))
+        raise MethodRefused(detail=request.method.decode("ascii"), allowed="GET")
     headers = request.headers
     values = [headers.get(name) for name in (b"node-name", b"secret-key", b"x-remoting-capability")]
     node, secret, capability = values

@@ -15,7 +15,7 @@ from gateway.config.load import for_single_controller, parse_controller, parse_l
 from gateway.config.models import default_state_dir
 from gateway.config.values import Address
 from gateway.errors import ConfigError, GatewayError
-from gateway.observability.logs import configure
+from gateway.observability.logs import configure, lines_to
 
 if TYPE_CHECKING:
     from gateway.config.models import GatewayConfig
@@ -58,7 +58,9 @@ def run(config: Path | None, controller: str | None, listen: str | None) -> None
     )
     configure()
     text = announcement(url, outside=outside, signed=signed, agent_port=_discovered(made))
-    sys.exit(run_supervisor(made, announce=lambda: click.echo(text)))
+    # As a log: nobody may have to wait for who reads it, and nobody need be there to.
+    output = lines_to(sys.stdout, name="announcement")
+    sys.exit(run_supervisor(made, announce=lambda: output.write(f"{text}\n")))
 
 
 def _certificate_for(listen: Address) -> tuple[Address, SelfSigned]:

@@ -218,3 +218,9 @@ def _check_limits(config: GatewayConfig, findings: Findings) -> None:
             f'found "{format_size(limits.request_line)}"; allowed: at most'
             f" {format_size(limits.head)} = head, of which it is the first line",
         )
+    if limits.connections_per_address > limits.connections:
+        findings.warn(
+            ("limits", "connections_per_address"),
+            f"it is {limits.connections_per_address} and more than connections, which is"
+            f" {limits.connections}: a single address may take all of them; set it lower",
+        )

@@ -7,10 +7,14 @@ Must not know: who enforces them.
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Final
+
+from pydantic import Field, field_validator
 
 from gateway.config.base import Model
-from gateway.config.values import Duration, Size
+from gateway.config.values import Duration, Size, format_size
+
+_MOST_HEAD: Final = 1024 * 1024
 
 
 class LimitsConfig(Model):
@@ -21,7 +25,8 @@ class LimitsConfig(Model):
         ge=1024,
         description=(
             "Bytes of a request head; more is 431. 32KiB, four times what Jenkins takes: the"
-            " gateway should be the one that explains (nginx 32 KiB, Envoy 60 KiB)."
+            " gateway should be the one that explains (nginx 32 KiB, Envoy 60 KiB). At most 1MiB,"
+            " because every connection may fill that much memory."
         ),
     )
     request_line: Size = Field(
@@ -119,3 +124,13 @@ class LimitsConfig(Model):
             " their turn. 64, because each costs it a thread and an RSA signature."
         ),
     )
+
+    @field_validator("head")
+    @classmethod
+    def _bound_head(cls, head: int) -> int:
+        if head > _MOST_HEAD:
+            raise ValueError(
+                f"allowed: at most {format_size(_MOST_HEAD)}, because every connection may fill"
+                " that much memory; Jenkins itself takes 8KiB"
+            )
+        return head

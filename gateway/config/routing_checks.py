@@ -1,4 +1,4 @@
-"""The rules across keys about what routes expose, redirects and the PROXY protocol.
+"""The rules across keys about what routes expose, whom to trust, redirects, the PROXY protocol.
 
 Owns: options that would do nothing, or not what is meant, where they stand.
 
@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.config.checks import Findings
+    from gateway.config.document import Location
     from gateway.config.models import GatewayConfig, ListenerConfig, RouteConfig
+    from gateway.config.routing import ExposeConfig
 
 
 def check_routing(config: GatewayConfig, findings: Findings) -> None:
     """Check listeners and routes; routes to unknown controllers are somebody else's matter."""
+    for i, network in enumerate(config.trusted_proxies):
+        if network.prefixlen == 0:
+            findings.warn(
+                ("trusted_proxies", i),
+                f"{network} is everybody: each client may say which address it has and whether it"
+                " came over https, which decides allow_from, limits and whether agents may send"
+                " their secrets; name the proxies' own networks",
+            )
     for i, listener in enumerate(config.listeners):
         _check_listener(config, listener, i, findings)
     for i, route in enumerate(config.routes):
+        _warn_of_parts(route, i, findings)
         if route.controller in config.controllers:
             _check_expose(config, route, i, findings)
 
@@ -31,6 +42,12 @@ def _check_listener(
         findings.error(
             (*here, "redirect_to_https"),
             "allowed: only on a listener without tls. Remove one of the two.",
+        )
+    elif listener.redirect_to_https is not None and not _speaks_https(config):
+        findings.warn(
+            (*here, "redirect_to_https"),
+            "people are sent to https, but no listener has tls; if a proxy in front has, name its"
+            " network in trusted_proxies, or what it passes on is sent back to it for ever",
         )
     if listener.proxy_protocol == "off":
         return
@@ -47,6 +64,37 @@ def _check_listener(
             ' with "use https"; let TLS through to the gateway and add tls, or, where the network'
             " from the balancer to here can be trusted with secrets, add plain_agents: true",
         )
+
+
+def _speaks_https(config: GatewayConfig) -> bool:
+    return bool(config.trusted_proxies) or any(each.tls is not None for each in config.listeners)
+
+
+def _warn_of_parts(route: RouteConfig, index: int, findings: Findings) -> None:
+    """Warn of parts that change nothing, and of paths that are less than what is meant."""
+    open_to_all = any(part.set == "all" and part.allow_from is None for part in route.parts)
+    for i, part in enumerate(route.parts):
+        here: Location = ("routes", index, "expose", i)
+        if part.set not in {None, "all"} and part.allow_from is None and open_to_all:
+            findings.warn(
+                here,
+                f'"{part.set}" does nothing beside "all", which lets everybody through to'
+                f' everything; remove one of the two, or give "{part.set}" an allow_from',
+            )
+        if any(_is_of_cli(path) for path in part.paths or ()):
+            findings.warn((*here, "paths"), _explain_cli(part))
+
+
+def _is_of_cli(path: str) -> bool:
+    return f"{path}/".startswith("/cli/")
+
+
+def _explain_cli(part: ExposeConfig) -> str:
+    networks = "" if part.allow_from is None else ", allow_from: [...]"
+    return (
+        "this is only a part of the CLI, which has a set of its own: write"
+        f" {{set: cli{networks}}}, for /cli, /cli/ws and /jnlpJars/jenkins-cli.jar"
+    )
 
 
 def _check_expose(

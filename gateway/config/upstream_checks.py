@@ -7,6 +7,7 @@ Must not know: routes, listeners, agents' sessions.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -75,6 +76,28 @@ def _check_addresses(controller: ControllerConfig, here: Location, findings: Fin
             f' "{controller.url.host}", whichever of these addresses is in use; if that host is not'
             " always the active one, set agents.address",
         )
+    if "health_check" in controller.model_fields_set and _has_one_address(controller):
+        findings.warn(
+            (*here, "health_check"),
+            "there is one address only, so checks can do no more than write a log line: requests go"
+            " there in any case; give it a second one in addresses, or remove health_check",
+        )
+
+
+def _has_one_address(controller: ControllerConfig) -> bool:
+    """Say whether there can be no other: a name may stand for several."""
+    hosts = [address.host for address in controller.addresses]
+    if not hosts and controller.url is not None:
+        hosts = [controller.url.host]
+    return len(hosts) == 1 and _is_ip(hosts[0])
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_tls(

@@ -23,6 +23,7 @@ from gateway.config.models import GatewayConfig, ListenerConfig
 from gateway.errors import (
     ClientGone,
     GatewayError,
+    MethodRefused,
     NotAuthorized,
     RemoteProtocolError,
     RequestTimeout,
@@ -37,8 +38,9 @@ from gateway.http.forwarding import ProxyTrust
 from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint, Router
-from gateway.observability.access_log import AccessLog
+from gateway.observability.access_log import AccessLog, AccessRecord
 from gateway.observability.logs import get_logger
+from gateway.observability.target import redact_path
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_response_head
 from gateway.protocol.http_headers import Field
@@ -53,8 +55,7 @@ _MAX_ERROR_TEXT: Final = 512
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
 # How much of a refused agent's name the log shows.
 _MAX_NODE: Final = 256
-# What a controller may be asked; RFC 9110 section 15.5.6 requires the field.
-_ALLOW: Final[Field] = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+_MAX_PATH: Final = 256
 # A client that vanished without FIN is noticed after this, seconds (FIELD 1d: controller leg).
 _USER_TIMEOUT: Final = 300.0
 
@@ -124,8 +125,8 @@ def error_answer(error: BaseException, request_id: str) -> tuple[int, list[Field
     if not outcome.silent:
         fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
         body = text[:_MAX_ERROR_TEXT].encode() + b"\n"
-    if status == 405:
-        fields.append(_ALLOW)
+    if isinstance(error, MethodRefused):
+        fields.append((b"Allow", error.allowed.encode()))
     return status, fields, body
 
 
@@ -278,7 +279,9 @@ class _Connection:
         request_id = new_request_id()
         self._log(error, request_id)
         status, fields, body = error_answer(error, request_id)
-        self._access.write(refusal_record(self._stream, self._listener, error, request_id))
+        self._write_record(
+            request_id, lambda: refusal_record(self._stream, self._listener, error, request_id)
+        )
         fields += [(b"Content-Length", b"%d" % len(body)), (b"Connection", b"close")]
         answer = write_response_head(status, reason_of(status), fields) + body
         with trio.move_on_after(self._limits.send_timeout):
@@ -318,7 +321,14 @@ class _Connection:
             return
         self._recorded = exchange
         if self._access.enabled:
-            self._access.write(record_of(exchange, error))
+            self._write_record(exchange.request_id, lambda: record_of(exchange, error))
+
+    def _write_record(self, request_id: str, record: Callable[[], AccessRecord]) -> None:
+        """Write a line. A bug in what is only said of a request does not end it."""
+        try:
+            self._access.write(record())
+        except Exception as error:
+            _log.error("internal error", error_id=request_id, exc_info=error)
 
     async def _dispatch(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -369,7 +379,7 @@ class _Connection:
         if exchange is not None:
             fields["client"] = exchange.client_address
             fields["method"] = exchange.request.method.decode("ascii")
-            fields["path"] = exchange.request.path[:256].decode("ascii")
+            fields["path"] = redact_path(exchange.request.path)[:_MAX_PATH]
             if exchange.routed:
                 fields["controller"] = exchange.match.controller_id
                 if exchange.match.endpoint is Endpoint.AGENTS:

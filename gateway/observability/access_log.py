@@ -1,9 +1,8 @@
 """The access log: one line a request, for machines or in the form that nginx and httpd write.
 
 Owns: both forms, which names the fields have (OpenTelemetry's, where it has one), and what of a
-request is never written: values of query parameters that are called like secrets, Jenkins'
-resource URLs (whoever has one may read), cookies, ``Authorization`` and whatever else is a header
-that is not named here.
+request is never written: cookies, ``Authorization`` and whatever else is a header that is not named
+here (``target`` knows what of the address).
 
 Must not know: when a request is over, who reads the lines.
 
@@ -22,21 +21,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _in_json
 from typing import Final, Literal
-from urllib.parse import unquote_to_bytes
 
-_MASK: Final = "***"
+from gateway.observability.logs import lines_to
+from gateway.observability.target import redact_path, redact_query
+
 _MAX_TEXT: Final = 1024  # characters of a path, query, referrer or user agent
-_MAX_QUERY: Final = 8 * 1024  # bytes looked at
-# In the name of a query parameter: Jenkins' build tokens, log-ins and signed links of plugins.
-_SECRET_PART: Final = re.compile(
-    rb"token|secret|passw|passphrase|credential|api[-_.]?key|signature|crumb|session|jwt|saml"
-    rb"|assertion|authori[sz]ation|cookie"
-)
-_SECRET_NAMES: Final = frozenset(
-    {b"auth", b"code", b"key", b"otp", b"pin", b"pwd", b"sig", b"state", b"ticket"}
-)
-# The element after it is a signature that lets its bearer read a workspace (SECURITY-95).
-_RESOURCE_PATH: Final = re.compile(r"(/static-files/)[^/]+")
 _PORT: Final = re.compile(rb":[0-9]*\Z")  # the gate lets no bare IPv6 address pass as Host
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
@@ -85,10 +74,10 @@ class AccessLog:
         write: Callable[[str], object] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``write`` takes whole lines; by default they go to standard output at once."""
+        """``write`` takes whole lines; by default they go to standard output."""
         formats = {"json": json_line, "combined": combined_line}
         self._format = formats.get(kind)
-        self._write = _to_standard_output if write is None else write
+        self._write = lines_to(sys.stdout, name="access").write if write is None else write
         self._now = now
 
     @property
@@ -100,11 +89,6 @@ class AccessLog:
         """Write the line of one request."""
         if self._format is not None:
             self._write(self._format(record, self._now()) + "\n")
-
-
-def _to_standard_output(line: str) -> None:
-    sys.stdout.write(line)
-    sys.stdout.flush()
 
 
 def json_line(record: AccessRecord, now: datetime) -> str:
@@ -155,38 +139,18 @@ def combined_line(record: AccessRecord, now: datetime) -> str:
     )
 
 
-def redact_query(query: bytes) -> str:
-    """Return a query with the values of parameters that are called like secrets masked."""
-    parts = re.split(rb"([&;])", query[:_MAX_QUERY])
-    return _cut(b"".join(map(_redact_parameter, parts)).decode("latin-1"))
-
-
-def _redact_parameter(part: bytes) -> bytes:
-    name, equals, _ = part.partition(b"=")
-    if not equals:
-        return part
-    plain = unquote_to_bytes(name).lower()
-    if plain in _SECRET_NAMES or _SECRET_PART.search(plain):
-        return name + b"=" + _MASK.encode()
-    return part
-
-
 def _target(target: bytes | None) -> tuple[str | None, str | None]:
     if target is None:
         return None, None
     path, mark, query = target.partition(b"?")
-    text = path.decode("latin-1")
-    if "/static-files/" in text:
-        text = _RESOURCE_PATH.sub(rf"\1{_MASK}", text)
-    text = _cut(text)
-    return text, redact_query(query) if mark else None
+    return _cut(redact_path(path)), _cut(redact_query(query)) if mark else None
 
 
 def _referrer(value: bytes | None) -> str:
     if value is None:
         return "-"
     path, query = _target(value)
-    text = _USER_INFO.sub(f"//{_MASK}@", path or "")
+    text = _USER_INFO.sub("//***@", path or "")
     return text if query is None else f"{text}?{query}"
 
 

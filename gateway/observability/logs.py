@@ -1,7 +1,8 @@
 """Structured logs on standard error: JSON lines for machines, coloured columns for people.
 
 Owns: the one structlog configuration, redaction, and the guarantee that a value sent by a stranger
-cannot forge a line or drive a terminal. The standard library's loggers (trio reports trouble with
+cannot forge a line or drive a terminal; and that a log whose reader stands still or is gone stops
+nobody (``lines`` does it). The standard library's loggers (trio reports trouble with
 ``accept`` through one) end up in the same lines.
 
 Theory of operation: an event is a short lower-case sentence plus fields. Every event passes the
@@ -16,16 +17,18 @@ Must not know: what is worth logging.
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import atexit
 import logging
 import os
 import sys
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import structlog
 
 from gateway.config.values import Secret
+from gateway.observability.lines import DirectWriter, LineOutput, LineWriter, Nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +41,8 @@ _SENSITIVE: Final = frozenset(
     {"secret", "password", "passphrase", "authorization", "cookie", "token", "credentials"}
 )
 _MAX_DEPTH: Final = 6  # deeper values are shown by their type's name only
-# The reader of a pipe, or the terminal, is gone for good.
-_GONE: Final = (errno.EPIPE, errno.EIO)
+# Seconds that a process waits at its end until the readers of its logs have taken the rest.
+_CLOSE_TIMEOUT: Final = 2.0
 _FIRST: Final = ("time", "level", "channel", "event")
 
 
@@ -83,7 +86,7 @@ def configure(
             *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lenient(out))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines_to(out, name="events"))),
         cache_logger_on_first_use=False,  # module-level loggers exist before this function runs
     )
     root = logging.getLogger()
@@ -91,35 +94,51 @@ def configure(
     root.setLevel(level.upper())
 
 
-class _Lenient:
-    """A text stream whose failures are nobody's: a line that cannot be written ends nothing.
+_writers: dict[int, LineWriter] = {}
 
-    Ctrl-C on ``remoting-gateway run 2>&1 | tee log`` ends tee first; sessions must end in order all
-    the same. Where the reader is gone for good, the descriptor is pointed at /dev/null, or what is
-    still buffered would fail once more at exit, with status 120.
+
+def lines_to(stream: TextIO | None, *, name: str) -> LineOutput:
+    """Return what writes whole lines to ``stream``, or nowhere if there is none; it never fails.
+
+    It never waits either where ``stream`` is this process's standard output or standard error, as
+    their readers may stand still. ``name`` is that of the log, for the line that says how much of
+    it was lost.
     """
+    if stream is None:  # as sys.stdout is where the descriptor was closed from the start
+        return Nowhere()
+    if not any(stream is each for each in (sys.__stdout__, sys.__stderr__)):
+        return DirectWriter(stream)
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError):  # closed
+        return DirectWriter(stream)
+    if not _writers:
+        atexit.register(_close_writers)
+    if fd not in _writers:
+        _writers[fd] = LineWriter(
+            fd,
+            encoding=stream.encoding,
+            on_dropped=partial(_report_dropped, name),
+            on_gone=partial(_report_gone, name),
+        )
+    return _writers[fd]
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
 
-    def write(self, text: str) -> None:
-        """Write a line, if that can be done."""
-        try:
-            self._stream.write(text)
-        except (OSError, ValueError) as error:
-            self._give_up(error)
+def _report_dropped(name: str, count: int) -> None:
+    get_logger("system").warning(
+        "lines of a log were dropped: its reader is too slow", log=name, lines=count
+    )
 
-    def flush(self) -> None:
-        """Flush, if that can be done."""
-        try:
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            self._give_up(error)
 
-    def _give_up(self, error: OSError | ValueError) -> None:
-        if isinstance(error, OSError) and error.errno in _GONE:
-            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self._stream.fileno())
+def _report_gone(name: str) -> None:
+    get_logger("system").warning("a log has no reader any more", log=name)
+
+
+def _close_writers() -> None:
+    """Write what is left, but wait for no reader: the lower descriptor first, as it may report."""
+    until = time.monotonic() + _CLOSE_TIMEOUT
+    for _, writer in sorted(_writers.items()):
+        writer.close(max(0.0, until - time.monotonic()))
 
 
 class _ToStructlog(logging.Handler):

@@ -39,6 +39,7 @@ from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
+from gateway.runtime.floods import FloodLog
 from gateway.runtime.memory import give_back_after_crowds
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.server.control import ControlBroken, ControlStream
@@ -106,6 +107,7 @@ class _Worker:
             per_address=config.limits.connections_per_address,
             is_exempt=partial(is_in, config.trusted_proxies),
         )
+        self._refused = FloodLog(_log, "connection refused")
         self._router = Router(config)
         self._registry = Registry()
         self._upstreams = Upstreams(config)
@@ -126,10 +128,11 @@ class _Worker:
         )
 
     async def keep_up(self) -> None:
-        """Look after connections to controllers, and after memory, until cancelled."""
+        """Look after connections to controllers, memory and the log, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upstreams.run)
             nursery.start_soon(give_back_after_crowds, self._places)
+            nursery.start_soon(self._refused.run)
 
     async def accept(
         self, listener: BoundListener, contexts: ServerContexts | None, connections: trio.Nursery
@@ -168,7 +171,7 @@ class _Worker:
             try:
                 held.enter_context(self._places.place(stream.peer.host))
             except LimitExceeded as error:
-                _log.warning("connection refused", client=str(stream.peer), reason=str(error))
+                self._refused.tell(client=str(stream.peer), reason=str(error))
                 yield False
                 return
             yield True

@@ -196,6 +196,7 @@ async def test_other_methods(method: str, tmp_path: Path, log: LogCapture) -> No
         request = agent_request({"Connection-Cookie": COOKIE}, method=method)
         answer = await ask(port, request)
         assert answer.status == 405
+        assert answer.get(b"allow") == b"GET"
         assert answer.get(b"x-gateway-error") == b"method not allowed"
         assert answer.get(b"connection-cookie") == COOKIE.encode()
         error_id = answer.get(b"x-gateway-error-id")

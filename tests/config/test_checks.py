@@ -225,3 +225,10 @@ def test_a_session_is_suspect_before_it_is_dead(dead_after: str, *, is_allowed: 
 def test_suggestions() -> None:
     assert suggest("adress", ["url", "address"]) == ' Did you mean "address"?'
     assert suggest("zzz", ["url", "address"]) == ""
+
+
+def test_one_address_that_may_take_all_connections() -> None:
+    _, (warning,) = _texts(_check(limits={"connections": 1000}))
+    assert warning.startswith("limits.connections_per_address: it is 2048 and more than")
+    limits = {"connections": 1000, "connections_per_address": 1000}
+    assert _check(limits=limits) == Findings()

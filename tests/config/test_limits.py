@@ -56,3 +56,9 @@ def test_the_schema_writes_sizes_as_files_do() -> None:
     assert found["head"]["default"] == "32KiB"
     assert found["body"]["default"] is None
     assert found["connections"]["default"] == 16384
+
+
+def test_a_head_has_a_bound_because_every_connection_may_fill_it() -> None:
+    assert LimitsConfig.model_validate({"head": "1MiB"}, context=FROM_FILE).head == 1 << 20
+    with pytest.raises(ValidationError, match="allowed: at most 1MiB, because every connection"):
+        LimitsConfig.model_validate({"head": "1GiB"}, context=FROM_FILE)

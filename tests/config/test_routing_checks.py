@@ -113,3 +113,47 @@ def test_a_controller_without_url_serves_agents_only(part: object, location: str
     ]
     found = [error for error in errors(controllers=controllers, routes=routes) if "expose" in error]
     assert [error.partition(": ")[0] for error in found] == [f"routes[1].{location}"]
+
+
+def warnings(**more: Any) -> list[str]:
+    found = checked(**more)
+    assert not found.errors
+    return [f"{format_location(p.location)}: {p.text}" for p in found.warnings]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_trusting_everybody(network: str) -> None:
+    (warning,) = warnings(trusted_proxies=["10.0.0.0/8", network])
+    assert warning.startswith(f"trusted_proxies[1]: {network} is everybody: ")
+    assert not warnings(trusted_proxies=["10.0.0.0/8", "fd00::/8"])
+
+
+def test_a_redirect_to_nowhere(tls: dict[str, Any]) -> None:
+    plain = {"address": "127.0.0.1:1", "redirect_to_https": True}
+    (warning,) = warnings(listeners=[plain])
+    assert warning.startswith("listeners[0].redirect_to_https: people are sent to https, but no")
+    assert not warnings(listeners=[plain], trusted_proxies=["10.0.0.1"])
+    assert not warnings(listeners=[plain, {"address": "h:2", "tls": tls}])
+
+
+def route(*expose: object) -> dict[str, Any]:
+    return {"routes": [{"id": "r", "controller": "main", "expose": list(expose)}]}
+
+
+@pytest.mark.parametrize("name", ["ui", "agents", "cli"])
+def test_a_set_that_does_nothing_beside_all(name: str) -> None:
+    (warning,) = warnings(**route("all", name))
+    assert warning.startswith(f'routes[0].expose[1]: "{name}" does nothing beside "all"')
+    networks = {"allow_from": ["10.0.0.0/8"]}
+    assert not warnings(**route({"set": name, **networks}, "all"))
+    assert not warnings(**route(name, {"set": "all", **networks}))
+    assert not warnings(**route("ui", "agents", "cli"))
+
+
+@pytest.mark.parametrize("path", ["/cli", "/cli/ws"])
+def test_paths_that_are_a_part_of_the_cli(path: str) -> None:
+    part = {"paths": ["/x", path], "allow_from": ["10.0.0.0/8"]}
+    (warning,) = warnings(**route("all", part))
+    assert warning.startswith("routes[0].expose[1].paths: this is only a part of the CLI")
+    assert "{set: cli, allow_from: [...]}" in warning
+    assert not warnings(**route("all", {"paths": ["/client"]}))

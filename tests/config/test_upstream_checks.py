@@ -99,3 +99,25 @@ def test_an_expired_client_certificate_is_a_warning(tmp_path: Path) -> None:
     errors, (warning,) = told(tls={"client_certificate": pair})
     assert errors == []
     assert "the controller will refuse it" in warning
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "warned"),
+    [
+        ("http://10.0.0.1/", [], True),
+        ("http://jenkins.lan/", ["10.0.0.1:1"], True),
+        ("http://jenkins.lan/", [], False),
+        ("http://jenkins.lan/", ["other:1"], False),
+        ("http://jenkins.lan/", ["10.0.0.1:1", "10.0.0.2:1"], False),
+    ],
+)
+def test_health_checks_that_can_change_nothing(
+    url: str, addresses: list[str], *, warned: bool
+) -> None:
+    agents = {"address": "10.0.0.1:50000"}
+    found, warnings = told(url, addresses=addresses, health_check={}, agents=agents)
+    assert not found
+    assert [text.startswith("health_check: there is one address only") for text in warnings] == (
+        [True] if warned else []
+    )
+    assert told(url, addresses=addresses, agents=agents) == ([], [])

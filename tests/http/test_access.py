@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gateway.errors import ControllerUnreachable
@@ -166,3 +168,28 @@ async def test_no_other_field_is_written(field: bytes) -> None:
     request = GET[:-2] + field + b": hunter2\r\n\r\n"
     (line,) = await lines_of(MemoryStream(request, b""), hello)
     assert "hunter2" not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    ("requests", "statuses"), [([GET, GET], [b"200", b"200"]), ([b"broken\r\n\r\n"], [b"400"])]
+)
+async def test_a_line_that_cannot_be_written_ends_no_request(
+    requests: list[bytes], statuses: list[bytes]
+) -> None:
+    def fail(_line: str) -> None:
+        raise RuntimeError("made up")
+
+    stream = MemoryStream(*requests, b"")
+    config = make_config()
+    with capture_logs() as logs:
+        await serve_connection(
+            stream.as_stream(),
+            listener=config.listeners[0],
+            config=config,
+            router=Router(config),
+            handle=hello,
+            access=AccessLog("json", write=fail),
+        )
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", stream.sent) == statuses
+    lines = [each for each in logs if each["event"] == "internal error"]
+    assert [str(line["exc_info"]) for line in lines] == ["made up"] * len(requests)

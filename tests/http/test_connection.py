@@ -22,6 +22,7 @@ from gateway.errors import (
     MethodRefused,
     MissingAgentHeaders,
     NotAuthorized,
+    NotImplementedHere,
     RemoteProtocolError,
     UnknownNode,
 )
@@ -281,6 +282,15 @@ async def test_errors_become_answers(error: GatewayError, status: int, text: byt
     assert line["reason"] == str(error)
 
 
+async def test_the_log_line_of_an_error_holds_no_secret_of_the_path() -> None:
+    target = b"/static%2Dfiles/hunter2/x;jsessionid=hunter2?token=hunter2"
+    with structlog.testing.capture_logs() as logs:
+        await serve(MemoryStream(GET.replace(b"/x", target), b""), raising(NotImplementedHere()))
+    (line,) = logs
+    assert line["path"] == "/static%2Dfiles/***/x;jsessionid=***"
+    assert "hunter2" not in str(line)
+
+
 @pytest.mark.parametrize("error", [NotAuthorized("secret reason"), LockedOut()])
 async def test_what_the_gateway_judged_is_one_constant_without_a_body(error: GatewayError) -> None:
     stream = MemoryStream(GET, b"")
@@ -307,12 +317,7 @@ async def test_a_protocol_error_does_not() -> None:
 
 async def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     stream = MemoryStream(GET, b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", b"")
-
-    async def handle(exchange: Exchange) -> None:
-        exchange.error_headers.append((b"Allow", b"GET"))
-        raise MethodRefused()
-
-    await serve(stream, handle)
+    await serve(stream, raising(MethodRefused(allowed="GET")))
     assert statuses(stream.sent) == [405, 405]
     first, second = re.findall(rb"\r\nAllow: (.*)\r\n", stream.sent)
     assert first == b"GET"

@@ -1,4 +1,6 @@
-"""Stopping in order when the log has no reader any more: `| tee` and Ctrl-C, a closed terminal."""
+"""Going on when a log has no reader any more, and stopping in order: `| tee` and Ctrl-C, a closed
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from gateway.demo.agent import SimulatedAgent
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.controller import INBOUND, StandInController
 from tests.certificates import client_context, write
-from tests.server.processes import HOST, PATIENCE, STARTED
+from tests.server.processes import HOST, PATIENCE, STARTED, running_gateway
 
 NODE = "linux-1"
 
@@ -67,4 +69,34 @@ async def test_a_session_ends_in_order(tmp_path: Path, kind: str) -> None:
         finally:
             if process.returncode is None:
                 process.kill()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.e2e
+async def test_agents_connect_when_nobody_reads_the_access_log(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    controller = StandInController({NODE: INBOUND})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(controller.run)
+        try:
+            async with running_gateway(tmp_path, controller.url, stdout=writer) as gateway:
+                os.close(reader)
+                url = f"https://{HOST}:{gateway.tls}/"
+                for _ in range(2):  # the first line that fails, and those that are discarded
+                    agent = SimulatedAgent(url, NODE, controller.secret(NODE), tls=client_context())
+                    channel = await agent.connect(nursery)
+                    assert isinstance(channel, AgentChannel)
+                    await channel.close()
+                agent = SimulatedAgent(url, NODE, controller.secret(NODE), tls=client_context())
+                channel = await agent.connect(nursery)
+                assert isinstance(channel, AgentChannel)
+                await gateway.running.wait_for("a log has no reader any more")
+                gateway.running.process.terminate()
+                with trio.fail_after(PATIENCE):
+                    await channel.ended.wait()
+                assert channel.close_code == 1012
+                assert await gateway.running.wait() == 0
+                assert not gateway.running.all("internal error")
+        finally:
+            os.close(writer)
         nursery.cancel_scope.cancel()
