@@ -21,9 +21,9 @@ from typing import Final
 
 from gateway.config.routing import ExposeConfig
 from gateway.errors import NotAuthorized, RouteNotFound
-from gateway.http.forwarding import is_in
 from gateway.http.router import Endpoint, Reading, RouteMatch
 from gateway.protocol.http_head import RequestHead
+from gateway.transport.networks import is_in
 
 _SETS: Final = {
     Endpoint.AGENTS: "agents",

@@ -9,15 +9,16 @@ Must not know: connections, bodies, routes.
 Believing. Jenkins takes the *first* element of ``X-Forwarded-For/-Host/-Proto/-Port``, so whatever
 a client writes there must be gone. If, and only if, the TCP peer is in ``trusted_proxies``, its
 fields count: the client is the rightmost address of ``X-Forwarded-For`` that is not itself
-trusted, everything left of it may be invented and is cut off; of the others the last element
-counts, the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
+trusted, everything left of it may be invented and is cut off; where there is something else than
+an address (``unknown``, ``unix:``), the client is ``unknown``, which is in no network: the proxy's
+own address in its place would lend it the proxy's trust. Of the others the last element counts,
+the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
 know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
 arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ from gateway.http.request_id import given_request_id, new_request_id
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.http_rules import is_authority
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from gateway.transport.networks import Network, is_in, read_address
+from gateway.transport.stream import UNKNOWN
 
 # RFC 9110 section 7.6.1, with the credentials that are meant for a proxy, and what framing decides
 # anew.
@@ -91,7 +92,8 @@ _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 class Provenance:
     """Where a request comes from, as far as it is believed; ``trusted`` is the peer.
 
-    ``client``: an IP address as text. ``scheme``: ``http`` or ``https``, as the client saw it.
+    ``client``: an IP address as text, ``unix`` or ``unknown``. ``scheme``: ``http`` or ``https``,
+    as the client saw it.
     ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
     ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
     ``request_id``: the one that a trusted proxy gave it, else a fresh one.
@@ -150,37 +152,24 @@ class ProxyTrust:
     def _chain(self, headers: Headers) -> tuple[str, ...]:
         """Return the client and the trusted proxies behind it, nearest last."""
         chain = [self._peer]
-        for element in reversed(headers.elements(b"x-forwarded-for")):
+        if b"x-forwarded-for" not in headers:
+            return (self._peer,)  # its own request
+        for element in reversed(headers.elements(b"x-forwarded-for") or [b""]):
             address = _address(element)
-            if address is None:
-                break  # "unknown", an obfuscated name or nonsense: nothing left of it is worth more
             chain.append(address)
             if not is_in(self._networks, address):
                 break
         return tuple(reversed(chain))
 
 
-def is_in(networks: Sequence[Network], host: str) -> bool:
-    """Say whether ``host`` is an address in one of ``networks``; a Unix peer never is."""
-    if not networks:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
-
-
-def _address(element: bytes) -> str | None:
-    """Read a member of X-Forwarded-For, with or without a port; None if it is no address."""
+def _address(element: bytes) -> str:
+    """Read a member of X-Forwarded-For, with or without a port; ``unknown`` if it is no address."""
     text = element.decode("latin-1")
     match = _LIST_MEMBER_PORT.fullmatch(text)
     if match is not None:
         text = match[1] or match[2]
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
+    address = read_address(text)
+    return UNKNOWN.host if address is None else str(address)
 
 
 def _last(headers: Headers, name: bytes) -> bytes:
