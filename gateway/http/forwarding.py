@@ -2,7 +2,7 @@
 9110 7.6).
 
 Owns: hop-by-hop fields, agents' fields, ``X-Forwarded-*`` and ``Forwarded``, and whom to believe
-about them.
+about them; what may come as a trailer.
 
 Must not know: connections, bodies, routes.
 
@@ -20,7 +20,7 @@ arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,6 +84,40 @@ _END_TO_END: Final = (
 _RESPONSE_END_TO_END: Final = frozenset(
     {b"content-length", b"content-type", b"location", b"set-cookie", b"www-authenticate"}
 )
+# What must be known before the body, or is for somebody else (RFC 9110 section 6.5.1, and the list
+# of RFC 7230 section 4.1.2): framing, routing, request modifiers, control of an answer,
+# authentication, the content's format. An application that adds trailers to the head would take
+# them for what the head says.
+_NOT_IN_TRAILERS: Final = (
+    _REPLACED
+    | _CLAIMS
+    | _AGENT_FIELDS
+    | {
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expect",
+        b"expires",
+        b"host",
+        b"location",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"retry-after",
+        b"set-cookie",
+        b"trailer",
+        b"vary",
+        b"www-authenticate",
+    }
+)
+_PREFIXES_NOT_IN_TRAILERS: Final = (_AGENT_PREFIX, _CLAIM_PREFIX, b"if-", b"proxy-")
+_NO_BODY_FIELDS: Final = frozenset({b"content-length", b"trailer"})
 _LIST_MEMBER_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+")
 _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 
@@ -248,3 +282,24 @@ def response_fields(head: ResponseHead) -> list[Field]:
     if head.status == 204:  # RFC 9110 section 8.6: no length there, but some servers send 0
         fields = [field for field in fields if field[0].lower() != b"content-length"]
     return fields
+
+
+def informational_fields(head: ResponseHead) -> list[Field]:
+    """Return the fields of a 1xx head that go to the client: no framing, since it has no body."""
+    fields = response_fields(head)
+    return [field for field in fields if field[0].lower() not in _NO_BODY_FIELDS]
+
+
+def trailer_fields(head: RequestHead | ResponseHead, trailers: Iterable[Field]) -> list[Field]:
+    """Return the trailers of a message that travel on, either way, in order and case.
+
+    Dropped, as RFC 9110 section 6.5.1 allows: what only a head may say, and what is for one hop.
+    """
+    named = head.headers.elements(b"connection")
+    return [
+        field
+        for field in trailers
+        if (name := field[0].lower()) not in _NOT_IN_TRAILERS
+        and name not in named
+        and not name.startswith(_PREFIXES_NOT_IN_TRAILERS)
+    ]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
 import pytest
 
 from gateway.errors import RemoteProtocolError
-from gateway.http.forwarding import Provenance, ProxyTrust, request_headers, response_fields
+from gateway.http.forwarding import (
+    Provenance,
+    ProxyTrust,
+    informational_fields,
+    request_headers,
+    response_fields,
+    trailer_fields,
+)
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.transport.networks import Network, is_in
@@ -284,3 +292,58 @@ def test_an_answers_end_to_end_fields_keep_order_and_case() -> None:
 def test_only_204_loses_its_length(status: int, *, kept: bool) -> None:
     head = ResponseHead(status, b"", b"1.1", Headers([(b"Content-Length", b"0")]))
     assert (response_fields(head) != []) is kept
+
+
+def test_an_informational_answer_has_no_body_to_tell_about() -> None:
+    """RFC 9110 section 8.6, RFC 9112 section 6.1."""
+    fields = [(b"Link", b"</a>"), (b"CONTENT-length", b"5"), (b"X-Hop", b"1"), (b"link", b"</b>")]
+    framing = [(b"Transfer-Encoding", b"chunked"), (b"Connection", b"X-Hop"), (b"Trailer", b"X")]
+    head = ResponseHead(103, b"", b"1.1", Headers([*fields, *framing]))
+    assert informational_fields(head) == [(b"Link", b"</a>"), (b"link", b"</b>")]
+
+
+# -- trailers --------------------------------------------------------------------------------------
+
+
+NOT_IN_TRAILERS = [
+    # hop-by-hop, and what a proxy is told
+    *(b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Upgrade", b"Trailer"),
+    *(b"Proxy-Authorization", b"Proxy-Authenticate", b"Proxy-Authentication-Info", b"Proxy-Foo"),
+    # framing and routing; the gate refuses these before
+    *(b"Content-Length", b"Transfer-Encoding", b"Host"),
+    # what we say about the client, and claims about it
+    *(b"X-Forwarded-For", b"X-Forwarded-User", b"X-Forwarded-Proto", b"Forwarded"),
+    *(b"X-Proxied-Https", b"Proxy-Ssl-Id", b"X-Request-Id"),
+    # agents' fields
+    *(b"Node-Name", b"Secret-Key", b"Connection-Cookie", b"X-Remoting-Capability"),
+    # authentication
+    *(b"Authorization", b"Cookie", b"Set-Cookie", b"WWW-Authenticate"),
+    # request modifiers: controls and conditions
+    *(b"Cache-Control", b"Expect", b"Max-Forwards", b"Pragma", b"Range"),
+    *(b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since", b"If-Range"),
+    # control of an answer
+    *(b"Age", b"Date", b"Expires", b"Location", b"Retry-After", b"Vary"),
+    # the content's format
+    *(b"Content-Encoding", b"Content-Type", b"Content-Range"),
+]
+
+
+@pytest.mark.parametrize("name", NOT_IN_TRAILERS)
+@pytest.mark.parametrize("case", [bytes, bytes.lower, bytes.upper])
+def test_fields_that_have_no_business_behind_a_body(
+    name: bytes, case: Callable[[bytes], bytes]
+) -> None:
+    fields = [(b"x-Sum", b"1"), (case(name), b"x"), (b"X-SUM", b"2"), (b"Digest", b"sha-256=")]
+    passed = [fields[0], *fields[2:]]
+    request, response = asked(), ResponseHead(200, b"", b"1.1", Headers())
+    assert trailer_fields(request, fields) == passed
+    assert trailer_fields(response, fields) == passed
+
+
+def test_what_connection_names_is_for_one_hop_in_trailers_too() -> None:
+    named = (b"Connection", b"close, X-Hop")
+    fields = [(b"X-HOP", b"1"), (b"Server-Timing", b"db;dur=1")]
+    for head in (asked(named), ResponseHead(200, b"", b"1.1", Headers([named]))):
+        assert trailer_fields(head, fields) == fields[1:]
+    assert trailer_fields(asked(), fields) == fields
+    assert trailer_fields(asked(), []) == []
