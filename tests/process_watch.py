@@ -61,6 +61,16 @@ class ProcessWatch:
             assert trio.current_time() < deadline, f"{now}, not {expected}: {self.open_files()}"
             await trio.sleep(0.01)
 
+    async def wait_for_memory(self, most: int, *, within: float) -> None:
+        """Wait until no more than ``most`` bytes are held; fail after ``within`` seconds."""
+        deadline = trio.current_time() + within
+        while True:
+            now = self.memory
+            if now <= most:
+                return
+            assert trio.current_time() < deadline, f"{now / MIB:.1f} MiB, not {most / MIB:.1f}"
+            await trio.sleep(0.1)
+
 
 def allow_descriptors(count: int) -> None:
     """Raise the soft limit of open files of this process to ``count``, or skip the test."""

@@ -197,6 +197,7 @@ class _Connection:
                 self._stream,
                 listener=self._listener,
                 provenance=self._trust.provenance(head),
+                request_id=self._trust.request_id(head.headers),
                 limits=self._limits,
                 early=early,
                 drain=self._drain,

@@ -79,6 +79,7 @@ class Exchange:
         "provenance",
         "received_at",
         "request",
+        "request_id",
         "responded",
         "started",
         "status",
@@ -94,6 +95,7 @@ class Exchange:
         *,
         listener: ListenerConfig,
         provenance: Provenance,
+        request_id: str,
         limits: ClientLimits,
         early: bytes = b"",
         drain: Drain | None = None,
@@ -108,6 +110,7 @@ class Exchange:
         self.stream = stream
         self.listener = listener
         self.provenance = provenance
+        self.request_id = request_id  # what the request is called in logs, here and elsewhere
         self.error_headers: list[Field] = []
         self.started = False  # the final head is on its way: too late for an error answer
         self.responded = False  # the whole answer has been sent
@@ -155,11 +158,6 @@ class Exchange:
     def scheme(self) -> str:
         """``http`` or ``https``, as the client saw it."""
         return self.provenance.scheme
-
-    @property
-    def request_id(self) -> str:
-        """What the request is called in logs, here and elsewhere."""
-        return self.provenance.request_id
 
     def upstream_began(self) -> None:
         """Note that from now on it is the controller's time that passes."""

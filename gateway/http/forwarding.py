@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import RemoteProtocolError
@@ -71,6 +71,8 @@ _UNWANTED: Final[dict[tuple[bool, bool], tuple[frozenset[bytes], tuple[bytes, ..
     (False, True): (_REPLACED | _AGENT_FIELDS, (_AGENT_PREFIX,)),
     (False, False): (_REPLACED | _AGENT_FIELDS | _CLAIMS, (_AGENT_PREFIX, _CLAIM_PREFIX)),
 }
+# What Connection usually says: no other field's name.
+_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
 # In an answer; the request's id is the gateway's to tell.
 _UNWANTED_IN_RESPONSE: Final = _HOP_BY_HOP | {b"x-request-id"}
 # ``Connection`` names fields for one hop only. Naming one of these is an attempt to have something
@@ -130,7 +132,6 @@ class Provenance:
     as the client saw it.
     ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
     ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
-    ``request_id``: the one that a trusted proxy gave it, else a fresh one.
     """
 
     client: str
@@ -139,13 +140,12 @@ class Provenance:
     port: bytes
     chain: tuple[str, ...]
     trusted: bool
-    request_id: str = field(compare=False, kw_only=True)
 
 
 class ProxyTrust:
     """What one TCP peer may claim. Made once a connection."""
 
-    __slots__ = ("_networks", "_peer", "_port", "_scheme", "trusted")
+    __slots__ = ("_networks", "_peer", "_port", "_scheme", "_stranger", "trusted")
 
     def __init__(self, networks: Sequence[Network], peer: str, *, scheme: str, port: int) -> None:
         """Judge ``peer``; ``scheme`` and ``port`` are the listener's own."""
@@ -154,22 +154,15 @@ class ProxyTrust:
         self._scheme = scheme
         self._port = b"%d" % port
         self.trusted = is_in(networks, peer)
+        # The last one of a stranger: its requests seldom differ in their Host.
+        self._stranger: Provenance | None = None
 
     def provenance(self, request: RequestHead) -> Provenance:
         """Return where ``request`` comes from."""
         headers = request.headers
         host = headers.get(b"host")
         if not self.trusted:
-            port = _port_of(host, self._scheme) or self._port
-            return Provenance(
-                self._peer,
-                self._scheme,
-                host,
-                port,
-                (self._peer,),
-                trusted=False,
-                request_id=new_request_id(),
-            )
+            return self._of_stranger(host)
         scheme = _last(headers, b"x-forwarded-proto").lower()
         if scheme not in {b"http", b"https"}:
             scheme = self._scheme.encode()
@@ -180,8 +173,20 @@ class ProxyTrust:
         chain = self._chain(headers)
         name = scheme.decode()
         port = claimed_port if _PORT.fullmatch(claimed_port) else _port_of(host, name) or self._port
-        request_id = given_request_id(headers) or new_request_id()
-        return Provenance(chain[0], name, host, port, chain, trusted=True, request_id=request_id)
+        return Provenance(chain[0], name, host, port, chain, trusted=True)
+
+    def _of_stranger(self, host: bytes | None) -> Provenance:
+        known = self._stranger
+        if known is None or known.host != host:
+            port = _port_of(host, self._scheme) or self._port
+            known = Provenance(self._peer, self._scheme, host, port, (self._peer,), trusted=False)
+            self._stranger = known
+        return known
+
+    def request_id(self, headers: Headers) -> str:
+        """Return the id that a trusted proxy gave a request, else a fresh one."""
+        given = given_request_id(headers) if self.trusted else None
+        return given or new_request_id()
 
     def _chain(self, headers: Headers) -> tuple[str, ...]:
         """Return the client and the trusted proxies behind it, nearest last."""
@@ -225,7 +230,9 @@ def refuse_unsafe_connection_options(request: RequestHead) -> None:
             raise RemoteProtocolError("Connection names a field that is not for one hop")
 
 
-def request_headers(request: RequestHead, provenance: Provenance, *, agent_fields: bool) -> Headers:
+def request_headers(
+    request: RequestHead, provenance: Provenance, *, request_id: str, agent_fields: bool
+) -> Headers:
     """Return the fields that go to the controller: in order and case, hop-by-hop ones replaced.
 
     ``agent_fields``: let Node-Name and its like pass. No Connection is sent: in HTTP/1.1 that means
@@ -242,6 +249,7 @@ def request_headers(request: RequestHead, provenance: Provenance, *, agent_field
         if name not in unwanted and not name.startswith(prefixes)
     ]
     fields += _forwarded_fields(provenance)
+    fields.append((b"X-Request-Id", request_id.encode()))
     if b"forwarded" in headers:
         fields.append((b"Forwarded", _forwarded(provenance)))
     if request.chunked:
@@ -255,7 +263,6 @@ def _forwarded_fields(provenance: Provenance) -> list[Field]:
         fields.append((b"X-Forwarded-Host", provenance.host))
     fields.append((b"X-Forwarded-Proto", provenance.scheme.encode()))
     fields.append((b"X-Forwarded-Port", provenance.port))
-    fields.append((b"X-Request-Id", provenance.request_id.encode()))
     return fields
 
 
@@ -275,8 +282,8 @@ def response_fields(head: ResponseHead) -> list[Field]:
     """
     headers = head.headers
     unwanted = _UNWANTED_IN_RESPONSE
-    if b"connection" in headers:
-        named = headers.elements(b"connection")
+    named = headers.elements(b"connection")
+    if not _OPTIONS.issuperset(named):
         unwanted = unwanted.union(name for name in named if name not in _RESPONSE_END_TO_END)
     fields = [field for field, name in headers.with_lowered_names() if name not in unwanted]
     if head.status == 204:  # RFC 9110 section 8.6: no length there, but some servers send 0

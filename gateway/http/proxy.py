@@ -117,7 +117,9 @@ def _request_head(exchange: Exchange, upstream: Upstream) -> RequestHead:
     request = exchange.request
     # TCP agents say their name when they ask for the port (PROTOCOLS B.2); nobody else is told one.
     discovery = exchange.match.endpoint is Endpoint.TCP_DISCOVERY
-    headers = request_headers(request, exchange.provenance, agent_fields=discovery)
+    headers = request_headers(
+        request, exchange.provenance, request_id=exchange.request_id, agent_fields=discovery
+    )
     if b"host" not in headers:  # HTTP/1.0
         headers = Headers([(b"Host", upstream.url.authority.encode()), *headers])
     target = exchange.match.inside(request.target)

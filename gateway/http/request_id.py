@@ -16,6 +16,7 @@ from gateway.protocol.http_headers import Headers
 
 # Without 0, 1, l and o: ids are read aloud and typed.
 _ALPHABET: Final = "23456789abcdefghijkmnpqrstuvwxyz"
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 # Hexadecimal (nginx), UUIDs (Envoy), base64url: nothing that means something in a log or a shell.
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,127}")
 
@@ -26,8 +27,9 @@ def new_request_id() -> str:
     A name and no secret: asking the kernel for better bits is 8 µs of a request's 250.
     """
     bits = random.getrandbits(40)
-    letters = [_ALPHABET[bits >> shift & 31] for shift in range(0, 40, 5)]
-    return "".join(letters[:4]) + "-" + "".join(letters[4:])
+    pairs = _PAIRS[bits & 1023], _PAIRS[bits >> 10 & 1023]
+    more = _PAIRS[bits >> 20 & 1023], _PAIRS[bits >> 30]
+    return f"{pairs[0]}{pairs[1]}-{more[0]}{more[1]}"
 
 
 def given_request_id(headers: Headers) -> str | None:

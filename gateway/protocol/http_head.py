@@ -153,6 +153,10 @@ class HeadReader(Generic[Head]):
 
     def receive_data(self, data: bytes) -> Head | None:
         """Take bytes; return the head once it is complete. Raises what the module says."""
+        if not self._buffer:
+            head = self._read_at_once(data)
+            if head is not None:
+                return head
         buffer = self._buffer
         buffer += data
         if not self._fields_at and not self._read_first_line():
@@ -173,6 +177,22 @@ class HeadReader(Generic[Head]):
         self.size = end + 4
         return self._finish(headers)
 
+    def _read_at_once(self, data: bytes) -> Head | None:
+        """Read a head that is all there, as most are; None leaves everything as it was.
+
+        Only what the long way would take as well, so whatever is wrong is left to that.
+        """
+        end = data.find(b"\r\n\r\n")
+        at = data.find(b"\n", 0, end + 2) - 1
+        if at < 1 or at > self._limits.line or end + 4 > self._limits.total or data[at] != 0x0D:
+            return None
+        self._check_first_byte(data[:2])
+        self._take_first_line(data[:at])
+        headers = Headers(read_fields(data[at + 2 : end + 2], self._limits.fields))
+        self.trailing_data = data[end + 4 :]
+        self.size = end + 4
+        return self._finish(headers)
+
     def receive_eof(self) -> None:
         """Take the end of the stream. Raises RemoteProtocolError in the middle of a head."""
         if self.started:
@@ -185,7 +205,7 @@ class HeadReader(Generic[Head]):
             if self._empty_lines > self._allowed_empty_lines():
                 raise RemoteProtocolError("empty line in front of the message")
             del buffer[:2]
-        self._check_first_byte()
+        self._check_first_byte(bytes(buffer[:2]))
         at = buffer.find(b"\n", self._searched)
         # Less the CR: of a line as long as allowed it may come without its LF.
         length = (len(buffer) if at < 0 else at) - 1
@@ -211,9 +231,8 @@ class HeadReader(Generic[Head]):
             status_hint=431,
         )
 
-    def _check_first_byte(self) -> None:
+    def _check_first_byte(self, first: bytes) -> None:
         """Refuse at once what can become no head, such as a TLS record on a plain port."""
-        first = self._buffer[:2]
         if first and first != b"\r" and not TOKEN_ONLY.match(first):
             raise RemoteProtocolError("this is not HTTP/1.1")
 

@@ -16,48 +16,44 @@ Field = tuple[bytes, bytes]
 
 
 class Headers:
-    """An immutable, ordered list of fields. Names are looked up without regard to case."""
+    """An immutable, ordered list of fields. Names are looked up without regard to case.
 
-    __slots__ = ("_fields", "_index", "_names")
+    By looking through the list: at the ten fields of most heads that takes less than making an
+    index would, and the gate lets no more than some hundred pass.
+    """
+
+    __slots__ = ("_fields", "_names")
 
     def __init__(self, fields: Iterable[Field] = ()) -> None:
         self._fields: tuple[Field, ...] = tuple(fields)
-        self._names: list[bytes] | None = None  # lower-cased
-        self._index: dict[bytes, list[bytes]] | None = None
+        self._names: list[bytes] = [name.lower() for name, _ in self._fields]
 
     def with_lowered_names(self) -> Iterator[tuple[Field, bytes]]:
         """Return each field together with its name in lower case."""
-        if self._names is None:
-            self._names = [name.lower() for name, _ in self._fields]
         return zip(self._fields, self._names, strict=True)
-
-    def _values(self) -> dict[bytes, list[bytes]]:
-        if self._index is None:
-            index: dict[bytes, list[bytes]] = {}
-            for field, name in self.with_lowered_names():
-                if name in index:
-                    index[name].append(field[1])
-                else:
-                    index[name] = [field[1]]
-            self._index = index
-        return self._index
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of the first field called ``name``, or None where there is none."""
-        values = self._values().get(name.lower())
-        return None if values is None else values[0]
+        name = name.lower()
+        if name not in self._names:
+            return None
+        return self._fields[self._names.index(name)][1]
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return the values of all fields called ``name``, in order."""
-        return list(self._values().get(name.lower(), ()))
+        name = name.lower()
+        count = self._names.count(name)
+        if count < 2:
+            return [self._fields[self._names.index(name)][1]] if count else []
+        return [field[1] for field, each in self.with_lowered_names() if each == name]
 
     def elements(self, name: bytes) -> list[bytes]:
         """Return the members of a comma-separated list that may be spread over several fields.
 
         Lower-cased, without white space and empty members; quoted strings are not understood.
         """
-        values = self._values().get(name.lower())
-        if values is None:
+        values = self.get_all(name)
+        if not values:
             return []
         stripped = (element.strip(b" \t") for value in values for element in value.split(b","))
         return [element.lower() for element in stripped if element]
@@ -84,7 +80,7 @@ class Headers:
         return Headers([*result, *pending.values()])
 
     def __contains__(self, name: bytes) -> bool:
-        return name.lower() in self._values()
+        return name.lower() in self._names
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self._fields)

@@ -106,20 +106,10 @@ async def test_two_thousand_connections_that_say_nothing(tmp_path: Path) -> None
         assert sum(answer.startswith(b"HTTP/1.1 408 ") for answer in crowd.answers) == DRIPPING
         assert during - before < total * 64 * 1024
         await site.check_service()
-        await _wait_for_memory(site, before + RETURNED, within=20.0)
+        await watch.wait_for_memory(before + RETURNED, within=20.0)
         # A crowd that is gone before anybody's limit counts as well, and the next costs no more.
         await _come_and_go(site, total)
-        await _wait_for_memory(site, before + RETURNED, within=20.0)
-
-
-async def _wait_for_memory(site: Site, most: int, *, within: float) -> None:
-    """Wait until the worker holds no more than ``most`` bytes."""
-    watch = site.gateway.watch
-    with trio.move_on_after(within):
-        while watch.memory > most:
-            await trio.sleep(0.1)
-    print(f"memory MiB: {watch.memory / MIB:.1f}, at most {most / MIB:.1f} expected")
-    assert watch.memory <= most
+        await watch.wait_for_memory(before + RETURNED, within=20.0)
 
 
 async def _come_and_go(site: Site, count: int) -> None:

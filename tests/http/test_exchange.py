@@ -33,7 +33,6 @@ PROVENANCE = Provenance(
     b"443",
     ("198.51.100.9",),
     trusted=True,
-    request_id="abcd-efgh",
 )
 
 
@@ -49,6 +48,7 @@ def make(
         stream.as_stream(),
         listener=ListenerConfig(address=Address("127.0.0.1", 1)),
         provenance=PROVENANCE,
+        request_id="abcd-efgh",
         limits=LIMITS,
         early=early,
     )

@@ -38,7 +38,9 @@ def sent_on(
 ) -> list[Field]:
     """Return what goes to the controller, without Host and the fields that are always added."""
     request = asked(*fields)
-    headers = request_headers(request, trust.provenance(request), agent_fields=agent_fields)
+    headers = request_headers(
+        request, trust.provenance(request), request_id="abcd-efgh", agent_fields=agent_fields
+    )
     added = {b"host", b"x-request-id"} | {
         b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port")
     }
@@ -67,7 +69,6 @@ def test_a_stranger_is_not_believed() -> None:
         b"80",
         ("192.0.2.7",),
         trusted=False,
-        request_id="abcd-efgh",
     )
 
 
@@ -194,7 +195,9 @@ def test_what_strangers_claim_is_replaced() -> None:
         (b"X-Forwarded-Proto", b"https"),
         (b"Accept", b"*/*"),
     )
-    headers = request_headers(request, STRANGER.provenance(request), agent_fields=False)
+    headers = request_headers(
+        request, STRANGER.provenance(request), request_id="abcd-efgh", agent_fields=False
+    )
     assert list(headers) == [
         (b"Host", b"ci.example.com"),
         (b"Accept", b"*/*"),
@@ -215,7 +218,9 @@ def test_what_a_trusted_proxy_says_goes_on_without_what_its_clients_made_up() ->
         (b"X-Forwarded-User", b"alice"),
         (b"Forwarded", b"for=6.6.6.6"),
     )
-    headers = request_headers(request, TRUSTED.provenance(request), agent_fields=False)
+    headers = request_headers(
+        request, TRUSTED.provenance(request), request_id="abcd-efgh", agent_fields=False
+    )
     assert list(headers) == [
         (b"Host", b"ci.example.com"),
         (b"X-Forwarded-User", b"alice"),
@@ -231,7 +236,9 @@ def test_what_a_trusted_proxy_says_goes_on_without_what_its_clients_made_up() ->
 @pytest.mark.parametrize("said", [b"unknown", b'fe80::1%";proto=https;for=1.2.3.4', b"unix:"])
 def test_an_unknown_client_is_nobody_to_the_controller_too(said: bytes) -> None:
     request = asked((b"X-Forwarded-For", said), (b"Forwarded", b"x"))
-    headers = request_headers(request, TRUSTED.provenance(request), agent_fields=False)
+    headers = request_headers(
+        request, TRUSTED.provenance(request), request_id="a-b", agent_fields=False
+    )
     assert headers.get(b"x-forwarded-for") == b"unknown, 10.0.0.1"
     assert headers.get(b"forwarded") == (
         b'for=unknown;host="ci.example.com";proto=http, for=10.0.0.1'

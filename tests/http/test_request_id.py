@@ -56,7 +56,9 @@ def test_only_a_trusted_proxys_is_believed_and_one_is_sent_on(
     trust = ProxyTrust([ipaddress.ip_network("10.0.0.0/8")], peer, scheme="http", port=80)
     fields = [(b"Host", b"a"), (b"x-request-ID", given)]
     request = RequestHead(b"GET", b"/", b"1.1", Headers(fields))
-    provenance = trust.provenance(request)
-    assert provenance.request_id == sent.decode()
-    headers = request_headers(request, provenance, agent_fields=False)
+    request_id = trust.request_id(request.headers)
+    assert request_id == sent.decode()
+    headers = request_headers(
+        request, trust.provenance(request), request_id=request_id, agent_fields=False
+    )
     assert headers.get_all(b"x-request-id") == [sent]

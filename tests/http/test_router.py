@@ -490,3 +490,32 @@ def test_normalising_is_stable_and_raises_one_error_only(parts: list[str]) -> No
     assert path.startswith(b"/")
     assert b"//" not in path
     assert not re.search(rb"/\.\.?(/|\Z)", path)
+
+
+def test_what_is_remembered_stays_bounded_and_tells_hosts_apart() -> None:
+    config = _two_hosts()
+    router = Router(config)
+    for number in range(3000):
+        target = b"/job/%d/?x" % number
+        assert router.match(b"a.example.com", target).controller_id == "a"
+        assert router.match(b"b.example.com", target).controller_id == "b"
+        assert len(router._known) <= 2048
+    assert router.match(b"a.example.com", b"/job/1/").controller_id == "a"
+    before = len(router._known)
+    assert router.match(b"a.example.com", b"/" + b"x" * 300).controller_id == "a"
+    with pytest.raises(HostNotServed):
+        router.match(b"c.example.com", b"/job/1/")
+    assert len(router._known) == before
+
+
+def _two_hosts() -> GatewayConfig:
+    return GatewayConfig.model_validate(
+        {
+            "state_dir": "/tmp",
+            "listeners": [{"address": "127.0.0.1:1"}],
+            "controllers": {name: {"url": f"http://{name}/"} for name in "ab"},
+            "routes": [
+                {"id": name, "host": f"{name}.example.com", "controller": name} for name in "ab"
+            ],
+        }
+    )

@@ -175,7 +175,7 @@ async def test_closing_is_no_interruption() -> None:
     stream, far = await make_pair()
 
     async def receive() -> None:
-        with pytest.raises(StreamBroken, match="closed|aborted"):
+        with pytest.raises(StreamBroken, match=r"closed|aborted"):
             await stream.receive_some(until=trio.current_time() + 60)
 
     async with trio.open_nursery() as nursery:
