@@ -258,7 +258,7 @@ def _in_use() -> tuple[int, int]:
 
 
 def _main_task() -> trio.lowlevel.Task:
-    """Return the ancestor of everything but trio's system tasks, which come and go by themselves."""
+    """Return the ancestor of all but trio's system tasks, which come and go by themselves."""
     task = trio.lowlevel.current_task()
     while task.parent_nursery is not None:
         parent = task.parent_nursery.parent_task

@@ -280,7 +280,7 @@ async def leaving(bridge: Bridge, probe: Probe) -> None:
         bridge.controller.faults = Faults()
 
 
-# Each with the steps that it has at least: with fewer, the probe watched something else, or nothing.
+# Each with the steps that it has at least: with fewer, the probe watched something else.
 LIVES: Final[dict[str, tuple[Life, int]]] = {
     "a whole life": (whole_life(by_close_frame), 50),
     "the agent's EOF": (only_the_end(by_eof), 8),
