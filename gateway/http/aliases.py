@@ -10,7 +10,10 @@ segment at a time, and some objects lead back to where it began:
   ``AbstractBuild.getBuiltOn``, where the node is the built-in one. All of them return types that
   Stapler routes through (``TypedFilter``).
 * ``/view/NAME/x`` is ``/x`` where x is a root action (``View.getActions`` had the owner's up
-  to 2.513) or ``job/NAME`` (``View.getJob``); views of users likewise, below ``my-views``.
+  to 2.513) or ``job/NAME`` (``View.getJob``); ``primaryView``, ``ownerPrimaryView`` and
+  ``proxiedView`` are views, and those of users are below ``my-views``.
+* ``context/jenkins`` of the credentials plugin, which most controllers have: its dialogs are below
+  ``/descriptor/.../context/jenkins/``, which core's ``default-whitelist.txt`` allows.
 
 Must not know: routes, what is at the root, how a path is spelled (it gets decoded segments).
 
@@ -42,10 +45,11 @@ _GETTERS: Final = frozenset(
     }
 )
 _VIEW: Final = b"view"
-_USERS_VIEWS: Final = b"my-views"
+_VIEWS: Final = frozenset({b"my-views", b"ownerPrimaryView", b"primaryView", b"proxiedView"})
+_CONTEXT: Final = b"context"
 # The segment behind one of these is a name of somebody's choice.
 _NAMING: Final = frozenset({b"job", _VIEW})
-NAMES: Final = _GETTERS | {_MANAGE, _VIEW, _USERS_VIEWS}
+NAMES: Final = _GETTERS | _VIEWS | {_MANAGE, _VIEW, _CONTEXT}
 # Nobody goes back and forth; each costs a decision.
 _MOST: Final = 8
 
@@ -109,10 +113,10 @@ def _restarts(segments: Sequence[bytes]) -> list[tuple[int, int, bool]]:
     for index, segment in enumerate(segments):
         if segment == _MANAGE or (segment in _GETTERS and not _is_step(segments, index)):
             found.append((index, index + 1, True))
-        elif segment == _USERS_VIEWS:
+        elif segment in _VIEWS:
             found.append((index, index + 1, False))
-        elif segment == _VIEW and index + 1 < len(segments):
-            found.append((index, index + 2, False))
+        elif segment in {_VIEW, _CONTEXT} and index + 1 < len(segments):
+            found.append((index, index + 2, segment == _CONTEXT))
     return found
 
 

@@ -45,6 +45,8 @@ _PLAIN: Final = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[^/%;\\\0]+)*/?")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SEPARATORS: Final = re.compile(rb"[/\\;]")
+_DIVIDERS: Final = re.compile(rb"[/\\]+")
+_PARAMETER: Final = re.compile(rb";[^/]*")
 # A name is decoded this often in search of a guarded one; nothing between us and Stapler decodes
 # more.
 _DECODINGS: Final = 3
@@ -318,8 +320,10 @@ def _read_strictly(raw: bytes, path: bytes, prefix: bytes) -> bytes | None:
 
 
 def _other_readings(path: bytes) -> tuple[Reading, ...]:
-    """Return what Jenkins may read besides: behind an alias, or after decoding once more."""
-    again = _decode(path)
+    """Return what Jenkins may read besides: behind an alias, or after decoding once more and
+    dividing at what was encoded.
+    """
+    again = _PARAMETER.sub(b"", _DIVIDERS.sub(b"/", _decode(path)))
     found = [
         Reading(_file_or_cli(alias.path), alias.path, alias.whole)
         for each in ([path] if again == path else [path, again])

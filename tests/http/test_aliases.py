@@ -30,6 +30,9 @@ from gateway.http.aliases import Alias, aliases_of, leads_to
         (b"/view/a/view/b/x", [], [b"/view/b/x", b"/x"]),
         (b"/view/a/owner/x", [b"/x"], [b"/owner/x"]),
         (b"/user/u/my-views/view/a/x", [], [b"/view/a/x", b"/x"]),
+        (b"/primaryView/x", [], [b"/x"]),
+        (b"/descriptor/d/resolver/r/provider/p/context/jenkins/x", [b"/x"], []),
+        (b"/context", [], []),
         (b"/job/a/parent/x", [b"/x"], []),
         (b"/job/parent/x", [b"/x"], []),  # a job's name, but who knows
         (b"/job/a/1/builtOn/x", [b"/x"], []),

@@ -396,6 +396,8 @@ ALIAS = [
     "/view/manage",
     "/view/view",
     "/view/all/owner",
+    "/primaryView",
+    "/descriptor/d/resolver/r/provider/p/context/jenkins",
     "/job/x/parent",
     "/job/artifact/parent",
     "/job/x/lastBuiltOn",
@@ -421,7 +423,7 @@ def test_the_cli_is_the_cli_from_wherever_jenkins_finds_it(alias: str, prefix: s
         assert status(router("all", allow_from=["192.0.2.0/24"], prefix=prefix), target) == 200
 
 
-@pytest.mark.parametrize("alias", [each for each in ALIAS if "view" not in each])
+@pytest.mark.parametrize("alias", [each for each in ALIAS if "view" not in each.lower()])
 def test_paths_are_the_same_from_wherever_jenkins_finds_them(alias: str) -> None:
     closed = router("all", {"paths": ["/script", "/job/secret"], **FAR})
     for name in ("/script", "/script/", "/scriptText/../script", "/job/secret/1/"):
@@ -487,6 +489,17 @@ def test_a_disguised_alias_is_refused(alias: str) -> None:
         assert status(router("all", {"set": "cli", **FAR}), alias + name) == 400
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/%5Cscript", "/script%5Cx", "/script%3Bx", "/%2573cript", "/%2Fscript", "/manage%5Cscript"],
+)
+def test_what_was_encoded_may_divide(path: str) -> None:
+    closed = router("all", {"paths": ["/script"], **FAR})
+    assert status(closed, path) == 403
+    assert status(closed, path, client="10.0.0.1") == 200
+    assert status(router("ui"), path) == 200
+
+
 def test_nobody_goes_back_and_forth_for_ever() -> None:
     assert status(router("ui"), "/manage" * 7 + "/x") == 200
     assert status(router("ui"), "/manage" * 20 + "/x") == 400
@@ -547,6 +560,7 @@ def allowed(kind: str, tokens: list[str]) -> bool:
 @example(parts=["manage/cli"], kind="ui", prefix="")
 @example(parts=["manage", "/", "script"], kind="closed", prefix="/jenkins")
 @example(parts=["view/x", "/cli"], kind="closed", prefix="")
+@example(parts=["%5C", "script"], kind="closed", prefix="")
 def test_what_is_let_in_is_exposed_in_every_reading(
     parts: list[str], kind: str, prefix: str
 ) -> None:

@@ -244,6 +244,8 @@ def test_nothing_is_below_the_agents_endpoint() -> None:
         b"/view/all/wsagents/",
         b"/view/job/wsagents/",
         b"/view/all/owner/tcpSlaveAgentListener/",
+        b"/primaryView/wsagents/",
+        b"/descriptor/d/resolver/r/provider/p/context/jenkins/wsagents/",
         b"/view/all/ownerItemGroup/wsagents/",
         b"/job/a%20b/parent/wsagents/",
         b"/job/x/1/builtOn/tcpSlaveAgentListener/",
@@ -388,7 +390,9 @@ OBJECTS: dict[str, dict[str, str]] = {
         "owner": "root",
         "ownerItemGroup": "root",
         "view *": "view",
+        "primaryView": "view",
         "job *": "job",
+        "descriptor *": "helper",
         "computer *": "computer",
         "user *": "user",
         "me": "user",
@@ -403,6 +407,7 @@ OBJECTS: dict[str, dict[str, str]] = {
     },
     "build": {"parent": "job", "builtOn": "root"},
     "computer": {"node": "root"},
+    "helper": {"resolver *": "helper", "provider *": "helper", "context jenkins": "root"},
     "user": {"my-views": "views"},
     "views": {"view *": "view", "itemGroup": "root"},
 }
@@ -418,6 +423,8 @@ def jenkins(tokens: list[str]) -> list[list[str]]:
             at, rest = known[rest[0]], rest[1:]
         elif len(rest) > 1 and f"{rest[0]} *" in known:
             at, rest = known[f"{rest[0]} *"], rest[2:]
+        elif len(rest) > 1 and f"{rest[0]} {rest[1]}" in known:
+            at, rest = known[f"{rest[0]} {rest[1]}"], rest[2:]
         else:
             break
         if at in {"root", "view"}:
@@ -451,6 +458,8 @@ ALIASES = [
     "/builtOn/",
     "computer/x/node",
     "me/my-views/view/all",
+    "primaryView",
+    "descriptor/x/context/jenkins",
 ]
 PARTS = st.sampled_from([*SEPARATORS, *ENCODED, *WORDS, *ALIASES, "tcpSlaveAgentListener"])
 
