@@ -38,7 +38,6 @@ from gateway.errors import (
     UpgradeRefused,
 )
 from gateway.http.exchange import Exchange
-from gateway.http.forwarding import is_in
 from gateway.observability.logs import get_logger
 from gateway.protocol.capability import check_capability
 from gateway.protocol.cookie import is_cookie
@@ -46,6 +45,7 @@ from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
 from gateway.runtime.admission import HandshakePlaces
 from gateway.runtime.session_loop import Limits
+from gateway.transport.networks import is_in
 
 _log = get_logger("session")
 
@@ -133,7 +133,7 @@ class AgentEndpoint:
         """Refuse secrets in clear text, except from where TLS ends in front of us."""
         if exchange.listener.tls is not None or exchange.listener.plain_agents:
             return
-        host = exchange.peer.host.partition("%")[0]
+        host = exchange.peer.host
         if is_in(_LOOPBACK, host) or is_in(self._config.trusted_proxies, host):
             return
         raise RemoteProtocolError("use https")

@@ -84,7 +84,8 @@ class ExposeConfig(Model):
         default=None,
         description=(
             "Paths below the controller's prefix, such as /github-webhook: that path and what is"
-            " below it. The longest one that fits decides, before any set."
+            " below it. The longest one that fits decides, before any set. What Jenkins has behind"
+            " /manage and other ways back to its root (/manage/x is /x) has to be exposed itself."
         ),
     )
     allow_from: Networks | None = Field(

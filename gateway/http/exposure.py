@@ -7,7 +7,12 @@ Must not know: spellings of paths (``router`` has read them), how a request is a
 
 The most specific part that fits decides, alone: the longest of the ``paths``, then the set that the
 request belongs to, then ``all``. So ``[all, {set: cli, allow_from: [10.0.0.0/8]}]`` closes the CLI
-to everybody else, although ``all`` would let them in.
+to everybody else, although ``all`` would let them in. A path that may mean several things to
+Jenkins (``router``) has to be let in as each of them.
+
+A request that looks like the CLI is taken for the CLI whatever its path: a ``POST`` with
+``Session`` and ``Side`` (PROTOCOLS E.3), which nothing else sends. So the CLI stays closed even
+where a plugin has a path to it that nobody here knows of.
 """
 
 from __future__ import annotations
@@ -16,9 +21,9 @@ from typing import Final
 
 from gateway.config.routing import ExposeConfig
 from gateway.errors import NotAuthorized, RouteNotFound
-from gateway.http.forwarding import is_in
-from gateway.http.router import Endpoint, RouteMatch
+from gateway.http.router import Endpoint, Reading, RouteMatch
 from gateway.protocol.http_head import RequestHead
+from gateway.transport.networks import is_in
 
 _SETS: Final = {
     Endpoint.AGENTS: "agents",
@@ -64,7 +69,24 @@ def check_exposure(match: RouteMatch, request: RequestHead, client: str) -> None
     networks = match.route.allow_from
     if networks is not None and not is_in(networks, client):
         raise NotAuthorized(detail=f"not in allow_from of route {match.route.id}")
-    part = _deciding_part(match, request)
+    if match.endpoint is Endpoint.LOGIN and (match.edge or is_agent_probe(request)):
+        part = _longest_path(match, match.path) or _set(match, "agents")
+    else:
+        part = _part_for(match, match.endpoint, match.path)
+    _check_part(part, match, client)
+    for reading in match.readings:
+        if reading.whole or _is_about(match, reading):
+            _check_part(_part_for(match, reading.endpoint, reading.path), match, client)
+    if match.endpoint is not Endpoint.CLI and _is_command_line(request):
+        _check_part(_part_for(match, Endpoint.CLI, b"/cli"), match, client)
+
+
+def _is_about(match: RouteMatch, reading: Reading) -> bool:
+    """Say whether a part of the route names what ``reading`` is, and not only all the rest."""
+    return reading.endpoint in _SETS or _longest_path(match, reading.path) is not None
+
+
+def _check_part(part: ExposeConfig | None, match: RouteMatch, client: str) -> None:
     if part is None:
         raise RouteNotFound(detail=f"not exposed by route {match.route.id}")
     if part.allow_from is not None and not is_in(part.allow_from, client):
@@ -72,29 +94,36 @@ def check_exposure(match: RouteMatch, request: RequestHead, client: str) -> None
         raise NotAuthorized(detail=f"not in allow_from of {what} in route {match.route.id}")
 
 
-def _deciding_part(match: RouteMatch, request: RequestHead) -> ExposeConfig | None:
-    by_path = _longest_path(match)
+def _is_command_line(request: RequestHead) -> bool:
+    headers = request.headers
+    return request.method == b"POST" and b"session" in headers and b"side" in headers
+
+
+def _part_for(match: RouteMatch, endpoint: Endpoint, path: bytes | None) -> ExposeConfig | None:
+    """Return the part that decides about what is at ``path``; ``/login`` is a person's here."""
+    by_path = _longest_path(match, path)
     if by_path is not None:
         return by_path
+    if endpoint is Endpoint.AGENT_JNLP:
+        agents = next((part for part in match.parts if part.jnlp_files), None)
+        if agents is not None:
+            return agents
+    return _set(match, _SETS.get(endpoint, "ui"))
+
+
+def _set(match: RouteMatch, name: str) -> ExposeConfig | None:
     sets: dict[str, ExposeConfig] = {part.set: part for part in match.parts if part.set is not None}
-    agents = sets.get("agents")
-    if match.endpoint is Endpoint.AGENT_JNLP and agents is not None and agents.jnlp_files:
-        return agents
-    if match.endpoint is Endpoint.LOGIN and (match.edge or is_agent_probe(request)):
-        name = "agents"
-    else:
-        name = _SETS.get(match.endpoint, "ui")
     return sets.get(name) or sets.get("all")
 
 
-def _longest_path(match: RouteMatch) -> ExposeConfig | None:
-    """Return the part with the longest path that ``match`` is below of."""
-    if match.path is None:
+def _longest_path(match: RouteMatch, path: bytes | None) -> ExposeConfig | None:
+    """Return the part with the longest path that ``path`` is below of."""
+    if path is None:
         return None
     best: ExposeConfig | None = None
     longest = -1
     for part in match.parts:
-        for path in part.paths or ():
-            if len(path) > longest and (match.path + b"/").startswith(f"{path}/".encode()):
-                best, longest = part, len(path)
+        for each in part.paths or ():
+            if len(each) > longest and (path + b"/").startswith(f"{each}/".encode()):
+                best, longest = part, len(each)
     return best

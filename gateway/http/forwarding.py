@@ -2,24 +2,25 @@
 9110 7.6).
 
 Owns: hop-by-hop fields, agents' fields, ``X-Forwarded-*`` and ``Forwarded``, and whom to believe
-about them.
+about them; what may come as a trailer.
 
 Must not know: connections, bodies, routes.
 
 Believing. Jenkins takes the *first* element of ``X-Forwarded-For/-Host/-Proto/-Port``, so whatever
 a client writes there must be gone. If, and only if, the TCP peer is in ``trusted_proxies``, its
 fields count: the client is the rightmost address of ``X-Forwarded-For`` that is not itself
-trusted, everything left of it may be invented and is cut off; of the others the last element
-counts, the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
+trusted, everything left of it may be invented and is cut off; where there is something else than
+an address (``unknown``, ``unix:``), the client is ``unknown``, which is in no network: the proxy's
+own address in its place would lend it the proxy's trust. Of the others the last element counts,
+the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
 know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
 arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,8 +29,8 @@ from gateway.http.request_id import given_request_id, new_request_id
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.http_rules import is_authority
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from gateway.transport.networks import Network, is_in, read_address
+from gateway.transport.stream import UNKNOWN
 
 # RFC 9110 section 7.6.1, with the credentials that are meant for a proxy, and what framing decides
 # anew.
@@ -85,6 +86,40 @@ _END_TO_END: Final = (
 _RESPONSE_END_TO_END: Final = frozenset(
     {b"content-length", b"content-type", b"location", b"set-cookie", b"www-authenticate"}
 )
+# What must be known before the body, or is for somebody else (RFC 9110 section 6.5.1, and the list
+# of RFC 7230 section 4.1.2): framing, routing, request modifiers, control of an answer,
+# authentication, the content's format. An application that adds trailers to the head would take
+# them for what the head says.
+_NOT_IN_TRAILERS: Final = (
+    _REPLACED
+    | _CLAIMS
+    | _AGENT_FIELDS
+    | {
+        b"age",
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"expect",
+        b"expires",
+        b"host",
+        b"location",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"retry-after",
+        b"set-cookie",
+        b"trailer",
+        b"vary",
+        b"www-authenticate",
+    }
+)
+_PREFIXES_NOT_IN_TRAILERS: Final = (_AGENT_PREFIX, _CLAIM_PREFIX, b"if-", b"proxy-")
+_NO_BODY_FIELDS: Final = frozenset({b"content-length", b"trailer"})
 _LIST_MEMBER_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+):\d+")
 _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 
@@ -93,7 +128,8 @@ _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 class Provenance:
     """Where a request comes from, as far as it is believed; ``trusted`` is the peer.
 
-    ``client``: an IP address as text. ``scheme``: ``http`` or ``https``, as the client saw it.
+    ``client``: an IP address as text, ``unix`` or ``unknown``. ``scheme``: ``http`` or ``https``,
+    as the client saw it.
     ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
     ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
     """
@@ -155,37 +191,24 @@ class ProxyTrust:
     def _chain(self, headers: Headers) -> tuple[str, ...]:
         """Return the client and the trusted proxies behind it, nearest last."""
         chain = [self._peer]
-        for element in reversed(headers.elements(b"x-forwarded-for")):
+        if b"x-forwarded-for" not in headers:
+            return (self._peer,)  # its own request
+        for element in reversed(headers.elements(b"x-forwarded-for") or [b""]):
             address = _address(element)
-            if address is None:
-                break  # "unknown", an obfuscated name or nonsense: nothing left of it is worth more
             chain.append(address)
             if not is_in(self._networks, address):
                 break
         return tuple(reversed(chain))
 
 
-def is_in(networks: Sequence[Network], host: str) -> bool:
-    """Say whether ``host`` is an address in one of ``networks``; a Unix peer never is."""
-    if not networks:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
-
-
-def _address(element: bytes) -> str | None:
-    """Read a member of X-Forwarded-For, with or without a port; None if it is no address."""
+def _address(element: bytes) -> str:
+    """Read a member of X-Forwarded-For, with or without a port; ``unknown`` if it is no address."""
     text = element.decode("latin-1")
     match = _LIST_MEMBER_PORT.fullmatch(text)
     if match is not None:
         text = match[1] or match[2]
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
+    address = read_address(text)
+    return UNKNOWN.host if address is None else str(address)
 
 
 def _last(headers: Headers, name: bytes) -> bytes:
@@ -266,3 +289,24 @@ def response_fields(head: ResponseHead) -> list[Field]:
     if head.status == 204:  # RFC 9110 section 8.6: no length there, but some servers send 0
         fields = [field for field in fields if field[0].lower() != b"content-length"]
     return fields
+
+
+def informational_fields(head: ResponseHead) -> list[Field]:
+    """Return the fields of a 1xx head that go to the client: no framing, since it has no body."""
+    fields = response_fields(head)
+    return [field for field in fields if field[0].lower() not in _NO_BODY_FIELDS]
+
+
+def trailer_fields(head: RequestHead | ResponseHead, trailers: Iterable[Field]) -> list[Field]:
+    """Return the trailers of a message that travel on, either way, in order and case.
+
+    Dropped, as RFC 9110 section 6.5.1 allows: what only a head may say, and what is for one hop.
+    """
+    named = head.headers.elements(b"connection")
+    return [
+        field
+        for field in trailers
+        if (name := field[0].lower()) not in _NOT_IN_TRAILERS
+        and name not in named
+        and not name.startswith(_PREFIXES_NOT_IN_TRAILERS)
+    ]

@@ -31,7 +31,12 @@ from gateway.errors import (
 )
 from gateway.http.controller_connection import ControllerConnection
 from gateway.http.exchange import Exchange
-from gateway.http.forwarding import request_headers, response_fields
+from gateway.http.forwarding import (
+    informational_fields,
+    request_headers,
+    response_fields,
+    trailer_fields,
+)
 from gateway.http.introduction import proxy_header
 from gateway.http.router import Endpoint
 from gateway.http.upstream import Upstream, Upstreams
@@ -179,7 +184,7 @@ class _Forwarding:
         """Forward a request of which ``body`` is at hand already."""
         exchange = self._exchange
         if exchange.request_received:
-            trailers = exchange.request_trailers
+            trailers = trailer_fields(exchange.request, exchange.request_trailers)
             await self._connection.send_request(head, body, ended=True, trailers=trailers)
             self._request_is_out()
             await self._answer()
@@ -222,7 +227,7 @@ class _Forwarding:
             waited += trio.current_time() - began
             self._check_rate(received, waited)
             ended = exchange.request_received
-            trailers = exchange.request_trailers if ended else ()
+            trailers = trailer_fields(exchange.request, exchange.request_trailers) if ended else ()
             await connection.send_body(data, ended=ended, trailers=trailers)
 
     def _check_rate(self, received: int, waited: float) -> None:
@@ -246,7 +251,7 @@ class _Forwarding:
             if data:
                 exchange.queue_body(data)
             if connection.received_all:
-                exchange.queue_end(connection.trailers)
+                exchange.queue_end(trailer_fields(head, connection.trailers))
                 await exchange.flush()
                 return
             await exchange.flush()
@@ -264,7 +269,7 @@ class _Forwarding:
                 continue
             if head.status >= 200:
                 return head
-            exchange.queue_informational(head.status, head.reason, response_fields(head))
+            exchange.queue_informational(head.status, head.reason, informational_fields(head))
             await exchange.flush()
 
     async def _check_patience(self) -> None:

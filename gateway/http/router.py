@@ -16,12 +16,14 @@ as the context path is long, drops a leading ``/static/<anything>``, splits at `
 decodes leniently. ``//wsagents/``, ``/%77sagents/``, ``/x/../wsagents/``, ``/wsagents;x/``,
 ``/static/x/wsagents/``, ``/\\wsagents/`` and ``/jenkins//../wsagents/`` all reach the agents'
 endpoint of some controller. So a path that spells anything unusually and has a guarded name
-anywhere in it gets 400; no browser, agent or link writes one.
+anywhere in it gets 400; no browser, agent or link writes one. The same goes for a guarded name
+behind an object that leads back to Jenkins' root (``/manage/wsagents/``, see ``aliases``).
 
 A route that restricts anything is read more strictly still, since there every path decides about
 being let in: the prefix is written plainly, nothing decodes to a dot segment, ``cli`` and
-``jnlpJars`` are guarded too, and ``/static/<anything>/x`` is read as ``/x``, as Stapler does. What
-an edge route serves is a short list, compared byte by byte.
+``jnlpJars`` are guarded too, and ``/static/<anything>/x`` is read as ``/x``, as Stapler does. Paths
+that lead back to the root are read in every way that Jenkins might, and each has to be exposed.
+What an edge route serves is a short list, compared byte by byte.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from typing import Final
 from gateway.config.models import ControllerConfig, GatewayConfig, RouteConfig
 from gateway.config.routing import ExposeConfig
 from gateway.errors import HostNotServed, RemoteProtocolError, RouteNotFound
+from gateway.http.aliases import NAMES as ALIASES
+from gateway.http.aliases import aliases_of, leads_to
 
 # Nothing in such a path has a second reading: no escape, parameter, backslash, empty or dot
 # segment.
@@ -41,6 +45,8 @@ _PLAIN: Final = re.compile(rb"(?:/(?!\.{0,2}(?:/|\Z))[^/%;\\\0]+)*/?")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SEPARATORS: Final = re.compile(rb"[/\\;]")
+_DIVIDERS: Final = re.compile(rb"[/\\]+")
+_PARAMETER: Final = re.compile(rb";[^/]*")
 # A name is decoded this often in search of a guarded one; nothing between us and Stapler decodes
 # more.
 _DECODINGS: Final = 3
@@ -54,6 +60,7 @@ _JARS: Final = b"jnlpJars"
 _CLI_JARS: Final = frozenset({b"jenkins-cli.jar", b"hudson-cli.jar"})
 # Where a route restricts anything, these decide about being let in, too.
 _DECISIVE: Final = frozenset({_CLI, _JARS})
+_DISGUISED: Final = _DECISIVE | ALIASES
 _JNLP: Final = re.compile(rb"/computer/([^/]+)/(?:jenkins|slave)-agent\.jnlp")
 _EDGE_JAR: Final = re.compile(rb"/jnlpJars/(?:agent|slave|remoting)\.jar")
 # Stapler drops the first two segments then (``Stapler.service``), which must be sure to be two.
@@ -79,12 +86,26 @@ class Endpoint(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Another path below the prefix that the request may mean to Jenkins, and its endpoint.
+
+    ``whole``: it must be exposed as if it were asked for. Otherwise it matters only where a part of
+    the route is about it: the CLI, agents, or paths.
+    """
+
+    endpoint: Endpoint
+    path: bytes
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RouteMatch:
     """The route of a request. ``prefix``: the controller's context path, ``""`` or ``/jenkins``.
 
     ``outside``: the path that clients write in its place, another one under an edge route only.
     ``parts``: what the route exposes; empty where it restricts nothing. ``path``: the path below
     the prefix as Jenkins reads it, for a route that has parts; None outside of the prefix.
+    ``readings``: what it may be besides.
     """
 
     route: RouteConfig
@@ -96,6 +117,7 @@ class RouteMatch:
     edge: bool = False
     parts: tuple[ExposeConfig, ...] = ()
     path: bytes | None = None
+    readings: tuple[Reading, ...] = ()
 
     def inside(self, target: bytes) -> bytes:
         """Return a raw target as it is for the controller: the same, but under an edge route."""
@@ -122,7 +144,8 @@ class _Entry:
         read = _read_strictly(raw, path, self.prefix)
         if endpoint is Endpoint.OTHER and read is not None:
             endpoint = _file_or_cli(read)
-        return replace(self.matches[endpoint], path=read)
+        readings = () if read is None else _other_readings(read)
+        return replace(self.matches[endpoint], path=read, readings=readings)
 
 
 class Router:
@@ -157,7 +180,7 @@ class Router:
         if match is not None:
             return match
         match = self._find(host, raw)
-        if len(raw) <= _LONGEST_KNOWN:
+        if len(raw) <= _LONGEST_KNOWN and not match.readings:
             if len(known) >= _MOST_KNOWN:
                 known.clear()
             known[host, raw] = match
@@ -296,6 +319,21 @@ def _read_strictly(raw: bytes, path: bytes, prefix: bytes) -> bytes | None:
     return b"/" + segments[3] if len(segments) == 4 else below
 
 
+def _other_readings(path: bytes) -> tuple[Reading, ...]:
+    """Return what Jenkins may read besides: behind an alias, or after decoding once more and
+    dividing at what was encoded.
+    """
+    again = _PARAMETER.sub(b"", _DIVIDERS.sub(b"/", _decode(path)))
+    found = [
+        Reading(_file_or_cli(alias.path), alias.path, alias.whole)
+        for each in ([path] if again == path else [path, again])
+        for alias in aliases_of(each)
+    ]
+    if again != path:
+        found.append(Reading(_file_or_cli(again), again, whole=False))
+    return tuple(found)
+
+
 def _check_one_reading(raw: bytes) -> None:
     unusual = b"//" in raw
     if b";" in raw or b"\\" in raw:
@@ -309,7 +347,7 @@ def _check_one_reading(raw: bytes) -> None:
         if not {b".", b".."}.isdisjoint(pieces):
             raise RemoteProtocolError("the path must be written without dot segments")
         names += pieces
-        if len(pieces) > 1 or (decoded in _DECISIVE and decoded != segment):
+        if len(pieces) > 1 or (decoded in _DISGUISED and decoded != segment):
             unusual = True
     if unusual and not _DECISIVE.isdisjoint(names):
         raise RemoteProtocolError("the path must be written plainly")
@@ -331,7 +369,7 @@ def normalise(raw: bytes) -> bytes:
     if raw[:1] != b"/":
         raise RemoteProtocolError("the path does not begin with a slash")
     if _PLAIN.fullmatch(raw):
-        _check_guarded(raw.split(b"/"), unusual=b"/static/" in raw)
+        _check_guarded(raw.split(b"/")[1:], unusual=b"/static/" in raw)
         return raw
     if _BAD_ESCAPE.search(raw):
         raise RemoteProtocolError("malformed percent-encoding in the path")
@@ -378,7 +416,7 @@ def _check_guarded_spelling(raw: bytes) -> None:
 
 
 def _check_guarded(names: list[bytes], *, unusual: bool) -> None:
-    if unusual and not _GUARDED.isdisjoint(names):
+    if not _GUARDED.isdisjoint(names) and (unusual or leads_to(names, _GUARDED)):
         raise RemoteProtocolError("the path of an agents' endpoint must be written plainly")
 
 

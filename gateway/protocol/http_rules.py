@@ -31,7 +31,8 @@ _VERSIONS: Final = (b"1.1", b"1.0")
 _HOST: Final = re.compile(
     rb"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?"
 )
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 # Without a sign, without leading zeros (read as octal by some), below 2**63 (wraps around in
 # others).
 _CONTENT_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
@@ -126,7 +127,12 @@ def is_authority(value: bytes) -> bool:
 
 
 def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
-    """Return the target as it is matched and forwarded (RFC 9112 section 3.2)."""
+    """Return the target as it is matched and forwarded (RFC 9112 section 3.2).
+
+    In absolute-form its authority has to be that of Host, which is what goes on: without regard to
+    case, and with the scheme's default port written or not (RFC 9110 section 4.2.3). Every other
+    difference is refused, user information included.
+    """
     if target[:1] == b"/":
         return target
     if target == b"*":
@@ -136,14 +142,19 @@ def origin_form(method: bytes, target: bytes, host: bytes | None) -> bytes:
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise RemoteProtocolError("malformed request target")
-    if host is None or match[1].lower() != host.lower():
+    port = _DEFAULT_PORTS[match[1].lower()]
+    if host is None or _authority(match[2], port) != _authority(host, port):
         raise RemoteProtocolError("the request target and Host name different servers")
-    rest = match[2]
+    rest = match[3]
     if rest[:1] == b"/":
         return rest
     if method == b"OPTIONS" and not rest:
         return b"*"  # RFC 9112 section 3.2.4
     return b"/" + rest
+
+
+def _authority(text: bytes, default_port: bytes) -> bytes:
+    return text.lower().removesuffix(default_port)
 
 
 def check_framing(headers: Headers, version: bytes) -> None:

@@ -31,7 +31,6 @@ from gateway.credentials.controller_check import ControllerCheck
 from gateway.errors import Draining, LimitExceeded
 from gateway.http.connection import serve_connection
 from gateway.http.exchange import ClientLimits
-from gateway.http.forwarding import is_in
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
 from gateway.http.upstream import Upstreams
@@ -45,6 +44,7 @@ from gateway.runtime.session_end import SessionEnd, Side
 from gateway.server.control import ControlBroken, ControlStream
 from gateway.server.dispatch import Dispatcher
 from gateway.transport.listeners import BoundListener, accept_forever
+from gateway.transport.networks import is_in
 from gateway.transport.stream import Stream
 from gateway.transport.tls_context import ServerContexts
 

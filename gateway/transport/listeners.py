@@ -20,7 +20,8 @@ import trio
 from gateway.config.models import ListenerConfig
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
-from gateway.transport.proxied import Network, take_proxy_header
+from gateway.transport.networks import Network
+from gateway.transport.proxied import take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
 from gateway.transport.tls_context import ServerContexts
 
@@ -157,7 +158,7 @@ async def accept_forever(
 
     async def serve(connection: trio.SocketStream) -> None:
         stream = Stream(connection.socket)
-        if stream.peer.host == UNKNOWN:
+        if stream.peer == UNKNOWN:
             return  # it was reset before it was accepted
         if proxied and not await is_introduced(stream):
             return

@@ -12,7 +12,6 @@ connection that the balancer makes for itself (LOCAL, such as a health check) ke
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,13 +19,11 @@ import trio
 
 from gateway.errors import RemoteProtocolError
 from gateway.protocol.proxy_protocol import ProxyHeader, ProxyHeaderReader
-from gateway.transport.stream import PeerAddress, Stream, StreamBroken
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from gateway.transport.networks import Network, is_in
+from gateway.transport.stream import UNKNOWN, PeerAddress, Stream, StreamBroken
 
 # nginx: 5 s (FIELD 1a); the header is the first thing that a balancer sends.
 PROXY_HEADER_TIMEOUT: Final = 5.0
-UNKNOWN: Final = PeerAddress("unknown", 0)
 
 
 async def take_proxy_header(stream: Stream, trusted: Sequence[Network]) -> str | None:
@@ -34,7 +31,7 @@ async def take_proxy_header(stream: Stream, trusted: Sequence[Network]) -> str |
 
     At most 5 s. What follows the header stays to be received, TLS included.
     """
-    if not _is_trusted(stream.peer, trusted):
+    if not is_in(trusted, stream.peer.host):
         return "a PROXY header is required here, and the peer is not in trusted_proxies"
     reader = ProxyHeaderReader()
     with trio.move_on_after(PROXY_HEADER_TIMEOUT):
@@ -51,14 +48,6 @@ async def take_proxy_header(stream: Stream, trusted: Sequence[Network]) -> str |
         _introduce(stream, header)
         return None
     return f"no PROXY header within {PROXY_HEADER_TIMEOUT:g} s"
-
-
-def _is_trusted(peer: PeerAddress, trusted: Sequence[Network]) -> bool:
-    try:
-        address = ipaddress.ip_address(peer.host.partition("%")[0])
-    except ValueError:
-        return False
-    return any(address in network for network in trusted)
 
 
 def _introduce(stream: Stream, header: ProxyHeader) -> None:

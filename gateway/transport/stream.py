@@ -42,7 +42,6 @@ _MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
-UNKNOWN: Final = "unknown"  # the host of a peer that left before we looked
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
 
@@ -57,7 +56,7 @@ class ReceiveInterrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """Where a connection comes from. ``host`` is an IP address as text, or ``unix``."""
+    """Where a connection comes from. ``host`` is an IP address as text, ``unix`` or ``unknown``."""
 
     host: str
     port: int
@@ -66,6 +65,10 @@ class PeerAddress:
         if self.host == "unix":
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+UNKNOWN: Final = PeerAddress("unknown", 0)
+"""Somebody of whom no address is known: in no network, trusted by nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,7 +535,7 @@ def _address_of(sock: trio.socket.SocketType, name_of: Callable[[], Any]) -> Pee
     try:
         name = name_of()
     except OSError:
-        return PeerAddress(UNKNOWN, 0)  # it was reset before we looked
+        return UNKNOWN  # it was reset before we looked
     # The kernel writes an IPv4 peer of a dual-stack socket as ::ffff:1.2.3.4; people and networks
     # do not.
     return PeerAddress(name[0].removeprefix("::ffff:"), name[1])

@@ -280,14 +280,15 @@ async def leaving(bridge: Bridge, probe: Probe) -> None:
         bridge.controller.faults = Faults()
 
 
-LIVES: Final[dict[str, Life]] = {
-    "a whole life": whole_life(by_close_frame),
-    "the agent's EOF": only_the_end(by_eof),
-    "the controller's end": only_the_end(by_controller),
-    "the gateway's end": only_the_end(by_gateway),
-    "a refusal": refused(Faults({Stage.VERDICT: Refuse("ERROR: not today")})),
-    "a controller that breaks off": refused(Faults({Stage.CAPABILITY: Close()})),
-    "an agent that leaves": leaving,
+# Each with the steps that it has at least: with fewer, the probe watched something else.
+LIVES: Final[dict[str, tuple[Life, int]]] = {
+    "a whole life": (whole_life(by_close_frame), 50),
+    "the agent's EOF": (only_the_end(by_eof), 8),
+    "the controller's end": (only_the_end(by_controller), 8),
+    "the gateway's end": (only_the_end(by_gateway), 8),
+    "a refusal": (refused(Faults({Stage.VERDICT: Refuse("ERROR: not today")})), 20),
+    "a controller that breaks off": (refused(Faults({Stage.CAPABILITY: Close()})), 20),
+    "an agent that leaves": (leaving, 16),
 }
 
 
@@ -325,7 +326,7 @@ async def bridge(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def test_every_await(
     name: str, tmp_path: Path, log: LogCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    life = LIVES[name]
+    life, least = LIVES[name]
     async with bridge(tmp_path, monkeypatch) as made:
         counts = []
         for _ in range(3):
@@ -333,15 +334,19 @@ async def test_every_await(
             await made.live(life, probe)
             counts.append(probe.steps)
         print(f"{name}: {counts} steps")
+        assert min(counts) >= least
         for early in (True, False):
+            strikes = 0
             for at in itertools.count(1):
                 probe = Probe(at, early=early)
                 async with leaving_nothing_behind():
                     await made.live(life, probe)
                     assert len(made.registry) == 0
+                strikes += probe.struck
                 if not probe.struck and at > max(counts):
                     break
                 await made.check_next()
+            assert strikes >= least
         assert [line for line in log.entries if line["event"] == "internal error"] == []
         check_accounts(log)
 

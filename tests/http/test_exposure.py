@@ -18,7 +18,7 @@ from gateway.http.exposure import check_exposure, is_agent_probe, is_agents
 from gateway.http.router import Endpoint, RouteMatch, Router
 from gateway.protocol.http_head import RequestHead
 from gateway.protocol.http_headers import Field, Headers
-from tests.http.test_router import PARTS, jetty, stapler
+from tests.http.test_router import ALIASES, PARTS, jenkins, jetty, stapler
 
 JAVA: Field = (b"User-Agent", b"Java/17.0.9")
 FIREFOX: Field = (b"User-Agent", b"Mozilla/5.0")
@@ -382,13 +382,157 @@ def test_the_prefix_is_written_plainly(target: str) -> None:
     assert status(router({"paths": ["/job"]}, prefix="/jenkins"), target) == 400
 
 
+# -- aliases ---------------------------------------------------------------------------------------
+
+ALIAS = [
+    "/manage",
+    "/manage/manage",
+    "/static/x/manage",
+    "/itemGroup",
+    "/owner",
+    "/ownerItemGroup",
+    "/view/all",
+    "/view/job",
+    "/view/manage",
+    "/view/view",
+    "/view/all/owner",
+    "/primaryView",
+    "/descriptor/d/resolver/r/provider/p/context/jenkins",
+    "/job/x/parent",
+    "/job/artifact/parent",
+    "/job/x/lastBuiltOn",
+    "/job/x/1/builtOn",
+    "/job/x/1/parent/parent",
+    "/computer/(built-in)/node",
+    "/computer/%28built-in%29/node",
+    "/me/my-views/view/all",
+    "/manage/view/all/owner/manage",
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "/jenkins"])
+@pytest.mark.parametrize("alias", ALIAS)
+def test_the_cli_is_the_cli_from_wherever_jenkins_finds_it(alias: str, prefix: str) -> None:
+    near_only = router("all", {"set": "cli", **FAR}, prefix=prefix)
+    for name in ("/cli", "/cli/", "/cli/ws", "/cli?remoting=false", "/jnlpJars/jenkins-cli.jar"):
+        target = prefix + alias + name
+        assert status(router("ui", prefix=prefix), target) == 404, target
+        assert status(router("ui", "agents", prefix=prefix), target, method="POST") == 404, target
+        assert status(near_only, target) == 403, target
+        assert status(near_only, target, client="10.0.0.1") == 200, target
+        assert status(router("all", allow_from=["192.0.2.0/24"], prefix=prefix), target) == 200
+
+
+@pytest.mark.parametrize("alias", [each for each in ALIAS if "view" not in each.lower()])
+def test_paths_are_the_same_from_wherever_jenkins_finds_them(alias: str) -> None:
+    closed = router("all", {"paths": ["/script", "/job/secret"], **FAR})
+    for name in ("/script", "/script/", "/scriptText/../script", "/job/secret/1/"):
+        assert status(closed, alias + name) in {403, 400}, name
+    assert status(closed, alias + "/scripts") == 200
+    assert status(closed, alias + "/script", client="10.0.0.1") == 200
+    assert status(router({"paths": ["/manage", "/job", "/view"]}), alias + "/script") == 404
+
+
+def test_a_job_is_the_same_in_a_view() -> None:
+    closed = router("all", {"paths": ["/job/secret"], **FAR})
+    for view in ("/view/all", "/view/a%20b/view/c", "/user/x/my-views/view/all", "/me/my-views"):
+        assert status(closed, f"{view}/job/secret/1/") == 403
+        assert status(closed, f"{view}/job/other/1/") == 200
+    public = router({"paths": ["/view/public"]})
+    assert status(public, "/view/public/job/x/") == 200
+    assert status(public, "/view/public/api/json") == 200
+    assert status(public, "/view/public/owner/job/x/") == 404
+    assert status(public, "/view/public/cli") == 404
+
+
+def test_manage_itself_is_a_page_of_the_ui() -> None:
+    for target in ("/manage", "/manage/", "/manage/configureSecurity/", "/manage/computer/new"):
+        assert status(router("ui"), target) == 200
+        assert status(router("agents", "cli"), target) == 404
+    assert status(router({"paths": ["/manage"]}), "/manage/") == 200
+    # It is all of Jenkins below another name, so it takes a route that exposes that.
+    assert status(router({"paths": ["/manage"]}), "/manage/configure") == 404
+    limited = router("ui", {"paths": ["/manage"], **FAR})
+    assert status(limited, "/manage/configure") == 403
+    assert status(limited, "/manage/configure", client="10.0.0.1") == 200
+    jnlp = router("ui", {"set": "agents", "jnlp_files": True, **FAR})
+    assert status(jnlp, "/manage/computer/n/jenkins-agent.jnlp") == 403
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/job/public/ws/src/parent/cli/main.c",
+        "/job/public/1/artifact/node/owner/cli/a.jar",
+        "/job/public/job/x/lastSuccessfulBuild/artifact/manage/cli",
+        "/job/public/1/execution/node/3/log/",
+        "/job/public/manage/1/",
+    ],
+)
+def test_files_and_steps_are_no_aliases(target: str) -> None:
+    assert status(router({"paths": ["/job/public"]}), target) == 200
+    assert status(router("ui"), target) == 200
+
+
+@pytest.mark.parametrize(
+    "target", ["/job/ws/parent/cli", "/job/artifact/parent/cli", "/job/x/parent/artifact/owner/cli"]
+)
+def test_what_is_called_like_files_hides_nothing(target: str) -> None:
+    assert status(router("ui"), target) == 404
+
+
+@pytest.mark.parametrize(
+    "alias", ["/%6danage", "/manage;x", "//manage", "/x/../manage", "/%256danage"]
+)
+def test_a_disguised_alias_is_refused(alias: str) -> None:
+    for name in ("/cli", "/cli/ws", "/jnlpJars/jenkins-cli.jar"):
+        assert status(router("all", {"set": "cli", **FAR}), alias + name) == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/%5Cscript", "/script%5Cx", "/script%3Bx", "/%2573cript", "/%2Fscript", "/manage%5Cscript"],
+)
+def test_what_was_encoded_may_divide(path: str) -> None:
+    closed = router("all", {"paths": ["/script"], **FAR})
+    assert status(closed, path) == 403
+    assert status(closed, path, client="10.0.0.1") == 200
+    assert status(router("ui"), path) == 200
+
+
+def test_nobody_goes_back_and_forth_for_ever() -> None:
+    assert status(router("ui"), "/manage" * 7 + "/x") == 200
+    assert status(router("ui"), "/manage" * 20 + "/x") == 400
+
+
+HALF: tuple[Field, ...] = ((b"Session", b"b7a7e8e2"), (b"Side", b"download"))
+
+
+def test_what_looks_like_the_cli_is_taken_for_it() -> None:
+    """PROTOCOLS E.3: a path of a plugin's that leads to the root is known to nobody."""
+    target = "/plugin-of-ours/jenkins/cli"
+    ui = router("ui")
+    assert status(ui, target, *HALF, method="POST") == 404
+    assert status(ui, target, HALF[0], method="POST") == 200
+    assert status(ui, target, *HALF) == 200
+    assert status(router("ui", "cli"), target, *HALF, method="POST") == 200
+    closed = router("all", {"set": "cli", **FAR})
+    assert status(closed, target, *HALF, method="POST") == 403
+    assert status(closed, target, *HALF, method="POST", client="10.0.0.1") == 200
+    assert status(router({"paths": ["/cli"]}), "/cli", *HALF, method="POST") == 200
+    assert status(router("all"), target, *HALF, method="POST") == 200
+
+
 WORDS = ["cli", "jnlpJars", "agent.jar", "c", "li", "hook", "job", "script", "ws"]
-SPELLED = PARTS | st.sampled_from([*WORDS, "/cli", "/hook", "/static/x", "%63li", "%2568ook"])
+SPELLED = PARTS | st.sampled_from(
+    [*ALIASES, *WORDS, "/cli", "/hook", "/static/x", "%63li", "%2568ook"]
+)
 SETS: dict[str, tuple[Any, ...]] = {
     "ui": ("ui",),
     "cli": ("cli",),
     "agents": ("agents", "cli"),
     "paths": ({"paths": ["/hook", "/job"]},),
+    "closed": ("all", {"set": "cli", **FAR}, {"paths": ["/script"], **FAR}),
 }
 
 
@@ -399,6 +543,8 @@ def allowed(kind: str, tokens: list[str]) -> bool:
         return first not in {"cli", "jnlpJars", "wsagents", "tcpSlaveAgentListener"}
     if kind == "paths":
         return first in {"hook", "job"}
+    if kind == "closed":
+        return first not in {"cli", "script"} and tokens[:2] != ["jnlpJars", "jenkins-cli.jar"]
     known = {"cli", "jnlpJars"}
     return first in (known if kind == "cli" else known | {"wsagents", "tcpSlaveAgentListener"})
 
@@ -411,6 +557,10 @@ def allowed(kind: str, tokens: list[str]) -> bool:
 @example(parts=["script", "/..%2Fhook/"], kind="paths", prefix="")
 @example(parts=["static", "//", "script/hook"], kind="paths", prefix="")
 @example(parts=["static/x/cli"], kind="ui", prefix="/jenkins")
+@example(parts=["manage/cli"], kind="ui", prefix="")
+@example(parts=["manage", "/", "script"], kind="closed", prefix="/jenkins")
+@example(parts=["view/x", "/cli"], kind="closed", prefix="")
+@example(parts=["%5C", "script"], kind="closed", prefix="")
 def test_what_is_let_in_is_exposed_in_every_reading(
     parts: list[str], kind: str, prefix: str
 ) -> None:
@@ -433,6 +583,9 @@ def test_what_is_let_in_is_exposed_in_every_reading(
     ):
         if tokens[:1] == ["static"]:
             continue  # nothing is there; what Stapler makes of it is another reading
-        if tokens[:1] != ["login"] and not allowed(kind, tokens):
-            # A name that holds a separator is one token to Stapler, and no such thing exists.
-            assert any(c in (tokens or [""])[0] for c in "/\\;"), (target, tokens)
+        for place, rest in enumerate(jenkins(tokens)):
+            if place and not rest:
+                continue  # an alias' own page
+            if rest[:1] != ["login"] and not allowed(kind, rest):
+                # A name that holds a separator is one token to Stapler; no such thing exists.
+                assert any(c in (rest or [""])[0] for c in "/\\;"), (target, tokens)

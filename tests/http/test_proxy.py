@@ -216,6 +216,28 @@ async def test_a_chunked_upload_with_trailers(nursery: trio.Nursery) -> None:
     assert answer.get(b"transfer-encoding") == b"chunked"
 
 
+async def test_trailers_cannot_say_what_a_head_says(nursery: trio.Nursery) -> None:
+    wanted = b"X-Sum: 7\r\n"
+    unwanted = b"cookie: a\r\nX-Forwarded-User: admin\r\nSECRET-key: s\r\nIf-Match: x\r\n"
+    last = b"0\r\n" + unwanted + wanted + b"\r\n"
+    for at_once in (True, False):  # the body comes with the head, or after it
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        origin = await start_origin(
+            nursery, answering(b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n" + last)
+        )
+        port = await start_proxy(nursery, origin.port)
+        async with await RawClient.connect(port) as client:
+            if at_once:
+                answer = await client.ask(head + last)
+            else:
+                await client.send(head + b"1\r\na\r\n")
+                while not origin.requests:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                answer = await client.ask(last)
+        assert origin.requests[0].trailers == wanted
+        assert answer.trailers == wanted
+
+
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 async def test_an_answer_without_framing_is_framed_for_the_client(
     version: bytes, nursery: trio.Nursery
@@ -407,7 +429,10 @@ async def test_expect_is_passed_on_and_100_comes_back(nursery: trio.Nursery) -> 
     async def willing(connection: OriginConnection) -> None:
         seen = await connection.read_head()
         assert seen.get(b"expect") == b"100-continue"
-        await connection.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 \r\nX: y\r\n\r\n")
+        await connection.send(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 \r\nX: y\r\n"
+            b"Content-Length: 5\r\n\r\nHTTP/1.1 103 \r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         await connection.read_body()
         await connection.send(OK)
 
@@ -420,6 +445,7 @@ async def test_expect_is_passed_on_and_100_comes_back(nursery: trio.Nursery) -> 
             )
             assert (await client.read_head()).head == b"HTTP/1.1 100 Continue\r\n\r\n"
             assert (await client.read_head()).head == b"HTTP/1.1 102 \r\nX: y\r\n\r\n"
+            assert (await client.read_head()).head == b"HTTP/1.1 103 \r\n\r\n"
             answer = await client.ask(b"hello")
             assert (answer.status, answer.body) == (200, b"hi")
             assert answer.get(b"connection") is None

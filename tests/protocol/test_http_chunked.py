@@ -14,6 +14,7 @@ from gateway.errors import RemoteProtocolError
 from gateway.protocol.http_chunked import ChunkedGate, ChunkLimits
 from gateway.protocol.http_headers import Field
 from tests.feeding import TRAILING, feed_all_ways
+from tests.protocol.malformed_bodies import MALFORMED_BODIES
 
 LIMITS = ChunkLimits()
 
@@ -51,49 +52,7 @@ def test_trailers_keep_their_case_and_order() -> None:
     assert feed_all_ways(body, pass_gate) == (True, ((b"X-Sum", b"1"), (b"x-sUM", b"2")))
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"\r\n",  # no size
-        b"5 \r\nhello\r\n0\r\n\r\n",  # space behind a bare size
-        b"5 ;x\r\nhello\r\n0\r\n\r\n",
-        b" 5\r\nhello\r\n0\r\n\r\n",
-        b"+5\r\nhello\r\n0\r\n\r\n",
-        b"-5\r\nhello\r\n0\r\n\r\n",
-        b"0x5\r\nhello\r\n0\r\n\r\n",
-        b"5h\r\nhello\r\n0\r\n\r\n",
-        b"5_0\r\nhello\r\n0\r\n\r\n",
-        b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n",
-        b"5\nhello\r\n0\r\n\r\n",  # bare LF behind the size
-        b"5\rhello\r\n0\r\n\r\n",  # bare CR
-        b"5;x\nhello\r\n0\r\n\r\n",
-        b"5;\rx\r\nhello\r\n0\r\n\r\n",  # h11 lets this pass
-        b"5;\0\r\nhello\r\n0\r\n\r\n",
-        b"5;x\n\r\nhello\r\n0\r\n\r\n",  # CVE-2023-46747 class: LF in an extension
-        b"5\r\nhello\n0\r\n\r\n",  # bare LF behind the data
-        b"5\r\nhelloXX0\r\n\r\n",  # GHSA-vqfr-h8mv-ghfj: anything behind the data
-        b"5\r\nhello!\r\n0\r\n\r\n",
-        b"5\r\nhello\r\r\n0\r\n\r\n",
-        b"5\r\nhello\r\n\r\n0\r\n\r\n",
-        b"10000000000000005\r\nhello\r\n0\r\n\r\n",  # wraps around in 64 bits
-        b"1000000000000000\r\n",  # 2**60
-        b"5;" + b"x" * 300 + b"\r\n",
-        b"0\r\nX: 1\n\r\n",  # bare LF in trailers: h11 lets these pass
-        b"0\r\n\n",
-        b"0\n\r\n",
-        b"0\r\nX: 1\n\n",
-        b"0\r\nX: 1\r\n 2\r\n\r\n",  # folded
-        b"0\r\nX : 1\r\n\r\n",
-        b"0\r\nX\r\n\r\n",
-        b"0\r\nX: \0\r\n\r\n",
-        b"0\r\nContent-Length: 5\r\n\r\n",
-        b"0\r\ntransfer-encoding: chunked\r\n\r\n",
-        b"0\r\nHost: b\r\n\r\n",
-        b"0\r\n" + b"X: 1\r\n" * 101 + b"\r\n",
-        b"0\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
-        b"0\r\nX: " + b"a" * 9000,
-    ],
-)
+@pytest.mark.parametrize("body", [pytest.param(c.body, id=c.name) for c in MALFORMED_BODIES])
 def test_malformed_bodies_are_refused(body: bytes) -> None:
     for pieces in ([body], [body[i : i + 1] for i in range(len(body))], [body + TRAILING]):
         with pytest.raises(RemoteProtocolError):

@@ -352,6 +352,20 @@ async def test_the_address_of_a_proxy_header_is_the_peers(tmp_path: Path, *, tls
         assert unknown.status == 403
 
 
+async def test_whom_a_trusted_proxy_does_not_know_does_not_borrow_its_trust(tmp_path: Path) -> None:
+    route = {"allow_from": ["127.0.0.0/8", "192.0.2.0/24"]}
+    async with serving(tmp_path, route, trusted_proxies=["127.0.0.1"]) as it:
+        for said in (b"unknown", b"unix:", b"_a, 127.0.0.1", b"192.0.2.9, <x>", b"", b"fe80::1%a"):
+            answer = await it.ask("/", fields=b"X-Forwarded-For: %b\r\n" % said)
+            assert answer.status == 403, said
+        for said in (b"192.0.2.9", b"::ffff:192.0.2.9", b"[::ffff:192.0.2.9]:1, ::ffff:127.0.0.1"):
+            answer = await it.ask("/", fields=b"X-Forwarded-For: %b\r\n" % said)
+            assert answer.status == 200, said
+            told = it.origin.requests[-1].get(b"x-forwarded-for") or b""
+            assert told.split(b", ")[0] == b"192.0.2.9"
+        assert (await it.ask("/")).status == 200  # its own
+
+
 async def test_plain_agents_behind_a_proxy_header(tmp_path: Path) -> None:
     fields = b"Node-Name: a\r\nSecret-Key: b\r\nX-Remoting-Capability: AAAA\r\n"
     for plain_agents, expected in ((False, b"use https"), (True, b"only WS connections")):

@@ -16,8 +16,9 @@ from gateway.config.models import ListenerConfig, TlsConfig
 from gateway.config.values import Address
 from gateway.protocol.proxy_protocol import Endpoint, write_local_header, write_proxy_header
 from gateway.transport.listeners import BoundListener, accept_forever, bind
-from gateway.transport.proxied import PROXY_HEADER_TIMEOUT, UNKNOWN, Network
-from gateway.transport.stream import PeerAddress, Stream
+from gateway.transport.networks import Network
+from gateway.transport.proxied import PROXY_HEADER_TIMEOUT
+from gateway.transport.stream import UNKNOWN, PeerAddress, Stream
 from tests import certificates
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
