@@ -26,7 +26,6 @@ from gateway.http.controller_connection import (
     ControllerConnection,
     ControllerLimits,
 )
-from gateway.http.forwarding import is_in
 from gateway.http.pool import Pool, PoolLimits
 from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import RequestHead, ResponseHead
@@ -35,6 +34,7 @@ from gateway.protocol.proxy_protocol import write_local_header
 from gateway.runtime.admission import counted_sites, site_of
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
+from gateway.transport.networks import is_in
 from gateway.transport.tls_context import is_ip_address
 
 _log = get_logger("upstream")
