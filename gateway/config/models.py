@@ -309,6 +309,17 @@ class AgentsConfig(_Model):
         ),
     )
 
+    handshake_rate: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description=(
+            "Handshakes a second that each controller gets, after a second's worth at once; agents"
+            " beyond that wait at /login. 50: thousands of agents are back within a minute or two,"
+            " and people still get answers from a controller that has just been restarted."
+        ),
+    )
+
     @field_validator("handshake_timeout")
     @classmethod
     def _beat_the_agent(cls, timeout: float) -> float:

@@ -9,7 +9,7 @@ Must not know: clients, exchanges, which fields a proxied request has.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -19,7 +19,7 @@ import trio
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import Address
-from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.errors import ConfigError, ControllerTimeout, ControllerUnreachable
 from gateway.http.addresses import AddressBook
 from gateway.http.controller_connection import (
     UNUSABLE,
@@ -33,7 +33,7 @@ from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.proxy_protocol import write_local_header
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
-from gateway.transport.tls_context import is_ip_address
+from gateway.transport.tls_context import ClientTls, is_ip_address
 
 _log = get_logger("upstream")
 
@@ -80,6 +80,12 @@ class Upstream:
         known = () if self._resolves else controller.addresses or (self.url.address,)
         self._book = AddressBook(known, controller.ejection)
         self._pools: dict[Address, Pool] = {}
+        self._ended = False  # the upkeep: nothing is kept any more
+        self._controller = controller
+
+    def serves(self, name: str, controller: ControllerConfig, tls: ClientTls | None) -> bool:
+        """Say whether this is the way to such a controller, down to the contents of its files."""
+        return self.name == name and self._controller == controller and self._tls == tls
 
     # -- connections -------------------------------------------------------------------------------
 
@@ -134,7 +140,8 @@ class Upstream:
         if pool is None:
             config = self._connections
             limits = PoolLimits(config.limit, config.connect_timeout, config.idle_timeout)
-            pool = self._pools[address] = Pool(partial(self.connect, address), limits)
+            connect = partial(self.connect, address)
+            pool = self._pools[address] = Pool(connect, limits, keep=not self._ended)
         return pool
 
     async def connect(
@@ -197,14 +204,18 @@ class Upstream:
     # -- upkeep ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Close idle connections in time and check addresses until cancelled; then close all."""
+        """Close idle connections in time and check addresses until cancelled; then close all.
+
+        Exchanges that are under way then end as usual, and take their connections with them.
+        """
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
                 if self.health_check is not None:
                     nursery.start_soon(self._check_health, self.health_check)
         finally:
-            for pool in self._pools.values():
+            self._ended = True
+            for pool in list(self._pools.values()):
                 await pool.aclose()  # each closing is shielded, and has its own deadline
 
     async def _sweep(self) -> None:
@@ -290,24 +301,25 @@ class Upstream:
 class Upstreams:
     """The ways to all controllers of a configuration that have a url."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        """Prepare them. Raises ConfigError when a file for TLS cannot be used."""
+    def __init__(self, config: GatewayConfig, previous: Upstreams | None = None) -> None:
+        """Prepare them. Raises ConfigError when a file for TLS cannot be used.
+
+        Ways of ``previous`` to controllers that are the same go over, with their connections and
+        what checks found out.
+        """
         self._by_name = {
-            name: Upstream(name, controller)
+            name: _way(name, controller, None if previous is None else previous.get(name))
             for name, controller in config.controllers.items()
             if controller.url is not None
         }
         self._by_config = {config.controllers[n]: u for n, u in self._by_name.items()}
 
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._by_name.values())
+
     def get(self, name: str) -> Upstream | None:
         """Return the way to a controller; None for one without url."""
         return self._by_name.get(name)
-
-    async def run(self) -> None:
-        """Do the upkeep until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for upstream in self._by_name.values():
-                nursery.start_soon(upstream.run)
 
     async def fetch(
         self,
@@ -322,7 +334,19 @@ class Upstreams:
         Raises ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB
         included.
         """
-        return await _within(self._by_config[controller], path, timeout)
+        upstream = self._by_config.get(controller)
+        if upstream is None:  # of before a reload
+            try:
+                upstream = Upstream("controller", controller)
+            except ConfigError as error:
+                raise ControllerUnreachable(detail=str(error)) from None
+        return await _within(upstream, path, timeout)
+
+
+def _way(name: str, controller: ControllerConfig, previous: Upstream | None) -> Upstream:
+    if previous is not None and previous.serves(name, controller, client_tls(controller)):
+        return previous
+    return Upstream(name, controller)
 
 
 class Fetch(Protocol):
@@ -343,7 +367,7 @@ async def fetch(
     *,
     timeout: float = 5.0,  # noqa: ASYNC109
 ) -> tuple[ResponseHead, bytes]:
-    """Fetch as ``Upstreams.fetch`` does, for commands that have no worker."""
+    """Fetch as ``Upstreams.fetch`` does, without what a worker has. Raises ConfigError, too."""
     return await _within(Upstream("controller", controller), path, timeout)
 
 

@@ -34,7 +34,7 @@ from gateway.config.values import Address
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
 from gateway.server.control import ControlBroken, ControlStream
-from gateway.server.worker import STOP_TIMEOUT
+from gateway.server.ending import STOP_TIMEOUT
 from gateway.transport.listeners import bind_all
 
 _log = get_logger("system")

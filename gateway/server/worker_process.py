@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Final
 
 import trio
-from pydantic import ValidationError
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import configure, get_logger
 from gateway.server.control import ControlStream, Message
+from gateway.server.snapshot import read_snapshot
 from gateway.server.worker import serve
 from gateway.transport.listeners import BoundListener
 
@@ -48,23 +48,16 @@ async def _run(control_fd: int) -> None:
         start = await control.receive()
         # None: the supervisor is gone. Anything else is the word to stop, which came first.
         if start is not None and start.get("type") == "start":
-            snapshot = _snapshot(start)
-            await serve(_listeners(start, snapshot), snapshot, control)
+            snapshot = read_snapshot(start["snapshot"])
+            await serve(
+                _listeners(start, snapshot),
+                snapshot,
+                control,
+                workers=start.get("workers", 1),
+                generation=start.get("generation", 0),
+            )
     finally:
         await control.aclose()
-
-
-def _snapshot(start: Message) -> GatewayConfig:
-    try:
-        return GatewayConfig.model_validate(start["snapshot"])
-    except ValidationError as error:
-        # The supervisor runs an older program than the one that is installed now. pydantic's own
-        # text would show values, which may be secrets.
-        keys = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
-        raise ConfigError(
-            f"the supervisor's configuration is not understood ({keys}); was the program replaced"
-            " while it ran? Restart it."
-        ) from None
 
 
 def _listeners(start: Message, snapshot: GatewayConfig) -> list[BoundListener]:

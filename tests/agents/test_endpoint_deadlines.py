@@ -17,8 +17,8 @@ import trio.testing
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
-from gateway.agents import endpoint
-from gateway.runtime.admission import HandshakePlaces
+from gateway.runtime import handshakes
+from gateway.runtime.handshakes import HandshakePlaces
 from tests.agents.bridge import (
     COOKIE,
     agent_request,
@@ -270,11 +270,11 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Give controllers another number of handshake places, and another queue in front of them."""
 
     def give(count: int, queue: int) -> None:
-        def made(configured: int) -> HandshakePlaces:
-            assert configured == 64
+        def made(configured: int, *, rate: float, workers: int) -> HandshakePlaces:
+            assert (configured, rate, workers) == (64, 50, 1)
             return HandshakePlaces(count, queue=queue)
 
-        monkeypatch.setattr(endpoint, "HandshakePlaces", made)
+        monkeypatch.setattr(handshakes, "HandshakePlaces", made)
 
     return give
 

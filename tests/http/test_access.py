@@ -12,10 +12,9 @@ from trio.testing import MockClock
 from gateway.errors import ControllerUnreachable
 from gateway.http.connection import Handler, serve_connection
 from gateway.http.exchange import Exchange
-from gateway.http.router import Router
 from gateway.observability.access_log import AccessLog
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config
+from tests.http.serving import make_config, served
 
 GET = b"GET /x?token=hunter2 HTTP/1.1\r\nHost: ci:81\r\nUser-Agent: t\r\n\r\n"
 
@@ -24,14 +23,8 @@ async def lines_of(stream: MemoryStream, handle: Handler, **more: Any) -> list[d
     """Serve a connection; return its lines of the access log."""
     config = make_config(**more)
     lines: list[str] = []
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=handle,
-        access=AccessLog("json", write=lines.append),
-    )
+    access = AccessLog("json", write=lines.append)
+    await serve_connection(stream.as_stream(), served(config, handle, access=access))
     return [json.loads(line) for line in lines]
 
 
@@ -147,14 +140,8 @@ async def test_an_upgrade_has_its_line_when_it_happens() -> None:
         raise RuntimeError("and ends badly")
 
     stream = MemoryStream(GET)
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=upgrade,
-        access=AccessLog("json", write=lines.append),
-    )
+    access = AccessLog("json", write=lines.append)
+    await serve_connection(stream.as_stream(), served(config, upgrade, access=access))
     assert seen == [1]
     (line,) = map(json.loads, lines)
     assert line["http.response.status_code"] == 101

@@ -23,6 +23,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server import supervisor
 from gateway.server.control import ControlStream
+from gateway.server.ending import STOP_TIMEOUT
 from gateway.server.supervisor import (
     ENOUGH_DESCRIPTORS,
     FIRST_PAUSE,
@@ -34,7 +35,6 @@ from gateway.server.supervisor import (
     keep_running,
     run_supervisor,
 )
-from gateway.server.worker import STOP_TIMEOUT
 from tests.server.processes import HOST
 
 KILLED = Life(-signal.SIGKILL, ready=True)

@@ -17,7 +17,7 @@ from gateway.demo.agent import SimulatedAgent
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import echo
 from gateway.demo.controller import INBOUND, StandInController
-from gateway.server.worker import STOP_TIMEOUT
+from gateway.server.ending import STOP_TIMEOUT
 from tests.certificates import client_context
 from tests.peers.raw_client import RawClient
 from tests.process_watch import ProcessWatch

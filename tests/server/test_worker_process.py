@@ -61,8 +61,11 @@ async def test_the_whole_configuration_arrives(
     served: list[GatewayConfig] = []
     ports: list[int] = []
 
-    async def serve(listeners: list[BoundListener], snapshot: GatewayConfig, _: Any) -> None:
+    async def serve(
+        listeners: list[BoundListener], snapshot: GatewayConfig, _: Any, **numbers: int
+    ) -> None:
         served.append(snapshot)
+        assert numbers == {"workers": 4, "generation": 7}
         assert [each.config for each in listeners] == list(snapshot.listeners)
         for listener in listeners:
             ports.append(listener.port)
@@ -105,7 +108,8 @@ async def test_the_whole_configuration_arrives(
     )
     fds = [listening.dup().detach(), listening.dup().detach()]
     snapshot = config.model_dump(mode="json")
-    await run_in_process({"type": "start", "snapshot": snapshot, "listeners": fds})
+    numbers = {"workers": 4, "generation": 7}
+    await run_in_process({"type": "start", "snapshot": snapshot, "listeners": fds, **numbers})
     assert served == [config]
     assert ports == [listening.getsockname()[1]] * 2
 
