@@ -68,6 +68,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     check_routing(config, findings)
     _check_keepalive(config, findings)
     _check_limits(config, findings)
+    _check_shutdown(config, findings)
     return findings
 
 
@@ -215,4 +216,14 @@ def _check_limits(config: GatewayConfig, findings: Findings) -> None:
             ("limits", "request_line"),
             f'found "{format_size(limits.request_line)}"; allowed: at most'
             f" {format_size(limits.head)} = head, of which it is the first line",
+        )
+
+
+def _check_shutdown(config: GatewayConfig, findings: Findings) -> None:
+    shutdown = config.shutdown
+    if shutdown.drain_spread >= shutdown.drain_timeout:
+        findings.error(
+            ("shutdown", "drain_spread"),
+            f'found "{format_duration(shutdown.drain_spread)}"; allowed: less than'
+            f" {format_duration(shutdown.drain_timeout)} = drain_timeout, when what is left is cut",
         )

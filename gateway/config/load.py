@@ -50,13 +50,16 @@ class Loaded:
     source: Path
 
 
-def load(path: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load(
+    path: Path, *, environ: Mapping[str, str] = os.environ, named: set[Path] | None = None
+) -> Loaded:
     """Read and check a configuration file.
 
     Raises ConfigError with one line per problem. Relative paths start from the file's folder.
+    ``named`` gets the paths that the file names, also of a file that cannot be used.
     """
     document = read_document(path, environ=environ)
-    context = FileContext(base=path.resolve().parent)
+    context = FileContext(path.resolve().parent, set() if named is None else named)
     try:
         config = GatewayConfig.model_validate(document.data, context=context)
     except ValidationError as error:

@@ -31,6 +31,7 @@ from gateway.config.base import Model as _Model
 from gateway.config.keys import PublicKey
 from gateway.config.limits import LimitsConfig
 from gateway.config.listener_tls import TlsConfig as TlsConfig
+from gateway.config.processes import ShutdownConfig, Workers
 from gateway.config.routing import RedirectPort
 from gateway.config.routing import RouteConfig as RouteConfig
 from gateway.config.upstream import (
@@ -337,7 +338,8 @@ class GatewayConfig(_Model):
     state_dir: FilePath = Field(
         default_factory=default_state_dir,
         description=(
-            "Where pinned identities and generated certificates are kept. Default:"
+            "Where pinned identities, generated certificates and the control socket are kept; one"
+            " gateway for each. Default:"
             " $STATE_DIRECTORY (set by systemd), else $XDG_STATE_HOME/remoting-gateway, else"
             " ~/.local/state/remoting-gateway."
         ),
@@ -371,6 +373,17 @@ class GatewayConfig(_Model):
     )
     limits: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What clients may take, each and together."
+    )
+    workers: Workers = Field(
+        default=1,
+        description=(
+            "Processes that serve; auto is one for each processor that this program may use. 1, as"
+            " nginx: one carries thousands of sessions, and limits are divided among several."
+        ),
+    )
+    shutdown: ShutdownConfig = Field(
+        default_factory=ShutdownConfig,
+        description="How the gateway stops, and how an upgrade's old workers end.",
     )
     access_log: Literal["json", "combined", "off"] = Field(
         default="json",

@@ -65,6 +65,11 @@ class Ending:
         self.begun = trio.Event()
         self.reached_limit = False
 
+    @property
+    def is_lingering(self) -> bool:
+        """Say whether others accept in this worker's place, so that nobody who waits is left."""
+        return isinstance(self._order, Linger)
+
     def give(self, order: Stop | Linger) -> None:
         """Give the word. Lingering is over once stopping has begun, and cannot begin again."""
         if isinstance(order, Linger) and self.begun.is_set() and isinstance(self._order, Stop):

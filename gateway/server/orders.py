@@ -6,7 +6,7 @@ that stream means.
 Must not know: how any of it is done.
 
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
-``reloaded``; ``abandon``, ``stop`` and ``linger`` are not answered; ``ask`` is, by ``answer`` with
+``reloaded``; ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered; ``ask`` is, by ``answer`` with
 the same ``id``. Messages of types that are not known are ignored: the supervisor may be newer.
 """
 
@@ -40,6 +40,12 @@ class Ordered(Protocol):
 
     def abandon(self, number: int) -> None:
         """Forget a prepared generation."""
+
+    def listen(self, slot: int) -> None:
+        """Accept on another worker's slot, too."""
+
+    def unlisten(self, slot: int) -> None:
+        """Leave a slot to its own worker again."""
 
     def end(self, order: Stop | Linger) -> None:
         """Stop, or linger."""
@@ -86,6 +92,10 @@ class Orders:
             await self._commit(message["generation"])
         elif kind == "abandon":
             self._worker.abandon(message["generation"])
+        elif kind == "listen":
+            self._worker.listen(message["slot"])
+        elif kind == "unlisten":
+            self._worker.unlisten(message["slot"])
         elif kind == "stop":
             self._worker.end(_stop(message))
         elif kind == "linger":

@@ -12,7 +12,7 @@ Stopping: the listeners are closed first, so that clients go elsewhere at once; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from gateway.http.upkeep import Upkeep
 from gateway.observability.logs import get_logger
 from gateway.protocol.http_head import ResponseHead
 from gateway.runtime.config_holder import ConfigHolder
+from gateway.server.accepting import Accepting
 from gateway.server.control import ControlStream
 from gateway.server.ending import Ending, Linger, Stop
 from gateway.server.generation import Generation, Lasting
@@ -44,6 +45,7 @@ async def serve(
     snapshot: GatewayConfig,
     control: ControlStream | None = None,
     *,
+    others: Mapping[int, Mapping[int, BoundListener]] | None = None,
     workers: int = 1,
     generation: int = 0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -51,8 +53,9 @@ async def serve(
     """Serve ``listeners`` by the configuration ``snapshot`` until ``control`` says stop, or ends.
 
     Without ``control``, until cancelled. Owns the listening sockets. Once every listener can
-    accept, ``control`` is told ``ready`` and ``task_status`` is started. ``workers`` share the
-    limits; ``generation`` is the supervisor's number for ``snapshot``. Raises ConfigError, before
+    accept, ``control`` is told ``ready`` and ``task_status`` is started. ``others`` are other
+    workers' sockets, by slot and listener, for when these have died. ``workers`` share the limits;
+    ``generation`` is the supervisor's number for ``snapshot``. Raises ConfigError, before
     that, when a certificate cannot be used.
     """
     try:
@@ -60,20 +63,24 @@ async def serve(
         async with trio.open_nursery() as service:
             service.start_soon(worker.upkeep.run)
             async with trio.open_nursery() as connections:
+                accept = partial(worker.accept, connections)
+                worker.accepting = Accepting(listeners, others or {}, accept)
                 async with trio.open_nursery() as accepting:
-                    for i, listener in enumerate(listeners):
-                        accepting.start_soon(worker.accept, i, listener, connections)
+                    await accepting.start(worker.accepting.run)
                     task_status.started()
                     if control is not None:
                         service.start_soon(Orders(control, worker).run)
                     await worker.ending.begun.wait()
-                    accepting.cancel_scope.cancel()  # closes the listening sockets, too
+                    if worker.ending.is_lingering:
+                        worker.accepting.close()
+                    else:
+                        await worker.accepting.finish()
                 service.start_soon(worker.ending.carry_out, connections.cancel_scope)
             if connections.cancel_scope.cancelled_caught:
                 _log.warning("connections were cut")
             service.cancel_scope.cancel()
     finally:
-        for listener in listeners:
+        for listener in (*listeners, *(x for each in (others or {}).values() for x in each.values())):
             listener.socket.close()
 
 
@@ -84,6 +91,7 @@ class _Worker:
         self._lasting = Lasting(config, fetch=self._fetch, workers=workers)
         self._holder = ConfigHolder(Generation(config, self._lasting), number=generation)
         self.upkeep = Upkeep(self._holder.current.upstreams)
+        self.accepting: Accepting
         self.ending = Ending(self._lasting.drain, self._lasting.registry)
 
     async def _fetch(
@@ -97,7 +105,7 @@ class _Worker:
 
     # -- connections -------------------------------------------------------------------------------
 
-    async def accept(self, i: int, listener: BoundListener, connections: trio.Nursery) -> None:
+    async def accept(self, connections: trio.Nursery, i: int, listener: BoundListener) -> None:
         """Accept on a socket of the ``i``-th listener until cancelled; serve in ``connections``."""
 
         def serving() -> Serving:
@@ -164,6 +172,14 @@ class _Worker:
     def abandon(self, number: int) -> None:
         """Forget generation ``number``."""
         self._holder.abandon(number)
+
+    def listen(self, slot: int) -> None:
+        """Accept on another worker's slot, too."""
+        self.accepting.listen(slot)
+
+    def unlisten(self, slot: int) -> None:
+        """Leave a slot to its own worker again."""
+        self.accepting.unlisten(slot)
 
     def end(self, order: Stop | Linger) -> None:
         """Stop, or linger."""

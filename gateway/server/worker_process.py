@@ -11,15 +11,16 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import configure, get_logger
-from gateway.server.control import ControlStream, Message
+from gateway.server.control import ControlStream
 from gateway.server.snapshot import read_snapshot
 from gateway.server.worker import serve
 from gateway.transport.listeners import BoundListener
@@ -49,10 +50,15 @@ async def _run(control_fd: int) -> None:
         # None: the supervisor is gone. Anything else is the word to stop, which came first.
         if start is not None and start.get("type") == "start":
             snapshot = read_snapshot(start["snapshot"])
+            listeners = dict(enumerate(start["listeners"]))
             await serve(
-                _listeners(start, snapshot),
+                list(_bound(listeners, snapshot).values()),
                 snapshot,
                 control,
+                others={
+                    int(slot): _bound(fds, snapshot)
+                    for slot, fds in start.get("others", {}).items()
+                },
                 workers=start.get("workers", 1),
                 generation=start.get("generation", 0),
             )
@@ -60,11 +66,15 @@ async def _run(control_fd: int) -> None:
         await control.aclose()
 
 
-def _listeners(start: Message, snapshot: GatewayConfig) -> list[BoundListener]:
-    return [
-        BoundListener(config, trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
-        for config, fd in zip(snapshot.listeners, start["listeners"], strict=True)
-    ]
+def _bound(fds: Mapping[Any, int], snapshot: GatewayConfig) -> dict[int, BoundListener]:
+    """Take over inherited sockets, by the index of their listener."""
+    return {
+        int(i): BoundListener(
+            snapshot.listeners[int(i)],
+            trio.socket.from_stdlib_socket(socket.socket(fileno=fd)),
+        )
+        for i, fd in fds.items()
+    }
 
 
 def _log_crash(

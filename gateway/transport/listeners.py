@@ -71,28 +71,40 @@ class Terms:
         )
 
 
-def bind_all(configs: Sequence[ListenerConfig]) -> list[socket.socket]:
-    """Bind and listen on every address, or on none. Raises ConfigError with reason and remedy."""
-    sockets: list[socket.socket] = []
-    try:
-        for i, config in enumerate(configs):
-            sockets.append(bind(config, earlier=configs[:i]))
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
-
-
-def bind(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> socket.socket:
+def bind(
+    config: ListenerConfig,
+    *,
+    earlier: Sequence[ListenerConfig] = (),
+    shared_port: int | None = None,
+) -> socket.socket:
     """Bind and listen on the address of ``config``. Raises ConfigError with reason and remedy.
 
-    ``earlier``: the listeners bound before, of which one may be what is in the way.
+    ``earlier``: the listeners bound before, of which one may be what is in the way. With
+    ``shared_port``, it is that port (0: any), and further sockets may share it (SO_REUSEPORT): they
+    would be let in even where another program of this user has it, so ``check_free`` comes first.
     """
+    sock = _bind(config, earlier, shared_port)
+    try:
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise _cannot_listen(config, error, earlier) from None
+    return sock
+
+
+def check_free(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> None:
+    """Raise ConfigError where somebody has the address of ``config``; nothing listens meanwhile."""
+    _bind(config, earlier, None).close()
+
+
+def _bind(
+    config: ListenerConfig, earlier: Sequence[ListenerConfig], shared_port: int | None
+) -> socket.socket:
     try:
         info = socket.getaddrinfo(
             config.address.host,
-            config.address.port,
+            config.address.port if shared_port is None else shared_port,
             type=socket.SOCK_STREAM,
             flags=socket.AI_PASSIVE,
         )[0]
@@ -104,9 +116,9 @@ def bind(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> s
         if info[0] == socket.AF_INET6:
             # "[::]" serves both families, as nginx's ipv6only=off and HAProxy's v4v6 do.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if shared_port is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(info[4])
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise _cannot_listen(config, error, earlier) from None
