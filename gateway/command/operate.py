@@ -109,10 +109,10 @@ def upgrade(config: Path | None, state_dir: Path | None) -> None:
         except ConfigError:
             continue  # asked between two programs
         if found.get("incarnation", 0) >= answer["incarnation"] and found["upgraded"]:
-            old = sum(each["state"] == "lingering" for each in found["workers"])
+            old = [each for each in found["workers"] if each["state"] == "lingering"]
             click.echo(
-                f"upgraded to {found['version']}: {old} old workers keep their sessions,"
-                f" {found['sessions']} sessions in all"
+                f"upgraded to {found['version']}: {sum(x['sessions'] or 0 for x in old)} sessions"
+                f" stay with {len(old)} old workers until they end"
             )
             return
         if found.get("state") == "serving" and found.get("incarnation") < answer["incarnation"]:

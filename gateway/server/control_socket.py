@@ -34,6 +34,7 @@ MOST_ASKED: Final = 64 * 1024  # bytes
 ASK_TIMEOUT: Final = 5.0
 # People and scripts at a time; others wait in the backlog.
 MOST_CLIENTS: Final = 16
+_FULL: Final = 0.02  # seconds
 
 # An answer, and what is to be done once it has been sent.
 Answer = tuple[Message, Callable[[], None] | None]
@@ -143,13 +144,8 @@ async def _serve(
 async def ask(state_dir: Path, question: Message, *, within: float) -> Message:
     """Ask the gateway that runs on ``state_dir``. Raises ConfigError if there is none to be had."""
     with trio.move_on_after(within):
-        connection = trio.socket.socket(socket.AF_UNIX)
+        connection = trio.socket.from_stdlib_socket(await _connect(state_dir))
         with connection:
-            try:
-                with _address(state_dir) as address:
-                    await connection.connect(address)
-            except OSError as error:
-                raise _nobody(state_dir, error) from None
             stream = ControlStream(trio.SocketStream(connection))
             try:
                 await stream.send(question)
@@ -160,6 +156,24 @@ async def ask(state_dir: Path, question: Message, *, within: float) -> Message:
             raise ConfigError(f"{state_dir / SOCKET}: the gateway ended before it answered")
         return reply
     raise ConfigError(f"{state_dir / SOCKET}: the gateway did not answer within {within:g} s")
+
+
+async def _connect(state_dir: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    try:
+        while True:
+            try:
+                with _address(state_dir) as address:
+                    sock.connect(address)
+                return sock
+            except BlockingIOError:  # the backlog is full, and nothing tells when it is not
+                await trio.sleep(_FULL)
+            except OSError as error:
+                raise _nobody(state_dir, error) from None
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _nobody(state_dir: Path, error: OSError) -> ConfigError:

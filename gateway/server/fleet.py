@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -21,7 +21,7 @@ from gateway.config.models import GatewayConfig
 from gateway.observability.logs import get_logger
 from gateway.server.children import Child, State
 from gateway.server.control import ControlStream, Message
-from gateway.server.processes import python, start
+from gateway.server.processes import Process, python, start
 from gateway.server.restarts import Life, keep_running, status_of_stop
 from gateway.server.slots import Slots, cover
 
@@ -38,7 +38,7 @@ FREEZE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class StopOrder:
     """How workers end: sessions over ``spread`` seconds, what is left cut after ``timeout``."""
 
     spread: float
@@ -53,6 +53,13 @@ class InForce:
     generation: int
 
 
+class Starter(Protocol):
+    """How a process is started, as ``processes.start`` does."""
+
+    def __call__(self, command: Sequence[str], *, pass_fds: Sequence[int]) -> Process:
+        """Start ``command``. Raises OSError."""
+
+
 class Fleet:
     """The workers of one supervisor."""
 
@@ -65,6 +72,7 @@ class Fleet:
         incarnation: int = 1,
         old: Sequence[Child] = (),
         all_serve: Callable[[], None] = lambda: None,
+        start: Starter = start,
     ) -> None:
         """``old``: workers of the program that ran in this process before.
 
@@ -73,13 +81,14 @@ class Fleet:
         self._slots = slots
         self._bound = slots.addresses
         self._workers = workers
+        self._start = start
         self._in_force = in_force
         self.incarnation = incarnation
         self._children = list(old)
         self._all_serve: Callable[[], None] | None = all_serve
         self._stop = trio.Event()
         self._hurry = trio.Event()
-        self._ending = Ending(0.0, HURRY)
+        self._ending = StopOrder(0.0, HURRY)
         self._status = 0
         self._changed = trio.Event()
         self._reloading = trio.Lock()
@@ -104,7 +113,7 @@ class Fleet:
 
     @property
     def is_serving(self) -> bool:
-        """Say whether every slot is accepted on by somebody."""
+        """Say whether clients are served."""
         return not self._stop.is_set() and any(c.state is State.SERVING for c in self._children)
 
     @property
@@ -140,7 +149,7 @@ class Fleet:
             nursery.cancel_scope.cancel()
         return self._status
 
-    def stop(self, ending: Ending) -> None:
+    def stop(self, ending: StopOrder) -> None:
         """Have every worker end; ``run`` returns when they have."""
         self._ending = ending
         self._stop.set()
@@ -149,7 +158,7 @@ class Fleet:
         """Have workers that are ending, or are to, cut short what is left."""
         self._hurry.set()
         if not self._stop.is_set():
-            self.stop(Ending(0.0, HURRY))
+            self.stop(StopOrder(0.0, HURRY))
 
     async def _keep(self, slot: int) -> None:
         async def run_worker() -> Life:
@@ -168,7 +177,7 @@ class Fleet:
         command = python("gateway.server.worker_process", str(theirs.fileno()))
         try:
             with theirs:
-                process = start(command, pass_fds=(theirs.fileno(), *passed))
+                process = self._start(command, pass_fds=(theirs.fileno(), *passed))
         except OSError as error:
             _log.error("a worker cannot be started", reason=str(error))
             ours.close()

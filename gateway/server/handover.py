@@ -13,7 +13,6 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import ConfigError
@@ -32,13 +31,11 @@ class Handover:
     incarnation: int  # of the program that leaves
     generation: int
     started: float  # Unix time, of the first program
-    state_dir: str
     lock: int
     control_socket: int
     listeners: tuple[Message, ...]  # address, shared, sockets
     children: tuple[Message, ...]  # in the words of ``children``
     config: Message  # what is in force: for the case that the next program finds nothing better
-    last_reload: Message | None = None
     version: int = field(default=_VERSION)
 
     @property
@@ -111,11 +108,3 @@ def keep_private(descriptors: Sequence[int]) -> None:
     """Let no child inherit ``descriptors`` by accident: the other way of ``keep_open``."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-
-
-def is_folder(state_dir: Path, other: str) -> bool:
-    """Say whether two paths are one folder."""
-    try:
-        return os.path.samefile(state_dir, other)
-    except OSError:
-        return False

@@ -6,8 +6,9 @@ that stream means.
 Must not know: how any of it is done.
 
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
-``reloaded``; ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered; ``ask`` is, by ``answer`` with
-the same ``id``. Messages of types that are not known are ignored: the supervisor may be newer.
+``reloaded``; ``ask`` by ``answer`` with the same ``id``. ``abandon``, ``listen``, ``unlisten``,
+``stop`` and ``linger`` are not answered. Messages of types that are not known are ignored: the
+supervisor may be newer.
 """
 
 from __future__ import annotations

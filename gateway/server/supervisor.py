@@ -28,7 +28,6 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +41,7 @@ from gateway.server import control_socket, handover, service_manager
 from gateway.server.children import take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
-from gateway.server.fleet import Ending, Fleet, InForce
+from gateway.server.fleet import Fleet, InForce, StopOrder
 from gateway.server.handover import Handover
 from gateway.server.reloading import Reload, Reloader, Source
 from gateway.server.service_manager import notify
@@ -124,9 +123,6 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         _log.error("configuration not loaded; the old one stays in force", reason=reason)
         config = GatewayConfig.model_validate(heritage.config)
         slots = bind_slots(config.listeners, 1, kept=kept)
-    last = None if heritage.last_reload is None else Reload(**heritage.last_reload)
-    if reason is not None:
-        last = Reload.now("upgrade", heritage.generation, reason)
     return Supervisor(
         source,
         config,
@@ -135,7 +131,7 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         heritage.lock,
         socket.socket(fileno=heritage.control_socket),
         heritage=heritage,
-        last=last,
+        last=Reload.now("upgrade", heritage.generation + 1, reason),
     )
 
 
@@ -283,7 +279,7 @@ class Supervisor:
         with trio.CancelScope() as self._waiting:
             await trio.sleep(shutdown.pre_stop)
         timeout = shutdown.drain_timeout if limited else None
-        self._fleet.stop(Ending(shutdown.drain_spread, timeout))
+        self._fleet.stop(StopOrder(shutdown.drain_spread, timeout))
 
     # -- the next program --------------------------------------------------------------------------
 
@@ -342,18 +338,15 @@ class Supervisor:
 
     def _left(self) -> Handover:
         in_force = self._fleet.in_force
-        last = self._reloader.last
         return Handover(
             incarnation=self._incarnation,
             generation=in_force.generation,
             started=self._started,
-            state_dir=str(in_force.config.state_dir),
             lock=self._lock,
             control_socket=self._control.fileno(),
             listeners=handover.in_words(self._slots.listeners),
             children=tuple(child.in_words() for child in self._fleet.children),
             config=in_force.config.model_dump(mode="json"),
-            last_reload=None if last is None else asdict(last),
         )
 
     async def _status(self) -> Message:

@@ -80,7 +80,10 @@ async def serve(
                 _log.warning("connections were cut")
             service.cancel_scope.cancel()
     finally:
-        for listener in (*listeners, *(x for each in (others or {}).values() for x in each.values())):
+        for listener in (
+            *listeners,
+            *(x for each in (others or {}).values() for x in each.values()),
+        ):
             listener.socket.close()
 
 
