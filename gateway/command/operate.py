@@ -115,8 +115,6 @@ def upgrade(config: Path | None, state_dir: Path | None) -> None:
                 f" stay with {len(old)} old workers until they end"
             )
             return
-        if found.get("state") == "serving" and found.get("incarnation") < answer["incarnation"]:
-            continue  # it is about to leave
     click.echo(
         f"the new workers do not serve after {_UPGRADE:g} s; the old ones go on, and the log tells"
         " why",

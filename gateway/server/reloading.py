@@ -54,9 +54,13 @@ class FileSource:
     def load(self, named: set[Path]) -> Loaded:
         """Load and check it, as ``remoting-gateway check`` does."""
         named.add(self.path)
-        loaded = load(self.path, named=named)
-        named.discard(loaded.config.state_dir)
-        check_contexts(loaded.config)
+        try:
+            loaded = load(self.path, named=named)
+            named.discard(loaded.config.state_dir)
+            check_contexts(loaded.config)
+        finally:
+            # The state folder of a file that is wrong: it changes all the time.
+            named -= set(filter(Path.is_dir, named))
         return loaded
 
 
