@@ -50,7 +50,7 @@ def run(
     With --controller no file is needed: the gateway makes a self-signed certificate, keeps it in
     its state folder, discovers everything else, and prints the command line for agents.
     """
-    from gateway.server.reloading import FileSource
+    from gateway.server.reloader import FileSource
     from gateway.server.supervisor import run_supervisor
     from gateway.server.upgrade import probe
 
@@ -72,7 +72,7 @@ def run(
 def _run_single(
     controller: str, listen: str | None, inherited: int | None, probed: int | None
 ) -> NoReturn:
-    from gateway.server.reloading import FixedSource
+    from gateway.server.reloader import FixedSource
     from gateway.server.supervisor import run_supervisor
     from gateway.server.upgrade import probe
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from gateway import __version__
 from gateway.server.control import Message
 from gateway.server.fleet import Fleet
-from gateway.server.reloading import Reload
+from gateway.server.reloader import Reload
 
 
 async def describe(

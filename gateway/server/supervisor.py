@@ -43,7 +43,7 @@ from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce, StopOrder
 from gateway.server.handover import Handover
-from gateway.server.reloading import Reload, Reloader, Source
+from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.status import describe

@@ -19,7 +19,7 @@ from gateway.errors import ConfigError
 from gateway.server import handover
 from gateway.server.handover import Handover
 from gateway.server.processes import python, start
-from gateway.server.reloading import Source
+from gateway.server.reloader import Source
 from gateway.transport.listeners import check_free
 
 # What a new program may take to load the configuration and say that it can go on.

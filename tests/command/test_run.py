@@ -16,7 +16,7 @@ from gateway.command import cli
 from gateway.command.run import announcement
 from gateway.config.models import GatewayConfig
 from gateway.config.values import Address, ControllerUrl
-from gateway.server.reloading import Source
+from gateway.server.reloader import Source
 from gateway.server.self_signed import SelfSigned
 
 

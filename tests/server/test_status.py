@@ -11,7 +11,7 @@ import pytest
 from gateway.server.children import Child, State
 from gateway.server.control import Message
 from gateway.server.fleet import Fleet, InForce
-from gateway.server.reloading import Reload
+from gateway.server.reloader import Reload
 from gateway.server.status import describe
 from tests.server.played import played_child
 from tests.server.test_fleet import make_config

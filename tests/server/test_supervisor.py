@@ -13,7 +13,7 @@ import pytest
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server import control_socket
-from gateway.server.reloading import FixedSource
+from gateway.server.reloader import FixedSource
 from gateway.server.supervisor import run_supervisor
 from tests.server.processes import HOST
 

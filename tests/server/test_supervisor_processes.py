@@ -190,7 +190,7 @@ from gateway.config.load import Loaded
 from gateway.config.models import GatewayConfig
 from gateway.observability.logs import configure
 from gateway.server import fleet, supervisor
-from gateway.server.reloading import FixedSource
+from gateway.server.reloader import FixedSource
 configure()
 keep = fleet.keep_running
 async def keep_running(*arguments, **more):

@@ -16,7 +16,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server import upgrade
 from gateway.server.handover import Handover
-from gateway.server.reloading import FileSource, FixedSource
+from gateway.server.reloader import FileSource, FixedSource
 from gateway.server.upgrade import probe, refusal_of_successor, replace_program
 
 HOST = "127.0.0.1"

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
-from gateway.server.reloading import DEBOUNCE, FileSource, FixedSource, Reload, Reloader
+from gateway.server.reloader import DEBOUNCE, FileSource, FixedSource, Reload, Reloader
 from tests.certificates import tls_config, write
 
 HOST = "127.0.0.1"
