@@ -14,6 +14,7 @@ supervisor may be newer.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import trio
@@ -26,8 +27,7 @@ from gateway.server.ending import STOP_TIMEOUT, Linger, Stop
 _log = get_logger("system")
 
 # What a linger that has reached its end does if it does not say: as ``shutdown`` by default.
-_LAST_SPREAD: Final = 10.0  # seconds
-_LAST_TIMEOUT: Final = 300.0
+_LAST: Final[Message] = {"spread": 10.0, "timeout": 300.0}
 
 
 class Ordered(Protocol):
@@ -70,79 +70,93 @@ class Orders:
 
         Returns then; what it ordered goes on.
         """
-        try:
-            await self._control.send({"type": "ready"})
-            async with trio.open_nursery() as preparing:
+        async with trio.open_nursery() as preparing:
+            try:
+                await self._control.send({"type": "ready"})
                 while (message := await self._control.receive()) is not None:
                     await self._obey(message, preparing)
-                preparing.cancel_scope.cancel()
-            _log.error("the supervisor is gone; stopping")
-        except* trio.BrokenResourceError:
-            _log.error("the supervisor is gone; stopping")
-        except* ControlBroken as broken:
-            reason = str(broken.exceptions[0])
-            _log.error("the supervisor cannot be understood; stopping", reason=reason)
+                _log.error("the supervisor is gone; stopping")
+            except trio.BrokenResourceError:
+                _log.error("the supervisor is gone; stopping")
+            except ControlBroken as error:
+                _log.error("the supervisor cannot be understood; stopping", reason=str(error))
+            preparing.cancel_scope.cancel()
         self._worker.end(Stop())
 
     async def _obey(self, message: Message, preparing: trio.Nursery) -> None:
         kind = message.get("type")
         if kind == "prepare":
             # A file system that hangs must not keep the word to stop from being heard.
-            preparing.start_soon(self._prepare, message)
+            snapshot = _field(message, "snapshot")
+            preparing.start_soon(self._prepare, _field(message, "generation"), snapshot)
         elif kind == "commit":
-            await self._commit(message["generation"])
+            await self._commit(_field(message, "generation"))
         elif kind == "abandon":
-            self._worker.abandon(message["generation"])
+            self._worker.abandon(_field(message, "generation"))
         elif kind == "listen":
-            self._worker.listen(message["slot"])
+            self._worker.listen(_field(message, "slot"))
         elif kind == "unlisten":
-            self._worker.unlisten(message["slot"])
+            self._worker.unlisten(_field(message, "slot"))
         elif kind == "stop":
             self._worker.end(_stop(message))
         elif kind == "linger":
-            self._worker.end(Linger(float(message["timeout"]), _stop_after(message)))
+            then = _LAST | message.get("then", {})
+            self._worker.end(Linger(_seconds(_field(message, "timeout")), _stop(then)))
         elif kind == "ask":
             await self._answer(message)
 
-    async def _prepare(self, message: Message) -> None:
-        number = message["generation"]
+    async def _prepare(self, number: int, snapshot: object) -> None:
         try:
-            await self._worker.prepare(number, message["snapshot"])
+            await self._worker.prepare(number, snapshot)
         except ConfigError as error:
-            await self._fail(number, str(error))
+            answer = _failure(number, str(error))
         except Exception as error:  # a bug in building must not cost the sessions there are
             _log.error("internal error", exc_info=error)
-            await self._fail(number, f"internal error ({type(error).__name__})")
+            answer = _failure(number, f"internal error ({type(error).__name__})")
         else:
-            await self._control.send({"type": "prepared", "generation": number})
+            answer = {"type": "prepared", "generation": number}
+        with suppress(trio.BrokenResourceError):  # whoever receives finds out, too
+            await self._control.send(answer)
 
     async def _commit(self, number: int) -> None:
         if self._worker.commit(number):
             await self._control.send({"type": "reloaded", "generation": number})
         else:
-            await self._fail(number, "no such generation was prepared")
-
-    async def _fail(self, number: int, reason: str) -> None:
-        await self._control.send({"type": "reload_failed", "generation": number, "reason": reason})
+            await self._control.send(_failure(number, "no such generation was prepared"))
 
     async def _answer(self, message: Message) -> None:
-        answer: Message = {"type": "answer", "id": message["id"]}
+        answer: Message = {"type": "answer", "id": _field(message, "id")}
         question = message.get("question")
         if question == "status":
             answer["status"] = self._worker.status()
         elif question == "node":
-            answer["session"] = self._worker.session_of(message["controller"], message["node"])
+            answer["session"] = self._worker.session_of(
+                _field(message, "controller"), _field(message, "node")
+            )
         else:
             answer["error"] = "unknown question"
         await self._control.send(answer)
 
 
+def _failure(number: int, reason: str) -> Message:
+    return {"type": "reload_failed", "generation": number, "reason": reason}
+
+
 def _stop(message: Message) -> Stop:
     """Read a stop. ``timeout`` null: without limit."""
     timeout = message.get("timeout", STOP_TIMEOUT)
-    return Stop(float(message.get("spread", 0.0)), math.inf if timeout is None else float(timeout))
+    limit = math.inf if timeout is None else _seconds(timeout)
+    return Stop(_seconds(message.get("spread", 0.0)), limit)
 
 
-def _stop_after(message: Message) -> Stop:
-    """Read how a lingering worker stops in the end."""
-    return _stop({"spread": _LAST_SPREAD, "timeout": _LAST_TIMEOUT} | message.get("then", {}))
+def _field(message: Message, name: str) -> Any:
+    try:
+        return message[name]
+    except KeyError:
+        raise ControlBroken(f"a {message['type']} without {name}") from None
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise ControlBroken(f"{type(value).__name__} in the place of seconds")
+    return float(value)

@@ -60,7 +60,7 @@ class FileSource:
             check_contexts(loaded.config)
         finally:
             # The state folder of a file that is wrong: it changes all the time.
-            named -= set(filter(Path.is_dir, named))
+            named -= {path for path in named if path.is_dir()}
         return loaded
 
 

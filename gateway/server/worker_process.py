@@ -50,7 +50,7 @@ async def _run(control_fd: int) -> None:
         # None: the supervisor is gone. Anything else is the word to stop, which came first.
         if start is not None and start.get("type") == "start":
             snapshot = read_snapshot(start["snapshot"])
-            listeners = dict(enumerate(start["listeners"]))
+            listeners = dict(zip(range(len(snapshot.listeners)), start["listeners"], strict=True))
             await serve(
                 list(_bound(listeners, snapshot).values()),
                 snapshot,

@@ -57,7 +57,7 @@ async def test_the_next_request_sees_the_new_one() -> None:
         client.current = version(b"newer", limits={"head": "1KiB"})
         assert (await client.ask()).endswith(b"newer for 192.0.2.7")
         assert b" 431 " in await client.ask(GET[:-2] + b"X: " + b"x" * 2000 + b"\r\n\r\n")
-        assert client.ended
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_request_under_way_keeps_the_old_one() -> None:

@@ -175,7 +175,7 @@ async def test_a_worker_that_talks_nonsense_is_killed() -> None:
     ears = Ears()
     child, worker = played_child()
     with capture_logs() as logs:
-        await worker.control._stream.send_all(b"\xff\xff\xff\xff")  # type: ignore[attr-defined]
+        await worker.control._stream.send_all(b"\xff\xff\xff\xff")
         await child.listen_to(ears.became_ready, ears.asked)
     assert worker.process.status == -9
     assert logs[0]["event"] == "the worker cannot be understood; killing it"
@@ -191,7 +191,7 @@ async def test_a_worker_goes_from_one_program_to_the_next(
     child.state, child.started, child.linger_until = State.LINGERING, 5.0, 9.0
     message = json.dumps({"type": "answer", "id": 0, "session": None}).encode()
     data = len(message).to_bytes(4, "big") + message
-    await worker.control._stream.send_all(data[:7])  # type: ignore[attr-defined]
+    await worker.control._stream.send_all(data[:7])
     with trio.move_on_after(0.05):
         await child.control.receive()
     await child.control.freeze()
@@ -211,7 +211,7 @@ async def test_a_worker_goes_from_one_program_to_the_next(
     assert taken == [worker.process.pid]
     assert (again.slot, again.incarnation, again.generation) == (2, 1, 1)
     assert (again.state, again.started, again.linger_until) == (State.LINGERING, 5.0, 9.0)
-    await worker.control._stream.send_all(data[7:])  # type: ignore[attr-defined]
+    await worker.control._stream.send_all(data[7:])
     assert await again.control.receive() == {"type": "answer", "id": 0, "session": None}
     assert await again.tell("stop")
     await worker.expect("stop")

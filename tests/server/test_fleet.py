@@ -14,7 +14,6 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
-from gateway.server import fleet as fleet_module
 from gateway.server.children import RELOAD_ANSWER, Child, State
 from gateway.server.fleet import HURRY, KILL_AFTER, OVERDUE_LOOK, Fleet, InForce, StopOrder
 from gateway.server.slots import bind_slots
@@ -454,7 +453,7 @@ async def test_an_old_worker_that_lingers_too_long_is_killed(
 ) -> None:
     child, worker = old_child(0, State.LINGERING)
     now = 1000.0
-    monkeypatch.setattr(fleet_module.time, "time", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
     child.linger_until = now
     async with running(Rig(1, old=[child])):
         now += 10 + 300 + KILL_AFTER

@@ -60,11 +60,15 @@ async def test_the_whole_configuration_arrives(
 ) -> None:
     served: list[GatewayConfig] = []
     ports: list[int] = []
+    ports_of = [listening.getsockname()[1]] * 2
 
     async def serve(
-        listeners: list[BoundListener], snapshot: GatewayConfig, _: Any, **numbers: int
+        listeners: list[BoundListener], snapshot: GatewayConfig, _: Any, **numbers: Any
     ) -> None:
         served.append(snapshot)
+        (other,) = numbers.pop("others")[3].items()
+        assert (other[0], other[1].config, other[1].port) == (1, listeners[1].config, ports_of[1])
+        other[1].socket.close()
         assert numbers == {"workers": 4, "generation": 7}
         assert [each.config for each in listeners] == list(snapshot.listeners)
         for listener in listeners:
@@ -109,7 +113,10 @@ async def test_the_whole_configuration_arrives(
     fds = [listening.dup().detach(), listening.dup().detach()]
     snapshot = config.model_dump(mode="json")
     numbers = {"workers": 4, "generation": 7}
-    await run_in_process({"type": "start", "snapshot": snapshot, "listeners": fds, **numbers})
+    others = {"3": {"1": listening.dup().detach()}}
+    await run_in_process(
+        {"type": "start", "snapshot": snapshot, "listeners": fds, "others": others, **numbers}
+    )
     assert served == [config]
     assert ports == [listening.getsockname()[1]] * 2
 
