@@ -139,7 +139,7 @@ def _state_dir_of(path: Path) -> Path:
     from gateway.config.models import default_state_dir
 
     found = read_document(path).value_at(("state_dir",))
-    return path.resolve().parent / found if isinstance(found, str) else default_state_dir()
+    return path.absolute().parent / found if isinstance(found, str) else default_state_dir()
 
 
 def _ask(folder: Path, wish: str, *, timeout: float = _ANSWER) -> dict[str, Any]:
