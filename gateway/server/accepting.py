@@ -21,7 +21,7 @@ from gateway.transport.listeners import BoundListener
 _log = get_logger("system")
 
 # Connections arrive as long as a socket listens; it cannot be waited for the last one for ever.
-EMPTY_WITHIN: Final = 1.0
+EMPTY_WITHIN: Final = 5.0
 _LOOK: Final = 0.005
 # struct tcp_info, linux/tcp.h: tcpi_unacked of a listening socket is the length of its backlog.
 _UNACKED: Final = struct.Struct("=24xI")

@@ -225,3 +225,10 @@ def test_a_session_is_suspect_before_it_is_dead(dead_after: str, *, is_allowed: 
 def test_suggestions() -> None:
     assert suggest("adress", ["url", "address"]) == ' Did you mean "address"?'
     assert suggest("zzz", ["url", "address"]) == ""
+
+
+def test_sessions_end_before_they_are_cut() -> None:
+    _one_error(
+        'shutdown.drain_spread: found "60s"; allowed: less than 60s = drain_timeout',
+        shutdown={"drain_spread": "60s", "drain_timeout": "60s"},
+    )
