@@ -63,7 +63,6 @@ class Ending:
         self._order: Stop | Linger = Stop()
         self._following = trio.CancelScope()
         self.begun = trio.Event()
-        self.reached_limit = False
 
     def give(self, order: Stop | Linger) -> None:
         """Give the word. Lingering is over once stopping has begun, and cannot begin again."""
