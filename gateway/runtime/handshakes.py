@@ -35,8 +35,9 @@ from typing import Final
 
 import trio
 
-from gateway.errors import LimitExceeded
+from gateway.errors import Draining, LimitExceeded
 from gateway.runtime.admission import site_of
+from gateway.runtime.drain import Drain
 
 # Waiting longer than this for a turn leaves too little of the 25 s that a handshake has.
 HANDSHAKE_WAIT: Final = 10.0
@@ -58,7 +59,9 @@ _WEIGHT: Final = 1 / 8
 class Handshakes:
     """The handshake budgets of all controllers. They live on through reloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, drain: Drain) -> None:
+        """Once ``drain`` has begun, nobody waits any more."""
+        self._drain = drain
         self._by_name: dict[str, HandshakePlaces] = {}
 
     def change(self, names: Iterable[str], places: int, *, rate: float, workers: int) -> None:
@@ -70,7 +73,7 @@ class Handshakes:
         for name in names:
             line = known.get(name)
             if line is None:
-                line = HandshakePlaces(places, rate=rate, workers=workers)
+                line = HandshakePlaces(places, rate=rate, workers=workers, drain=self._drain)
             else:
                 line.change(places, rate=rate, workers=workers)
             self._by_name[name] = line
@@ -81,7 +84,7 @@ class Handshakes:
         One that a reload has just removed has a budget of one for each request that still came.
         """
         line = self._by_name.get(name)
-        return HandshakePlaces(1) if line is None else line
+        return HandshakePlaces(1, drain=self._drain) if line is None else line
 
 
 class _Waiter:
@@ -111,12 +114,15 @@ class HandshakePlaces:
         workers: int = 1,
         wait: float = HANDSHAKE_WAIT,
         queue: int = HANDSHAKE_QUEUE,
+        drain: Drain | None = None,
     ) -> None:
         """``places`` at a time and ``rate`` a second, which ``workers`` share evenly."""
+        self._drain = Drain() if drain is None else drain
         self._wait = wait
         self._queue = queue
         self._busy = 0
         self._typical = 0.0  # seconds that a handshake takes
+        self._moved_at = -math.inf  # the last time that a place was taken or given back
         self._next_at = -math.inf  # when the next token is there
         self._numbers = 0
         self._line: list[_Waiter] = []  # a heap; may hold some who are gone
@@ -161,7 +167,8 @@ class HandshakePlaces:
     async def place(self, host: str) -> AsyncIterator[None]:
         """Hold a place, in its turn, for an agent at ``host``.
 
-        Raises LimitExceeded after ``wait`` seconds, or at once if the line is too long.
+        Raises LimitExceeded after ``wait`` seconds, or at once if the line is too long, and
+        Draining when the gateway stops meanwhile.
         """
         began = trio.current_time()
         self._forget(began)
@@ -176,6 +183,7 @@ class HandshakePlaces:
             yield
         finally:
             self._busy -= 1
+            self._moved_at = trio.current_time()
             self._typical += (trio.current_time() - began - self._typical) * _WEIGHT
             self._advance()
 
@@ -232,7 +240,10 @@ class HandshakePlaces:
 
     def _turn(self, now: float) -> float:
         """Return when somebody who draws a number now has a turn, as far as can be told."""
-        return max(self._next_at, now - self._credit) + len(self) * self._pace()
+        turn = max(self._next_at, now - self._credit) + len(self) * self._pace()
+        if self._busy >= self._places:
+            turn += now - self._moved_at  # what has stood still will as long again
+        return turn
 
     def _pace(self) -> float:
         """Return the seconds between two turns: a slow controller sets it by its own slowness."""
@@ -259,9 +270,11 @@ class HandshakePlaces:
                 self._advance()
                 if waiter.turn.is_set():
                     return
+                if self._drain.begun:
+                    raise Draining()
                 if trio.current_time() >= deadline:
                     raise LimitExceeded(detail="no place in the controller's handshake budget")
-                with waiter.scope:
+                with self._drain.idle(), waiter.scope:
                     await waiter.turn.wait()
         except BaseException:
             if waiter.turn.is_set():
@@ -281,6 +294,7 @@ class HandshakePlaces:
             heapq.heappop(self._line).turn.set()
             self._present -= 1
             self._busy += 1
+            self._moved_at = now
             gap = self._gap
             if self._is_one_of_several and now + self._present * gap > self._last_deadline - _SLACK:
                 gap /= _UNEVEN

@@ -18,6 +18,7 @@ from structlog.testing import LogCapture
 from trio.testing import MockClock
 
 from gateway.runtime import handshakes
+from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import HandshakePlaces
 from tests.agents.bridge import (
     COOKIE,
@@ -270,7 +271,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Give controllers another number of handshake places, and another queue in front of them."""
 
     def give(count: int, queue: int) -> None:
-        def made(configured: int, *, rate: float, workers: int) -> HandshakePlaces:
+        def made(configured: int, *, rate: float, workers: int, drain: Drain) -> HandshakePlaces:
             assert (configured, rate, workers) == (64, 50, 1)
             return HandshakePlaces(count, queue=queue)
 

@@ -22,6 +22,7 @@ from gateway.errors import ControllerUnreachable, GatewayError, LimitExceeded
 from gateway.http.exchange import Exchange
 from gateway.protocol.http_head import RequestHead
 from gateway.protocol.http_headers import Field, Headers
+from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import Handshakes
 
 AGENTS = 2000
@@ -61,7 +62,7 @@ class Worker:
     """One worker's part in it."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.handshakes = Handshakes()
+        self.handshakes = Handshakes(Drain())
         self.handshakes.change(["main"], 64, rate=RATE, workers=workers)
         discovery = cast("Discovery", cast("Any", _Away()))
         self._login = AgentLogin(discovery, self.handshakes)
@@ -92,6 +93,7 @@ class Storm:
     sites: int = AGENTS  # addresses that they come from
     unprobing: int = 0  # agents that upgrade without asking first
     back_at: list[float] = field(default_factory=list)
+    unprobing_back_at: list[float] = field(default_factory=list)
     failed_after_probe: int = 0
 
     async def run(self) -> None:
@@ -117,6 +119,8 @@ class Storm:
             delay = min(10, 2 * delay + 1)
             await trio.sleep(delay)
         self.back_at.append(trio.current_time() - AWAY)
+        if not probes:
+            self.unprobing_back_at.append(self.back_at[-1])
 
     @property
     def all_back(self) -> float:
@@ -145,5 +149,8 @@ async def test_all_are_back_in_time(storm: Storm, autojump_clock: MockClock) -> 
     assert len(storm.back_at) == AGENTS
     assert storm.all_back <= AGENTS / RATE + 15
     assert storm.failed_after_probe == 0
+    if storm.unprobing:  # first come, first served, whoever asks how
+        average = sum(storm.back_at) / AGENTS
+        assert abs(sum(storm.unprobing_back_at) / storm.unprobing - average) < 5
     # What the controller had to bear: the pace, and what a rest had left over.
     assert storm.most_in_a_second() <= 2.5 * RATE
