@@ -17,9 +17,11 @@ Numbers of the absent are forgotten after RESERVED, and one address can hold hal
 most: strangers may ask, too.
 
 Which agent asked is not said at ``/login``; all that both questions have in common is the client's
-address, so numbers are kept by address and the oldest is taken first. With several workers the
-second question may reach another one than the first. What one misses another has too much of, so
-there a number is anybody's.
+address, so numbers are kept by address and the oldest is taken first.
+
+With several workers the second question may reach another one than the first. What one misses
+another has too much of, so there a number is anybody's, somewhat more may stand in line than were
+told to come, and a line that is too long moves as much faster: another one is shorter.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ from typing import Final
 
 import trio
 
-from gateway.errors import LimitExceeded
+from gateway.errors import Draining, LimitExceeded
 from gateway.runtime.admission import site_of
+from gateway.runtime.drain import Drain
 
 # Waiting longer than this for a turn leaves too little of the 25 s that a handshake has.
 HANDSHAKE_WAIT: Final = 10.0
@@ -44,6 +47,11 @@ HANDSHAKE_QUEUE: Final = 2048
 RESERVED: Final = 5.0
 # Unused tokens are kept for so long: agents that need a moment to come do not slow the line down.
 BURST: Final = 1.0
+# With several workers: how uneven the kernel's distribution may make their lines, and what is left
+# of each for that. By simulation: tests/agents/test_storm.
+_UNEVEN: Final = 1.25
+_RESERVABLE: Final = 0.9
+_SLACK: Final = 0.5  # seconds
 # How much one handshake's duration counts in the average that the pace is judged by.
 _WEIGHT: Final = 1 / 8
 
@@ -51,7 +59,9 @@ _WEIGHT: Final = 1 / 8
 class Handshakes:
     """The handshake budgets of all controllers. They live on through reloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, drain: Drain) -> None:
+        """Once ``drain`` has begun, nobody waits any more."""
+        self._drain = drain
         self._by_name: dict[str, HandshakePlaces] = {}
 
     def change(self, names: Iterable[str], places: int, *, rate: float, workers: int) -> None:
@@ -63,7 +73,7 @@ class Handshakes:
         for name in names:
             line = known.get(name)
             if line is None:
-                line = HandshakePlaces(places, rate=rate, workers=workers)
+                line = HandshakePlaces(places, rate=rate, workers=workers, drain=self._drain)
             else:
                 line.change(places, rate=rate, workers=workers)
             self._by_name[name] = line
@@ -74,7 +84,7 @@ class Handshakes:
         One that a reload has just removed has a budget of one for each request that still came.
         """
         line = self._by_name.get(name)
-        return HandshakePlaces(1) if line is None else line
+        return HandshakePlaces(1, drain=self._drain) if line is None else line
 
 
 class _Waiter:
@@ -104,16 +114,20 @@ class HandshakePlaces:
         workers: int = 1,
         wait: float = HANDSHAKE_WAIT,
         queue: int = HANDSHAKE_QUEUE,
+        drain: Drain | None = None,
     ) -> None:
         """``places`` at a time and ``rate`` a second, which ``workers`` share evenly."""
+        self._drain = Drain() if drain is None else drain
         self._wait = wait
         self._queue = queue
         self._busy = 0
         self._typical = 0.0  # seconds that a handshake takes
+        self._moved_at = -math.inf  # the last time that a place was taken or given back
         self._next_at = -math.inf  # when the next token is there
         self._numbers = 0
         self._line: list[_Waiter] = []  # a heap; may hold some who are gone
         self._present = 0
+        self._last_deadline = -math.inf  # of all in line
         self._absent: OrderedDict[int, tuple[str, float]] = OrderedDict()  # number: site, until
         self._by_site: dict[str, deque[int]] = {}
         self.change(places, rate=rate, workers=workers)
@@ -138,7 +152,7 @@ class HandshakePlaces:
         """
         now = trio.current_time()
         self._forget(now)
-        self._check_length(now)
+        self._check_length(now, self._wait * (_RESERVABLE if self._is_one_of_several else 1))
         site = site_of(host) or host
         numbers = self._by_site.get(site)
         if numbers is not None and len(numbers) >= max(1, self._most() // 2):
@@ -153,14 +167,15 @@ class HandshakePlaces:
     async def place(self, host: str) -> AsyncIterator[None]:
         """Hold a place, in its turn, for an agent at ``host``.
 
-        Raises LimitExceeded after ``wait`` seconds, or at once if the line is too long.
+        Raises LimitExceeded after ``wait`` seconds, or at once if the line is too long, and
+        Draining when the gateway stops meanwhile.
         """
         began = trio.current_time()
         self._forget(began)
         number = self._claim(site_of(host) or host)
         if number is None:
             if not self._may_go(began) or self._present:
-                self._check_length(began)
+                self._check_length(began, self._wait * (_UNEVEN if self._is_one_of_several else 1))
             number = self._draw()
         await self._stand_in_line(number, began + self._wait)
         began = trio.current_time()
@@ -168,6 +183,7 @@ class HandshakePlaces:
             yield
         finally:
             self._busy -= 1
+            self._moved_at = trio.current_time()
             self._typical += (trio.current_time() - began - self._typical) * _WEIGHT
             self._advance()
 
@@ -212,11 +228,11 @@ class HandshakePlaces:
 
     # -- the length of the line --------------------------------------------------------------------
 
-    def _check_length(self, now: float) -> None:
+    def _check_length(self, now: float, patience: float) -> None:
         if len(self) >= self._queue and not (self._may_go(now) and not len(self)):
             raise LimitExceeded(detail="the controller's handshake queue is full")
         turn = self._turn(now)
-        if turn - now > self._wait:
+        if turn - now > patience:
             raise LimitExceeded(
                 detail=f"{len(self)} agents are in line for the controller, the next one's turn"
                 f" would be in {turn - now:.0f} s (agents.handshake_rate)"
@@ -224,7 +240,10 @@ class HandshakePlaces:
 
     def _turn(self, now: float) -> float:
         """Return when somebody who draws a number now has a turn, as far as can be told."""
-        return max(self._next_at, now - self._credit) + len(self) * self._pace()
+        turn = max(self._next_at, now - self._credit) + len(self) * self._pace()
+        if self._busy >= self._places:
+            turn += now - self._moved_at  # what has stood still will as long again
+        return turn
 
     def _pace(self) -> float:
         """Return the seconds between two turns: a slow controller sets it by its own slowness."""
@@ -244,15 +263,18 @@ class HandshakePlaces:
         waiter = _Waiter(number, deadline)
         heapq.heappush(self._line, waiter)
         self._present += 1
+        self._last_deadline = max(self._last_deadline, deadline)
         try:
             while True:
                 waiter.scope = trio.CancelScope(deadline=deadline)
                 self._advance()
                 if waiter.turn.is_set():
                     return
+                if self._drain.begun:
+                    raise Draining()
                 if trio.current_time() >= deadline:
                     raise LimitExceeded(detail="no place in the controller's handshake budget")
-                with waiter.scope:
+                with self._drain.idle(), waiter.scope:
                     await waiter.turn.wait()
         except BaseException:
             if waiter.turn.is_set():
@@ -272,7 +294,11 @@ class HandshakePlaces:
             heapq.heappop(self._line).turn.set()
             self._present -= 1
             self._busy += 1
-            self._next_at = max(self._next_at, now - self._credit) + self._gap
+            self._moved_at = now
+            gap = self._gap
+            if self._is_one_of_several and now + self._present * gap > self._last_deadline - _SLACK:
+                gap /= _UNEVEN
+            self._next_at = max(self._next_at, now - self._credit) + gap
             self._drop_gone()
         self._set_alarm()
 

@@ -63,7 +63,6 @@ class Ending:
         self._order: Stop | Linger = Stop()
         self._following = trio.CancelScope()
         self.begun = trio.Event()
-        self.reached_limit = False
 
     @property
     def is_lingering(self) -> bool:

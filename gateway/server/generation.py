@@ -41,7 +41,7 @@ class Lasting:
     def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
         self.drain = Drain()
         self.registry = Registry()
-        self.handshakes = Handshakes()
+        self.handshakes = Handshakes(self.drain)
         self.discovery = Discovery(fetch)
         self.pins = PinStore(config.state_dir)
         self.opener = LegOpener()

@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gateway.errors import LimitExceeded
+from gateway.errors import Draining, LimitExceeded
+from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import (
     HANDSHAKE_QUEUE,
     HANDSHAKE_WAIT,
@@ -214,6 +215,17 @@ async def test_a_slow_controller_sets_the_pace_by_itself(autojump_clock: MockClo
     assert exhaust(places, 5, "192.0.2.4") == 0
 
 
+async def test_nobody_is_told_to_come_while_everything_hangs(autojump_clock: MockClock) -> None:
+    places = HandshakePlaces(1, rate=100)
+    async with places.place("192.0.2.9"):
+        await trio.sleep(1)
+        assert exhaust(places, 1) == 1
+        await trio.sleep(10)
+        assert exhaust(places, 1) == 0
+        assert places.retry_after() >= 1
+    assert exhaust(places, 1) == 1
+
+
 async def test_other_limits_take_effect_at_once(autojump_clock: MockClock) -> None:
     places = HandshakePlaces(64, rate=1)
     async with turns(places) as found:
@@ -309,6 +321,27 @@ async def test_with_several_workers_a_number_is_anybodys(autojump_clock: MockClo
         places.reserve("192.0.2.1")
         async with places.place("192.0.2.2"):
             assert len(places) == left
+
+
+async def test_nobody_waits_in_a_gateway_that_stops(mock_clock: MockClock) -> None:
+    drain = Drain()
+    places = HandshakePlaces(1, drain=drain)
+    stopped = 0
+
+    async def wait() -> None:
+        nonlocal stopped
+        with pytest.raises(Draining):
+            await _stand_in_line(places)
+        stopped += 1
+
+    async with places.place(HOST), trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        drain.begin()
+        await wait_all_tasks_blocked()
+        assert stopped == 3
+    assert len(places) == 0
 
 
 async def test_who_leaves_the_line_leaves_nothing_behind(autojump_clock: MockClock) -> None:

@@ -39,7 +39,8 @@ class Worker:
             while True:
                 await trio.sleep(self._delay)
                 connection, _ = await bound.socket.accept()
-                with connection:
+                # Connections live on when accepting ends.
+                with connection, trio.move_on_after(5, shield=True):
                     self.accepted += 1
                     await connection.send(word)
 

@@ -53,7 +53,7 @@ def test_workers_share_the_limits(tmp_path: Path, workers: int, share: int) -> N
 async def test_workers_share_the_pace(tmp_path: Path) -> None:
     config = make_config(tmp_path, agents={"handshake_rate": 20})
     assert await turns(lasting(config)) == 220
-    assert await turns(lasting(config, workers=4)) == 55
+    assert await turns(lasting(config, workers=4)) == 50
 
 
 async def test_limits_follow_the_configuration(tmp_path: Path) -> None:
