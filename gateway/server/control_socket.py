@@ -25,7 +25,10 @@ from typing import Final
 import trio
 
 from gateway.errors import ConfigError
+from gateway.observability.logs import get_logger
 from gateway.server.control import ControlBroken, ControlStream, Message
+
+_log = get_logger("system")
 
 SOCKET: Final = "control.sock"
 LOCK: Final = "control.lock"
@@ -128,7 +131,7 @@ async def _serve(
         with trio.move_on_after(ASK_TIMEOUT), contextlib.suppress(ControlBroken):
             question = await stream.receive()
         if question is not None:
-            reply, then = await answer(question)
+            reply, then = await _answer(answer, question)
             with (
                 trio.move_on_after(ASK_TIMEOUT),
                 contextlib.suppress(trio.BrokenResourceError, ValueError),
@@ -139,6 +142,14 @@ async def _serve(
     finally:
         places.release_on_behalf_of(borrower)
         await stream.aclose()
+
+
+async def _answer(answer: Answerer, question: Message) -> Answer:
+    try:
+        return await answer(question)
+    except Exception as error:  # a bug in answering must not cost the sessions there are
+        _log.error("internal error", exc_info=error)
+        return {"ok": False, "reason": "internal error; the log tells more"}, None
 
 
 async def ask(state_dir: Path, question: Message, *, within: float) -> Message:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -170,17 +170,13 @@ class Fleet:
             self.hurry()  # the first one gave up
 
     async def _run_worker(self, slot: int) -> Life:
-        ours, theirs = socket.socketpair()
         fds = self._slots.descriptors(slot)
         others = {} if self._slots.is_shared() else self._others(slot)
         passed = {*fds, *(fd for each in others.values() for fd in each.values())}
-        command = python("gateway.server.worker_process", str(theirs.fileno()))
         try:
-            with theirs:
-                process = self._start(command, pass_fds=(theirs.fileno(), *passed))
+            process, ours = self._start_worker(passed)
         except OSError as error:
             _log.error("a worker cannot be started", reason=str(error))
-            ours.close()
             return Life(None, ready=False)
         wire = trio.socket.from_stdlib_socket(ours)
         child = Child(
@@ -210,6 +206,18 @@ class Fleet:
         status = await self._see_to_its_end(child, tell_to_start)
         self.restarts[slot] += not self._stop.is_set()
         return Life(status, ready=child.state is not State.STARTING)
+
+    def _start_worker(self, passed: Collection[int]) -> tuple[Process, socket.socket]:
+        """Start a process; return it and our end of its control stream. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                control = theirs.fileno()
+                command = python("gateway.server.worker_process", str(control))
+                return self._start(command, pass_fds=(control, *passed)), ours
+        except BaseException:
+            ours.close()
+            raise
 
     def _others(self, own: int) -> dict[str, dict[str, int]]:
         """Return ``{slot: {index of a listener: descriptor}}``; text, since JSON knows no others"""
@@ -369,7 +377,7 @@ class Fleet:
                 worker=child.process.pid,
                 reason=reason,
             )
-            child.process.kill()
+            _kill(child)
 
     async def _catch_up(self) -> None:
         """Bring workers up to date that started before the last reload and were ready after it."""
@@ -386,7 +394,7 @@ class Fleet:
                             worker=child.process.pid,
                             reason=reason,
                         )
-                        child.process.kill()
+                        _kill(child)
 
     # -- questions ---------------------------------------------------------------------------------
 
@@ -394,20 +402,19 @@ class Fleet:
         """Answer a worker's question: what the first of the others has to say."""
         question = str(message.get("question"))
         more = {k: v for k, v in message.items() if k not in ("type", "id", "question")}
-        answers: list[Message] = []
+        found: Message = {"session": None}
         async with trio.open_nursery() as nursery:
 
             async def ask(child: Child) -> None:
                 answer = await child.ask(question, **more)
                 if answer is not None and answer.get("session") is not None:
-                    answers.append(answer)
+                    found.update(session=answer["session"], worker=child.process.pid)
                     nursery.cancel_scope.cancel()
 
             for child in self._children:
                 if child is not asker and child.state is not State.STARTING:
                     nursery.start_soon(ask, child)
-        found = answers[0] if answers else {}
-        return {"session": found.get("session"), "worker": found.get("worker")}
+        return found
 
     # -- handing over ------------------------------------------------------------------------------
 
@@ -453,3 +460,8 @@ class Fleet:
                 await trio.sleep_forever()
         _log.error("the worker does not stop; killing it", worker=child.process.pid)
         child.process.kill()
+
+
+def _kill(child: Child) -> None:
+    child.state = State.STOPPING  # nothing is asked of it any more
+    child.process.kill()

@@ -71,5 +71,12 @@ def python(module: str, *arguments: str) -> list[str]:
     -m would look for every module in the working folder first, which may be anybody's: it may only
     where this program itself lies there (a checkout that is not installed).
     """
-    safe = [] if os.path.samefile(Path(__file__).parents[2], os.curdir) else ["-P"]
+    safe = [] if _is_here(Path(__file__).parents[2]) else ["-P"]
     return [sys.executable, *safe, "-m", module, *arguments]
+
+
+def _is_here(folder: Path) -> bool:
+    try:
+        return os.path.samefile(folder, os.curdir)
+    except OSError:  # one of them has been removed meanwhile
+        return False

@@ -186,6 +186,9 @@ class Reloader:
             reason = self._refusal(loaded.config) or await self._apply(loaded.config)
         except ConfigError as error:
             reason = str(error)
+        except Exception as error:  # a bug in loading must not cost the sessions there are
+            _log.error("internal error", exc_info=error)
+            reason = f"internal error ({type(error).__name__})"
         # A file that was refused may become right by a change of any file that it names.
         self._files = named if reason is None else self._files | named
         self.last = Reload.now(trigger, self._generation(), reason)

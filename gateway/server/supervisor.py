@@ -117,9 +117,8 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
     try:
         config = source.load(files).config
         slots = bind_slots(config.listeners, worker_count(config), kept=kept)
-    except ConfigError as error:
-        # It was usable a moment ago, for the probe.
-        reason = str(error)
+    except Exception as error:  # it was usable a moment ago, for the probe
+        reason = str(error) if isinstance(error, ConfigError) else f"internal error ({error!r})"
         _log.error("configuration not loaded; the old one stays in force", reason=reason)
         config = GatewayConfig.model_validate(heritage.config)
         slots = bind_slots(config.listeners, 1, kept=kept)

@@ -9,6 +9,7 @@ Must not know: what is done with what was left, and what has to rest meanwhile.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server import handover
 from gateway.server.handover import Handover
-from gateway.server.processes import python, start
+from gateway.server.processes import Process, python, start
 from gateway.server.reloader import Source
 from gateway.transport.listeners import check_free
 
@@ -47,16 +48,10 @@ def probe(source: Source, inherited: int) -> None:
 
 async def refusal_of_successor(source: Source, left: Handover) -> str | None:
     """Have the program that is installed now say why it cannot take over, or None if it can."""
-    memory = left.write()
-    reading, writing = os.pipe()
     try:
-        process = start(_command(source, "--probe", memory), pass_fds=(memory,), stderr=writing)
+        process, reading = _start_probe(source, left)
     except OSError as error:
-        os.close(reading)
         return f"the new program cannot be started: {error}"
-    finally:
-        os.close(memory)
-        os.close(writing)
     said = bytearray()
     status: int | None = None
     try:
@@ -74,6 +69,21 @@ async def refusal_of_successor(source: Source, left: Handover) -> str | None:
         return f"the new program did not say within {PROBE_TIMEOUT:g} s that it can go on"
     text = said.decode(errors="replace").strip()
     return None if status == 0 else f"the new program cannot go on (status {status}): {text}"
+
+
+def _start_probe(source: Source, left: Handover) -> tuple[Process, int]:
+    """Start the new program; return it and what it says. Raises OSError."""
+    with ExitStack() as stack:
+        memory = left.write()
+        stack.callback(os.close, memory)
+        reading, writing = os.pipe()
+        stack.callback(os.close, writing)
+        command = _command(source, "--probe", memory)
+        try:
+            return start(command, pass_fds=(memory,), stderr=writing), reading
+        except BaseException:
+            os.close(reading)
+            raise
 
 
 def replace_program(source: Source, heritage: Handover) -> str:

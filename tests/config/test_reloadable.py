@@ -46,6 +46,7 @@ def test_most_keys_may_change(changes: dict[str, Any]) -> None:
     ("changes", "named"),
     [
         ({"state_dir": "/elsewhere"}, ["state_dir: /elsewhere instead of /state"]),
+        ({"workers": "auto"}, ["workers: auto instead of 1"]),
         (
             {"listeners": [{"address": "127.0.0.1:1", "tls": TLS}]},
             ["listeners: 1 instead of 2"],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from gateway.errors import ConfigError
 from gateway.server import control_socket
@@ -129,6 +130,17 @@ async def test_a_gateway_that_does_not_answer(folder: Path) -> None:
     async with serving(folder, answer):
         with pytest.raises(ConfigError, match=r"did not answer within 0\.05 s"):
             await ask(folder, {}, within=0.05)
+
+
+async def test_a_bug_in_an_answer_ends_nothing(folder: Path) -> None:
+    async def answer(question: Message) -> Answer:
+        raise LookupError("a bug")
+
+    async with serving(folder, answer):
+        with capture_logs() as logs:
+            for _ in range(2):
+                assert (await ask(folder, {}, within=5))["ok"] is False
+    assert [line["event"] for line in logs] == ["internal error"] * 2
 
 
 async def test_nobody_is_there(folder: Path) -> None:

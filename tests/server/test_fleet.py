@@ -79,15 +79,16 @@ class Rig:
 
 @asynccontextmanager
 async def running(rig: Rig) -> AsyncIterator[Rig]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(rig.run)
-        yield rig
-        nursery.cancel_scope.cancel()
-    for worker in rig.stage.workers:
-        await worker.control.aclose()
-    for child in rig.fleet.children:
-        await child.control.aclose()
-    rig.slots.close()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.run)
+            yield rig
+            nursery.cancel_scope.cancel()
+    finally:
+        rig.slots.close()
+        for control in (*rig.stage.workers, *rig.fleet.children):
+            with trio.move_on_after(1, shield=True):
+                await control.control.aclose()
 
 
 async def settle() -> None:
@@ -323,6 +324,7 @@ async def test_one_workers_question_goes_to_the_others(
         answer = await asker.expect("answer")
         assert answer["id"] == 9
         assert answer["session"] == ({"session": "x"} if known else None)
+        assert answer.get("worker") == (others[1].process.pid if known else None)
 
 
 # -- the end ---------------------------------------------------------------------------------------

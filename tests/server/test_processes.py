@@ -89,3 +89,14 @@ def test_the_working_folder_is_not_searched_for_programs(
     assert python("gateway.x", "7")[1:] == ["-P", "-m", "gateway.x", "7"]
     monkeypatch.chdir(Path(processes.__file__).parents[2])
     assert python("gateway.x", "7")[1:] == ["-m", "gateway.x", "7"]
+
+
+def test_a_working_folder_that_has_been_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers must be restarted all the same."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert python("gateway.x")[1:] == ["-P", "-m", "gateway.x"]

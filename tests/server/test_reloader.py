@@ -120,6 +120,20 @@ async def test_a_certificate_that_is_wrong_changes_nothing(
         assert rig.applied == []
 
 
+async def test_a_bug_in_loading_ends_nothing(
+    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise LookupError("a secret")
+
+    async with running(tmp_path) as rig:
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.server.reloader.load", load)
+            result = await rig.reloader.reload("control socket")
+        assert result.reason == "internal error (LookupError)"
+        assert (await rig.reloader.reload("control socket")).ok
+
+
 async def test_workers_may_refuse_too(tmp_path: Path, autojump_clock: Clock) -> None:
     async with running(tmp_path) as rig:
         rig.refusal = "worker 5 did not answer within 30 s"
