@@ -20,16 +20,18 @@ from __future__ import annotations
 import base64
 import itertools
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final, Protocol
 
 import trio
 
 from gateway.observability.logs import get_logger
 from gateway.server.control import ControlBroken, ControlStream, Message
-from gateway.server.processes import Process
+from gateway.server.processes import Process, python
+from gateway.server.slots import Slots
 
 _log = get_logger("system")
 
@@ -40,6 +42,13 @@ RELOAD_ANSWER: Final = 30.0
 ANSWER: Final = 2.0
 # Questions of one worker that are being answered at a time; it waits to be read beyond that.
 MOST_QUESTIONS: Final = 256
+
+
+class Starter(Protocol):
+    """How a process is started, as ``processes.start`` does."""
+
+    def __call__(self, command: Sequence[str], *, pass_fds: Sequence[int]) -> Process:
+        """Start ``command``. Raises OSError."""
 
 
 class State(Enum):
@@ -60,7 +69,7 @@ class Child:
     process: Process
     wire: trio.socket.SocketType  # the socket below ``control``
     control: ControlStream
-    generation: int  # of the configuration that it serves by
+    generation: int = 0  # of the configuration that it serves by
     state: State = State.STARTING
     started: float = 0.0  # Unix time
     listening: set[int] = field(default_factory=set)  # slots
@@ -209,14 +218,58 @@ class Child:
                 reply.done.set()
 
 
-def take_over(words: Message) -> Child:
-    """Take over a worker of the program that ran in this process before. Inside of trio only."""
+def launch(
+    slot: int, slots: Slots, incarnation: int, *, start: Starter
+) -> tuple[Child, dict[str, Any]]:
+    """Start the worker of ``slot``; return it and what its ``start`` has to say of sockets.
+
+    It inherits those of all slots: ``others`` are ``{slot: {index of a listener: descriptor}}``, in
+    text, since JSON knows no other keys. Raises OSError. Inside of trio only.
+    """
+    fds = slots.descriptors(slot)
+    others = {i: slots.own_descriptors(i) for i in range(slots.count) if i != slot}
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            control = theirs.fileno()
+            passed = {control, *fds, *(fd for each in others.values() for fd in each.values())}
+            command = python("gateway.server.worker_process", str(control))
+            process = start(command, pass_fds=tuple(passed))
+    except BaseException:
+        ours.close()
+        raise
+    wire = trio.socket.from_stdlib_socket(ours)
+    control_stream = ControlStream(trio.SocketStream(wire))
+    child = Child(
+        slot, incarnation, process, wire, control_stream, started=time.time(), listening={slot}
+    )
+    return child, {
+        "kind": "start",
+        "listeners": fds,
+        "slot": slot,
+        "others": {
+            str(i): {str(k): fd for k, fd in each.items()} for i, each in others.items() if each
+        },
+    }
+
+
+def take_over(words: Message) -> Child | None:
+    """Take over a worker of the program that ran in this process before. Inside of trio only.
+
+    None for one that is no child of ours any more.
+    """
     wire = trio.socket.from_stdlib_socket(socket.socket(fileno=words["control"]))
+    try:
+        process = Process(words["pid"])
+    except OSError as error:
+        _log.error("a worker cannot be taken over", worker=words["pid"], reason=str(error))
+        wire.close()
+        return None
     received = base64.b64decode(words["received"])
     return Child(
         words["slot"],
         words["incarnation"],
-        Process(words["pid"]),
+        process,
         wire,
         ControlStream(trio.SocketStream(wire), received=received),
         words["generation"],

@@ -8,20 +8,19 @@ Must not know: where a configuration comes from, signals, how the program is rep
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.observability.logs import get_logger
-from gateway.server.children import Child, State
-from gateway.server.control import ControlStream, Message
-from gateway.server.processes import Process, python, start
+from gateway.server.children import Child, Starter, State, launch
+from gateway.server.control import Message
+from gateway.server.processes import start
 from gateway.server.restarts import Life, keep_running, status_of_stop
 from gateway.server.slots import Slots, cover
 
@@ -51,13 +50,6 @@ class InForce:
 
     config: GatewayConfig
     generation: int
-
-
-class Starter(Protocol):
-    """How a process is started, as ``processes.start`` does."""
-
-    def __call__(self, command: Sequence[str], *, pass_fds: Sequence[int]) -> Process:
-        """Start ``command``. Raises OSError."""
 
 
 class Fleet:
@@ -170,62 +162,23 @@ class Fleet:
             self.hurry()  # the first one gave up
 
     async def _run_worker(self, slot: int) -> Life:
-        fds = self._slots.descriptors(slot)
-        others = {} if self._slots.is_shared() else self._others(slot)
-        passed = {*fds, *(fd for each in others.values() for fd in each.values())}
         try:
-            process, ours = self._start_worker(passed)
+            child, start = launch(slot, self._slots, self.incarnation, start=self._start)
         except OSError as error:
             _log.error("a worker cannot be started", reason=str(error))
             return Life(None, ready=False)
-        wire = trio.socket.from_stdlib_socket(ours)
-        child = Child(
-            slot,
-            self.incarnation,
-            process,
-            wire,
-            ControlStream(trio.SocketStream(wire)),
-            self._in_force.generation,
-            started=time.time(),
-            listening={slot},
-        )
+        child.generation = self._in_force.generation
         self._children.append(child)
-        snapshot = self._snapshot()
-
-        async def tell_to_start() -> None:
-            await child.tell(
-                "start",
-                snapshot=snapshot,
-                generation=child.generation,
-                workers=self._workers,
-                listeners=fds,
-                slot=slot,
-                others=others,
-            )
-
+        tell_to_start = partial(
+            child.tell,
+            **start,
+            snapshot=self._snapshot(),
+            generation=child.generation,
+            workers=self._workers,
+        )
         status = await self._see_to_its_end(child, tell_to_start)
         self.restarts[slot] += not self._stop.is_set()
         return Life(status, ready=child.state is not State.STARTING)
-
-    def _start_worker(self, passed: Collection[int]) -> tuple[Process, socket.socket]:
-        """Start a process; return it and our end of its control stream. Raises OSError."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                control = theirs.fileno()
-                command = python("gateway.server.worker_process", str(control))
-                return self._start(command, pass_fds=(control, *passed)), ours
-        except BaseException:
-            ours.close()
-            raise
-
-    def _others(self, own: int) -> dict[str, dict[str, int]]:
-        """Return ``{slot: {index of a listener: descriptor}}``; text, since JSON knows no others"""
-        return {
-            str(slot): {str(i): fd for i, fd in self._slots.own_descriptors(slot).items()}
-            for slot in range(self._slots.count)
-            if slot != own
-        }
 
     async def _watch_old(self, child: Child) -> None:
         if child.state is State.STARTING:
@@ -435,6 +388,10 @@ class Fleet:
             self._reloading.release()
             return f"worker {child.process.pid} does not take its messages"
         return None
+
+    def in_words(self) -> tuple[Message, ...]:
+        """Return what the next program needs to take over every worker that has not ended."""
+        return tuple(each.in_words() for each in self._children if not each.process.has_ended)
 
     def let_go(self) -> None:
         """Leave all workers to the next program; after ``run`` was cancelled."""

@@ -40,6 +40,11 @@ class Process:
                 os.close(self._pidfd)
         return self._status
 
+    @property
+    def has_ended(self) -> bool:
+        """Say whether it has been reaped: its id may be somebody else's now."""
+        return self._status is not None
+
     def kill(self) -> None:
         """Kill it, if it still runs."""
         if self._status is None:

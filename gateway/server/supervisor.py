@@ -38,7 +38,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
-from gateway.server.children import take_over
+from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce, StopOrder
@@ -134,6 +134,11 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
     )
 
 
+def _take_over(heritage: Handover | None) -> list[Child]:
+    taken = map(take_over, () if heritage is None else heritage.children)
+    return [child for child in taken if child is not None]
+
+
 class Supervisor:
     """One gateway, as long as one program runs it."""
 
@@ -183,7 +188,7 @@ class Supervisor:
             worker_count(self._first.config),
             self._first,
             incarnation=self._incarnation,
-            old=[] if heritage is None else [take_over(each) for each in heritage.children],
+            old=_take_over(heritage),
             all_serve=self._all_serve,
         )
         control = trio.socket.from_stdlib_socket(self._control)
@@ -344,7 +349,7 @@ class Supervisor:
             lock=self._lock,
             control_socket=self._control.fileno(),
             listeners=handover.in_words(self._slots.listeners),
-            children=tuple(child.in_words() for child in self._fleet.children),
+            children=self._fleet.in_words(),
             config=in_force.config.model_dump(mode="json"),
         )
 

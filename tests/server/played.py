@@ -36,6 +36,11 @@ class PlayedProcess:
         assert self.status is not None
         return self.status
 
+    @property
+    def has_ended(self) -> bool:
+        """Say whether it has."""
+        return self.status is not None
+
     def end(self, status: int) -> None:
         """End with ``status``."""
         if self.status is None:

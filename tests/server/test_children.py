@@ -208,6 +208,7 @@ async def test_a_worker_goes_from_one_program_to_the_next(
 
     monkeypatch.setattr(children, "Process", process)
     again = take_over(words)
+    assert again is not None
     assert taken == [worker.process.pid]
     assert (again.slot, again.incarnation, again.generation) == (2, 1, 1)
     assert (again.state, again.started, again.linger_until) == (State.LINGERING, 5.0, 9.0)
@@ -225,3 +226,14 @@ async def test_its_descriptor_is_the_control_streams() -> None:
         assert copy.family == socket.AF_UNIX
     await worker.control.aclose()
     await child.control.aclose()
+
+
+async def test_one_that_is_gone_is_not_taken_over() -> None:
+    """Its id may be anybody's."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        words = {"control": ours.detach(), "pid": 2**22 + 1}
+        with capture_logs() as logs:
+            assert take_over(words) is None
+        assert theirs.recv(1) == b""  # it is closed
+    assert logs[0]["event"] == "a worker cannot be taken over"

@@ -86,9 +86,10 @@ async def running(rig: Rig) -> AsyncIterator[Rig]:
             nursery.cancel_scope.cancel()
     finally:
         rig.slots.close()
-        for control in (*rig.stage.workers, *rig.fleet.children):
+        ends = [each.control for each in rig.stage.workers]
+        for end in (*ends, *(each.control for each in rig.fleet.children)):
             with trio.move_on_after(1, shield=True):
-                await control.control.aclose()
+                await end.aclose()
 
 
 async def settle() -> None:
@@ -484,10 +485,14 @@ async def test_workers_are_given_away_between_two_messages(autojump_clock: Clock
     async with running(Rig(1)) as rig:
         (worker,) = await rig.ready(1)
         assert await rig.fleet.freeze() is None
+        (words,) = rig.fleet.in_words()
+        assert (words["pid"], words["slot"]) == (worker.process.pid, 0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.child(worker).tell, "listen")
             assert await drop_messages(worker) == []
             nursery.cancel_scope.cancel()
+        worker.process.end(0)  # in the last moment
+        assert rig.fleet.in_words() == ()
 
 
 async def test_and_not_while_one_is_half_sent(autojump_clock: Clock) -> None:
