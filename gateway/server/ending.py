@@ -23,6 +23,7 @@ from gateway.agents.registry import Registry
 from gateway.agents.session import CLOSE_TIMEOUT
 from gateway.errors import Draining
 from gateway.observability.logs import get_logger
+from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.session_end import SessionEnd, Side
 
@@ -57,9 +58,10 @@ class Linger:
 class Ending:
     """The end of one worker, from the first word on."""
 
-    def __init__(self, drain: Drain, registry: Registry) -> None:
+    def __init__(self, drain: Drain, registry: Registry, places: ConnectionPlaces) -> None:
         self._drain = drain
         self._registry = registry
+        self._places = places
         self._order: Stop | Linger = Stop()
         self._following = trio.CancelScope()
         self.begun = trio.Event()
@@ -89,7 +91,7 @@ class Ending:
 
     async def _linger(self, order: Linger) -> None:
         self._drain.leave()
-        _log.info("worker is lingering", sessions=len(self._registry), timeout_s=order.timeout)
+        _log.info("worker is lingering", **self._left(), timeout_s=order.timeout)
         await trio.sleep(order.timeout)
         self._order = order.then
 
@@ -98,9 +100,12 @@ class Ending:
         self._drain.begin()
         _log.info(
             "worker is stopping",
-            sessions=len(self._registry),
+            **self._left(),
             spread_s=order.usable_spread,
             timeout_s=None if math.isinf(order.timeout) else order.timeout,
         )
         end = SessionEnd.of(Side.GATEWAY, Draining())
         await self._registry.end_all(end, spread=order.usable_spread)
+
+    def _left(self) -> dict[str, int]:
+        return {"sessions": len(self._registry), "connections": self._places.held}

@@ -95,7 +95,8 @@ class _Worker:
         self._holder = ConfigHolder(Generation(config, self._lasting), number=generation)
         self.upkeep = Upkeep(self._holder.current.upstreams)
         self.accepting: Accepting
-        self.ending = Ending(self._lasting.drain, self._lasting.registry)
+        lasting = self._lasting
+        self.ending = Ending(lasting.drain, lasting.registry, lasting.places)
 
     async def _fetch(
         self,

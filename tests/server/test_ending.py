@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from gateway.agents.registry import Registry
 from gateway.agents.session import CLOSE_TIMEOUT, AgentSession
+from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.session_end import SessionEnd
 from gateway.server.ending import STOP_TIMEOUT, Ending, Linger, Stop
@@ -33,7 +34,8 @@ class Site:
     def __init__(self) -> None:
         self.drain = Drain()
         self.registry = Registry()
-        self.ending = Ending(self.drain, self.registry)
+        places = ConnectionPlaces(1, per_address=1)
+        self.ending = Ending(self.drain, self.registry, places)
         self.connections = trio.CancelScope()
         self.ends: list[tuple[float, int]] = []
 
