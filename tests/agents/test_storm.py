@@ -27,7 +27,7 @@ from gateway.runtime.handshakes import Handshakes
 
 AGENTS = 2000
 RATE = 50
-AWAY = 123.4  # seconds; long enough for all to be at their longest delay
+AWAY = 33.4  # seconds; long enough for all to be at their longest delay
 
 
 class _Away:
@@ -138,7 +138,6 @@ class Storm:
         pytest.param(Storm(), id="all in step"),
         pytest.param(Storm(spread=10), id="spread"),
         pytest.param(Storm(sites=1, spread=1), id="one site"),
-        pytest.param(Storm(sites=20), id="twenty sites in step"),
         pytest.param(Storm(workers=4, spread=10), id="four workers"),
         pytest.param(Storm(workers=4), id="four workers in step"),
         pytest.param(Storm(unprobing=500, spread=10), id="a quarter does not probe"),
