@@ -49,9 +49,14 @@ class Hammer:
                 next_time += 1 / rate
                 await trio.sleep_until(next_time)
 
-    def slowest(self, *, since: float) -> float:
-        """Return how long the slowest request took that began after ``since``."""
-        return max(seconds for began, seconds in self.served if began >= since)
+    @property
+    def waiting(self) -> int:
+        """How many requests have no answer yet."""
+        return self.started - len(self.served) - len(self.failed)
+
+    def served_by(self, *, since: float, until: float) -> float:
+        """Return when the last request that began between the two was served."""
+        return max(began + took for began, took in self.served if since <= began < until)
 
     def is_accounted_for(self) -> bool:
         """Say whether every request was either served or has failed."""

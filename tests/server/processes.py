@@ -54,9 +54,9 @@ class Running:
             self._more = trio.Event()
         self.silent.set()
 
-    async def wait_for(self, event: str, *, count: int = 1) -> Line:
+    async def wait_for(self, event: str, *, count: int = 1, within: float = PATIENCE) -> Line:
         """Return the ``count``-th line of ``event``, once it is there."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(within):
             while len(found := self.all(event)) < count:
                 await self._more.wait()
         return found[count - 1]

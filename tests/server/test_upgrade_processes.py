@@ -20,6 +20,7 @@ from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import echo
 from gateway.demo.controller import INBOUND, StandInController
 from gateway.server import control_socket
+from gateway.server.restarts import FIRST_PAUSE
 from tests.peers.raw_client import RawClient
 from tests.process_watch import MIB, ProcessWatch
 from tests.server.hammer import GET, Hammer, hammering
@@ -57,7 +58,7 @@ class Site:
         """Have the program replaced, by the signal: a command is a Python more to start."""
         count = len(self.gateway.running.all("upgraded"))
         self.gateway.signal(signal.SIGUSR2)
-        await self.gateway.running.wait_for("upgraded", count=count + 1)
+        await self.gateway.running.wait_for("upgraded", count=count + 1, within=60)
 
     async def ask(self, wish: str) -> dict[str, Any]:
         """Ask through the control socket, as commands do."""
@@ -142,7 +143,8 @@ async def test_upgrades_under_load_with_300_sessions(tmp_path: Path) -> None:
             assert b": 300 sessions stay with 2 old workers until they end" in done.stdout
             await here.upgrade()
             await trio.sleep(1)
-            after = await here.status()
+        # The second program's workers had nothing to keep.
+        after = await wait_for_workers(here, 4)
         assert hammer.failed == []
         assert len(hammer.served) > 400
         assert await here.living() == 300
@@ -153,7 +155,6 @@ async def test_upgrades_under_load_with_300_sessions(tmp_path: Path) -> None:
             (each["incarnation"], each["state"], each["sessions"]) for each in after["workers"]
         ]
         kept = [(1, "lingering", each["sessions"]) for each in before["workers"]]
-        # The second program's workers had nothing to keep.
         assert sorted(states) == sorted([*kept, (3, "serving", 0), (3, "serving", 0)])
         assert await here.stop() == []
         for channel in here.channels.values():
@@ -163,7 +164,7 @@ async def test_upgrades_under_load_with_300_sessions(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 6 * UPGRADES)
+@pytest.mark.timeout(90 + 30 * UPGRADES)
 async def test_many_upgrades_leave_nothing_behind(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         watch = ProcessWatch(here.gateway.running.process.pid)
@@ -174,7 +175,7 @@ async def test_many_upgrades_leave_nothing_behind(tmp_path: Path) -> None:
             await here.upgrade()
         found = await wait_for_workers(here, 2)
         assert found["incarnation"] == UPGRADES + 2
-        await watch.wait_for_descriptors(descriptors)
+        assert watch.descriptors <= descriptors + 1  # the connection that has just been answered
         assert watch.memory - memory < 4 * MIB
         assert await here.stop() == []
         for line in here.gateway.running.all(STARTED):
@@ -182,8 +183,8 @@ async def test_many_upgrades_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 async def wait_for_workers(here: Site, count: int) -> dict[str, Any]:
-    """Wait until the old workers, which have nothing, are gone; return the status then."""
-    with trio.fail_after(20):
+    """Wait until only so many workers are left; return the status then."""
+    with trio.fail_after(30):
         while True:
             found = await here.status()
             if len(found["workers"]) == count:
@@ -191,6 +192,7 @@ async def wait_for_workers(here: Site, count: int) -> dict[str, Any]:
             await trio.sleep(0.05)
 
 
+@pytest.mark.timeout(180)
 async def test_an_upgrade_that_cannot_be_changes_nothing(tmp_path: Path) -> None:
     async with site(tmp_path) as here, trio.open_nursery() as nursery:
         await here.connect(NODES[:4], nursery)
@@ -221,7 +223,7 @@ async def test_an_upgrade_that_cannot_be_changes_nothing(tmp_path: Path) -> None
         assert b"listeners: 3 instead of 2" in reload.stderr
         assert b"workers: 1 instead of 2" in reload.stderr
         here.gateway.signal(signal.SIGUSR2)
-        await here.gateway.running.wait_for("upgraded")
+        await here.gateway.running.wait_for("upgraded", within=60)
         async with (
             hammering(port, rate=50) as added,
             hammering(here.gateway.plain, rate=50) as both,
@@ -237,6 +239,7 @@ async def test_an_upgrade_that_cannot_be_changes_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_a_killed_worker_under_load(tmp_path: Path) -> None:
     async with site(tmp_path) as here, trio.open_nursery() as nursery:
         await here.connect(NODES[:40], nursery)
@@ -245,18 +248,21 @@ async def test_a_killed_worker_under_load(tmp_path: Path) -> None:
         assert victim["sessions"] + survivor["sessions"] == 40
         async with hammering(here.gateway.plain, rate=100) as hammer:
             await trio.sleep(0.5)
-            killed = trio.current_time()
+            killed, in_flight = trio.current_time(), hammer.waiting
             os.kill(victim["worker"], signal.SIGKILL)
             with trio.fail_after(5):
                 while len(ended := here.ended()) < victim["sessions"]:  # noqa: ASYNC110
                     await trio.sleep(0.01)
             assert await here.living() == survivor["sessions"]
             await here.gateway.running.wait_for(STARTED, count=3)
+            replaced = trio.current_time()
             await trio.sleep(0.5)
         # What the worker was answering as it died, and nothing that came later.
         assert all(began < killed + 0.25 for began, _ in hammer.failed), hammer.failed
-        assert len(hammer.failed) < 25
-        assert hammer.slowest(since=killed) < 1.0
+        assert len(hammer.failed) <= in_flight + 25
+        # Nobody waited for its successor, which is not even started within the first second.
+        assert replaced > killed + FIRST_PAUSE
+        assert hammer.served_by(since=killed, until=killed + FIRST_PAUSE / 2) < replaced
 
         assert here.ended() == ended
         after = await here.status()
@@ -274,6 +280,7 @@ async def test_a_killed_worker_under_load(tmp_path: Path) -> None:
 # -- reload ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)
 async def test_reloads_under_load(tmp_path: Path) -> None:
     async with site(tmp_path) as here, trio.open_nursery() as nursery:
         await here.connect(NODES[:10], nursery)
@@ -376,6 +383,7 @@ async def test_peers_that_do_not_move_are_cut_in_time(tmp_path: Path) -> None:
 # -- systemd ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)
 async def test_as_systemd_runs_it(tmp_path: Path) -> None:
     """Socket activation and Type=notify: systemd's socket is shared by all workers and outlives
     the gateway, so that nobody is refused while it is away.
@@ -405,7 +413,7 @@ async def test_as_systemd_runs_it(tmp_path: Path) -> None:
             await running.wait_for(STARTED, count=2)
 
             async def told() -> str:
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     return (await manager.recv(1000)).decode().split("\n")[0]
 
             assert await told() == "READY=1"
