@@ -127,7 +127,12 @@ async def running_program(
 ) -> AsyncIterator[GatewayProcess]:
     """Run the program with ``config`` inside the block. Its state is kept below ``folder``."""
     path, log_path = folder / "gateway.yaml", folder / "gateway.log"
-    path.write_text(json.dumps({"state_dir": str(folder / "state"), **config}))  # JSON is YAML
+    settings = {
+        "state_dir": str(folder / "state"),
+        "shutdown": {"drain_spread": "0s"},  # nobody is to wait for it
+        **config,
+    }
+    path.write_text(json.dumps(settings))  # JSON is YAML
     with log_path.open("wb") as log_file, (folder / "access.log").open("wb") as access_log:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "gateway", "run", "-c", str(path)],

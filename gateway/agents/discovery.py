@@ -10,7 +10,7 @@ Must not know: agents, sessions, secrets.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -82,6 +82,11 @@ class Discovery:
         """Forget what is known about ``name``: a dial has just failed."""
         self._ports.forget(name)
         self._ready.forget(name)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget all controllers but these."""
+        self._ports.keep(names)
+        self._ready.keep(names)
 
     # -- the document ------------------------------------------------------------------------------
 
@@ -240,6 +245,8 @@ class _Cache(Generic[T]):
     async def get(self, name: str, controller: ControllerConfig) -> T:
         async with self._asking.setdefault(name, trio.Lock()):
             entry = self._known.get(name)
+            if entry is not None and entry.controller != controller:
+                entry = None  # a reload gave the name to another one, or other addresses to it
             if entry is None or trio.current_time() >= entry.asked_at + entry.ttl:
                 entry = self._known[name] = await self._renew(name, controller)
         if isinstance(entry.answer, GatewayError):
@@ -251,8 +258,15 @@ class _Cache(Generic[T]):
         try:
             answer = await self._ask(name, controller)
         except GatewayError as error:
-            return _Entry(trio.current_time(), FAILURE_TTL, error)
-        return _Entry(trio.current_time(), self._ttl, answer)
+            return _Entry(controller, trio.current_time(), FAILURE_TTL, error)
+        return _Entry(controller, trio.current_time(), self._ttl, answer)
+
+    def keep(self, names: Collection[str]) -> None:
+        """Drop what is known about others; who is asking about them goes on."""
+        for gone in self._asking.keys() - set(names):
+            self._known.pop(gone, None)
+            if not self._asking[gone].locked():
+                del self._asking[gone]
 
     def forget(self, name: str) -> None:
         """Have it asked for anew, but at most once in FAILURE_TTL, however often this is called."""
@@ -265,6 +279,7 @@ class _Cache(Generic[T]):
 class _Entry(Generic[T]):
     """An answer, or why there is none, and for how many seconds it may be given."""
 
+    controller: ControllerConfig
     asked_at: float
     ttl: float
     answer: T | GatewayError

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,7 +43,7 @@ from gateway.protocol.capability import check_capability
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
-from gateway.runtime.admission import HandshakePlaces
+from gateway.runtime.handshakes import Handshakes
 from gateway.runtime.session_loop import Limits
 from gateway.transport.networks import is_in
 
@@ -81,6 +81,7 @@ class AgentEndpoint:
         discovery: Discovery,
         pins: PinStore,
         opener: LegOpener,
+        handshakes: Handshakes,
         registry: Registry,
         verifiers: Sequence[Verifier],
     ) -> None:
@@ -90,10 +91,7 @@ class AgentEndpoint:
         self._opener = opener
         self._registry = registry
         self._verifiers = verifiers
-        self._places: Mapping[str, HandshakePlaces] = {
-            name: HandshakePlaces(config.limits.controller_handshakes)
-            for name in config.controllers
-        }
+        self._handshakes = handshakes
         keepalive = config.agents.keepalive
         self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
 
@@ -147,7 +145,7 @@ class AgentEndpoint:
             self._verifiers,
             Presented(name, request.node, request.secret, exchange.client_address),
         )
-        async with self._places[name].place():
+        async with self._handshakes.of(name).place(exchange.client_address):
             port = await self._discovery.agent_port(name, controller)
             leg_request = LegRequest(
                 port.address,

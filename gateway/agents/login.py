@@ -1,31 +1,44 @@
 """``<prefix>/login`` as agents ask it: is the controller ready for me?
 
-Owns: the answer. Exactly 200 sends the agent on to ``/wsagents/``; 503 keeps it waiting politely,
-old agents included, which any refusal there would end (PROTOCOLS A.5, K.2).
+Owns: the answer. Exactly 200 sends the agent on to ``/wsagents/``, with a number in the
+controller's line; 503 keeps it waiting politely, old agents included, which any refusal there would
+end (PROTOCOLS A.5, K.2).
 
 Must not know: how an agent's probe is told from a person's browser (``http.exposure``).
 """
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
+import trio
+
 from gateway.agents.discovery import Discovery
-from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.errors import ControllerTimeout, ControllerUnreachable, LimitExceeded
 from gateway.http.exchange import Exchange
+from gateway.http.exposure import is_agent_probe
 from gateway.http.router import RouteMatch
 from gateway.observability.logs import get_logger
+from gateway.runtime.handshakes import Handshakes
 
 _log = get_logger("session")
+
+# During a storm hundreds of agents a second are told to wait; one line in this time says so.
+_REPORT_EVERY: Final = 60.0  # seconds
 
 
 class AgentLogin:
     """Answers agents' probes."""
 
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: Discovery, handshakes: Handshakes) -> None:
         self._discovery = discovery
+        self._handshakes = handshakes
         self._away: set[str] = set()  # controllers that have been reported as not ready
+        self._crowded: dict[str, float] = {}  # when a line was reported as full
 
     async def serve(self, exchange: Exchange) -> None:
-        """Answer 200, or raise ControllerUnreachable (503)."""
+        """Answer 200, or raise ControllerUnreachable or LimitExceeded (503)."""
         match = exchange.match
         try:
             await self._check(match)
@@ -38,7 +51,24 @@ class AgentLogin:
         if match.controller_id in self._away:
             self._away.discard(match.controller_id)
             _log.info("controller is ready for agents again", controller=match.controller_id)
+        if is_agent_probe(exchange.request):  # under an edge route, others may ask as well
+            self._reserve(exchange)
         await exchange.respond(200, [(b"Content-Type", b"text/plain")], b"ready for agents\n")
+
+    def _reserve(self, exchange: Exchange) -> None:
+        """Draw a number for the agent. Raises LimitExceeded."""
+        name = exchange.match.controller_id
+        line = self._handshakes.of(name)
+        try:
+            line.reserve(exchange.client_address)
+        except LimitExceeded as error:
+            now = trio.current_time()
+            error.quiet = now < self._crowded.get(name, -math.inf) + _REPORT_EVERY
+            if not error.quiet:
+                self._crowded[name] = now
+            # agent.jar does not read it; other clients and people do.
+            exchange.error_headers.append((b"Retry-After", b"%d" % line.retry_after()))
+            raise
 
     async def _check(self, match: RouteMatch) -> None:
         try:

@@ -1,12 +1,15 @@
 """Which sessions live in this worker.
 
-Owns: the set that shutdown walks over. An entry is its own remover.
+Owns: the set that shutdown walks over, bit by bit. An entry is its own remover.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import trio
 
 from gateway.agents.session import AgentSession
 from gateway.runtime.session_end import SessionEnd
@@ -29,7 +32,7 @@ class Registry:
 
     @contextmanager
     def register(self, session: AgentSession) -> Iterator[None]:
-        """Hold an entry for ``session``; after ``end_all`` it is ended as it comes."""
+        """Hold an entry for ``session``; once ``end_all`` has begun it is ended as it comes."""
         self._sessions.add(session)
         if self._end is not None:  # its 101 was on the way when the others were ended
             session.end(self._end)
@@ -38,8 +41,26 @@ class Registry:
         finally:
             self._sessions.discard(session)
 
-    def end_all(self, end: SessionEnd) -> None:
-        """End every live session with ``end``, and those that are still to come."""
+    async def end_all(self, end: SessionEnd, *, spread: float = 0.0) -> None:
+        """End every live session with ``end``, one after another over ``spread`` seconds.
+
+        Each has a moment of its own by chance within its part of that time, so that neither the
+        agents of one site nor those of several gateways come back together. Sessions that are
+        still to come are ended as they come. May be cancelled, and called again with less time.
+        """
         self._end = end
-        for session in self:
-            session.end(end)
+        sessions = list(self._sessions)
+        random.shuffle(sessions)
+        began = trio.current_time()
+        for i, session in enumerate(sessions):
+            await trio.sleep_until(began + spread * (i + random.random()) / len(sessions))
+            session.end(end)  # nothing to one that has ended by itself
+
+    def find(self, controller: str, node: str) -> AgentSession | None:
+        """Return the session of a node, the newest if there are two, or None."""
+        found = [
+            session
+            for session in self._sessions
+            if session.info.node == node and session.info.controller == controller
+        ]
+        return max(found, key=lambda session: session.started_at, default=None)

@@ -16,6 +16,7 @@ from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
 from gateway.command.identity import identity
+from gateway.command.operate import drain, reload, status, upgrade
 from gateway.command.run import run
 from gateway.command.schema import schema
 from gateway.errors import ConfigError
@@ -37,7 +38,7 @@ def cli() -> None:
     """A gateway for Jenkins: WebSocket agents in, JNLP4-connect out."""
 
 
-for _command in (run, check, schema, identity, demo):
+for _command in (run, check, reload, drain, upgrade, status, schema, identity, demo):
     cli.add_command(_command)
 
 

@@ -45,13 +45,16 @@ def load_config(given: Path | None) -> Loaded:
 
     Raises ConfigError when there is none, or when it cannot be used.
     """
-    loaded = load(given or _find())
+    loaded = load(find_config(given))
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded
 
 
-def _find() -> Path:
+def find_config(given: Path | None) -> Path:
+    """Return the named file, or the first of the usual ones. Raises ConfigError."""
+    if given is not None:
+        return given
     if named := os.environ.get(_VARIABLE):
         return Path(named)
     for place in _PLACES:

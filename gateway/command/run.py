@@ -5,12 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from gateway import __version__
-from gateway.command.options import check_exclusive, config_option, controller_option, load_config
+from gateway.command.options import (
+    check_exclusive,
+    config_option,
+    controller_option,
+    find_config,
+    load_config,
+)
 from gateway.config.load import for_single_controller, parse_controller, parse_listen
 from gateway.config.models import default_state_dir
 from gateway.config.values import Address
@@ -29,21 +35,46 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})
 @config_option
 @controller_option
 @click.option("--listen", metavar="HOST:PORT", help="With --controller. Default: 0.0.0.0:8443.")
-def run(config: Path | None, controller: str | None, listen: str | None) -> None:
+# How a gateway that is being upgraded starts its successor; for nobody else.
+@click.option("--inherited", type=int, hidden=True)
+@click.option("--probe", "probed", type=int, hidden=True)
+def run(
+    config: Path | None,
+    controller: str | None,
+    listen: str | None,
+    inherited: int | None,
+    probed: int | None,
+) -> None:
     """Run the gateway until it gets SIGTERM or SIGINT.
 
     With --controller no file is needed: the gateway makes a self-signed certificate, keeps it in
     its state folder, discovers everything else, and prints the command line for agents.
     """
+    from gateway.server.reloader import FileSource
     from gateway.server.supervisor import run_supervisor
+    from gateway.server.upgrade import probe
 
     check_exclusive(config, controller)
-    if controller is None:
-        if listen is not None:
-            raise click.UsageError("--listen needs --controller; a file has its own listeners.")
-        loaded = load_config(config)
-        configure()
-        sys.exit(run_supervisor(loaded.config, announce=None))
+    if controller is not None:
+        _run_single(controller, listen, inherited, probed)
+    if listen is not None:
+        raise click.UsageError("--listen needs --controller; a file has its own listeners.")
+    configure()
+    if probed is not None:
+        probe(FileSource(find_config(config)), probed)
+    elif inherited is not None:
+        sys.exit(run_supervisor(FileSource(find_config(config)), inherited=inherited))
+    else:
+        source = load_config(config).source
+        sys.exit(run_supervisor(FileSource(source)))
+
+
+def _run_single(
+    controller: str, listen: str | None, inherited: int | None, probed: int | None
+) -> NoReturn:
+    from gateway.server.reloader import FixedSource
+    from gateway.server.supervisor import run_supervisor
+    from gateway.server.upgrade import probe
 
     url, address = parse_controller(controller), parse_listen(listen or "0.0.0.0:8443")
     if address.port == 0:
@@ -57,10 +88,22 @@ def run(config: Path | None, controller: str | None, listen: str | None) -> None
         state_dir=signed.certificate.parent,
     )
     configure()
+    arguments = (
+        "run",
+        "--controller",
+        controller,
+        *(() if listen is None else ("--listen", listen)),
+    )
+    source = FixedSource(made, arguments)
+    if probed is not None:
+        probe(source, probed)
+        sys.exit(0)
+    if inherited is not None:
+        sys.exit(run_supervisor(source, inherited=inherited))
     text = announcement(url, outside=outside, signed=signed, agent_port=_discovered(made))
     # As a log: nobody may have to wait for who reads it, and nobody need be there to.
     output = lines_to(sys.stdout, name="announcement")
-    sys.exit(run_supervisor(made, announce=lambda: output.write(f"{text}\n")))
+    sys.exit(run_supervisor(source, announce=lambda: output.write(f"{text}\n")))
 
 
 def _certificate_for(listen: Address) -> tuple[Address, SelfSigned]:

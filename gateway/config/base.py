@@ -27,7 +27,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 def resolve(path: Path, info: ValidationInfo) -> Path:
     """Take relative paths from the configuration file's folder, wherever the gateway is started."""
-    return info.context.base / path if isinstance(info.context, FileContext) else path
+    if not isinstance(info.context, FileContext):
+        return path
+    found = info.context.base / path
+    info.context.named.add(found)
+    return found
 
 
 def _check_name(text: str) -> str:

@@ -70,6 +70,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     check_jenkins_urls(config, findings)
     _check_keepalive(config, findings)
     _check_limits(config, findings)
+    _check_shutdown(config, findings)
     return findings
 
 
@@ -223,4 +224,14 @@ def _check_limits(config: GatewayConfig, findings: Findings) -> None:
             ("limits", "connections_per_address"),
             f"it is {limits.connections_per_address} and more than connections, which is"
             f" {limits.connections}: a single address may take all of them; set it lower",
+        )
+
+
+def _check_shutdown(config: GatewayConfig, findings: Findings) -> None:
+    shutdown = config.shutdown
+    if shutdown.drain_spread >= shutdown.drain_timeout:
+        findings.error(
+            ("shutdown", "drain_spread"),
+            f'found "{format_duration(shutdown.drain_spread)}"; allowed: less than'
+            f" {format_duration(shutdown.drain_timeout)} = drain_timeout, when what is left is cut",
         )

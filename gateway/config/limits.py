@@ -121,7 +121,8 @@ class LimitsConfig(Model):
         ge=1,
         description=(
             "Agents' handshakes that one controller has to do at a time; others wait up to 10 s for"
-            " their turn. 64, because each costs it a thread and an RSA signature."
+            " their turn. 64, because each costs it a thread and an RSA signature. How many a"
+            " second is agents.handshake_rate."
         ),
     )
 

@@ -50,13 +50,18 @@ class Loaded:
     source: Path
 
 
-def load(path: Path, *, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load(
+    path: Path, *, environ: Mapping[str, str] = os.environ, named: set[Path] | None = None
+) -> Loaded:
     """Read and check a configuration file.
 
-    Raises ConfigError with one line per problem. Relative paths start from the file's folder.
+    Raises ConfigError with one line per problem. Relative paths start from the folder of the name
+    that the file was given, not of what a symbolic link there leads to: in Kubernetes that is
+    another folder after each change. ``named`` gets the paths that the file names, also of a file
+    that cannot be used.
     """
     document = read_document(path, environ=environ)
-    context = FileContext(base=path.resolve().parent)
+    context = FileContext(path.absolute().parent, set() if named is None else named)
     try:
         config = GatewayConfig.model_validate(document.data, context=context)
     except ValidationError as error:

@@ -31,6 +31,7 @@ from gateway.config.base import Model as _Model
 from gateway.config.keys import PublicKey
 from gateway.config.limits import LimitsConfig
 from gateway.config.listener_tls import TlsConfig as TlsConfig
+from gateway.config.processes import ShutdownConfig, Workers
 from gateway.config.routing import RedirectPort
 from gateway.config.routing import RouteConfig as RouteConfig
 from gateway.config.upstream import (
@@ -321,6 +322,17 @@ class AgentsConfig(_Model):
         ),
     )
 
+    handshake_rate: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description=(
+            "Handshakes a second that each controller gets, after a second's worth at once; agents"
+            " beyond that wait at /login. 50: thousands of agents are back within a minute or two,"
+            " and people still get answers from a controller that has just been restarted."
+        ),
+    )
+
     @field_validator("handshake_timeout")
     @classmethod
     def _beat_the_agent(cls, timeout: float) -> float:
@@ -338,7 +350,8 @@ class GatewayConfig(_Model):
     state_dir: FilePath = Field(
         default_factory=default_state_dir,
         description=(
-            "Where pinned identities and generated certificates are kept. Default:"
+            "Where pinned identities, generated certificates and the control socket are kept; one"
+            " gateway for each. Default:"
             " $STATE_DIRECTORY (set by systemd), else $XDG_STATE_HOME/remoting-gateway, else"
             " ~/.local/state/remoting-gateway."
         ),
@@ -372,6 +385,17 @@ class GatewayConfig(_Model):
     )
     limits: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What clients may take, each and together."
+    )
+    workers: Workers = Field(
+        default=1,
+        description=(
+            "Processes that serve; auto is one for each processor that this program may use. 1, as"
+            " nginx: one carries thousands of sessions, and limits are divided among several."
+        ),
+    )
+    shutdown: ShutdownConfig = Field(
+        default_factory=ShutdownConfig,
+        description="How the gateway stops, and how an upgrade's old workers end.",
     )
     access_log: Literal["json", "combined", "off"] = Field(
         default="json",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
@@ -49,11 +49,14 @@ _MAX_PORT: Final = 65535
 class FileContext:
     """Validation context of a configuration that comes from a file.
 
-    ``base``: the folder relative paths start from. Without a context (configuration made in code,
-    or received as JSON) paths stay as they are and plain numbers are accepted as seconds or bytes.
+    ``base``: the folder relative paths start from. ``named`` collects every path that the file
+    names, also where something else is wrong with it. Without a context (configuration made in
+    code, or received as JSON) paths stay as they are and plain numbers are accepted as seconds or
+    bytes.
     """
 
     base: Path
+    named: set[Path] = field(default_factory=set)
 
 
 def parse_duration(text: str) -> float:
@@ -154,6 +157,15 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}),
 ]
 """Seconds as float; ``20s`` in the file."""
+
+Wait = Annotated[
+    float,
+    _with_unit(parse_duration),
+    Field(ge=0, allow_inf_nan=False),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}),
+]
+"""The same where ``0s`` means something: not at all."""
 
 Size = Annotated[
     int,

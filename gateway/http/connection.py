@@ -19,7 +19,7 @@ from typing import Final
 
 import trio
 
-from gateway.config.models import GatewayConfig, ListenerConfig
+from gateway.config.models import ListenerConfig
 from gateway.errors import (
     ClientGone,
     GatewayError,
@@ -32,13 +32,15 @@ from gateway.errors import (
     public_text,
 )
 from gateway.http.access import record_of, refusal_record
-from gateway.http.exchange import ClientLimits, Exchange, reason_of
+from gateway.http.exchange import Exchange, reason_of
 from gateway.http.exposure import check_exposure
 from gateway.http.forwarding import ProxyTrust
 from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
-from gateway.http.router import Endpoint, Router
-from gateway.observability.access_log import AccessLog, AccessRecord
+from gateway.http.router import Endpoint
+from gateway.http.serving import Handler as Handler
+from gateway.http.serving import Serving
+from gateway.observability.access_log import AccessRecord
 from gateway.observability.logs import get_logger
 from gateway.observability.target import redact_path
 from gateway.protocol.cookie import is_cookie
@@ -46,8 +48,6 @@ from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_res
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
 from gateway.transport.stream import ReceiveInterrupted, Stream, StreamBroken
-
-Handler = Callable[[Exchange], Awaitable[None]]
 
 _log = get_logger("http")
 
@@ -61,33 +61,16 @@ _USER_TIMEOUT: Final = 300.0
 
 
 async def serve_connection(
-    stream: Stream,
-    *,
-    listener: ListenerConfig,
-    config: GatewayConfig,
-    router: Router,
-    handle: Handler,
-    limits: ClientLimits | None = None,
-    drain: Drain | None = None,
-    access: AccessLog | None = None,
+    stream: Stream, current: Callable[[], Serving], *, drain: Drain | None = None
 ) -> None:
     """Serve the requests of one client until either side ends the connection, or ``drain`` begins.
 
-    ``handle`` answers each exchange or raises; a GatewayError becomes the answer of its row in the
-    error table, anything else is 500 and ends the connection. ``limits`` are those of ``config``
-    unless given; ``access`` gets a line for each request. Closes the stream, unless an exchange was
-    upgraded: then its handler owned the stream. Raises nothing but ``trio.Cancelled``.
+    ``current`` says anew for each request what it is served by. A GatewayError that its handler
+    raises becomes the answer of its row in the error table, anything else is 500 and ends the
+    connection. Closes the stream, unless an exchange was upgraded: then its handler owned the
+    stream. Raises nothing but ``trio.Cancelled``.
     """
-    connection = _Connection(
-        stream,
-        listener,
-        config,
-        router,
-        handle,
-        ClientLimits.of(config.limits) if limits is None else limits,
-        Drain() if drain is None else drain,
-        AccessLog("off") if access is None else access,
-    )
+    connection = _Connection(stream, current, Drain() if drain is None else drain)
     try:
         error = await _attempt(connection.run())
     except BaseException:
@@ -96,6 +79,11 @@ async def serve_connection(
     if error is not None:
         _log.error("internal error", client=str(stream.peer), exc_info=error)
         stream.abort()
+
+
+def _demand_of(listener: ListenerConfig) -> object:
+    """Return what the TLS handshake demands of clients: what a connection has proved by it."""
+    return None if listener.tls is None else listener.tls.client_certificates
 
 
 async def _attempt(action: Awaitable[None]) -> Exception | None:
@@ -135,6 +123,8 @@ class _Connection:
 
     __slots__ = (
         "_access",
+        "_current",
+        "_demanded",
         "_drain",
         "_handle",
         "_idle",
@@ -142,37 +132,35 @@ class _Connection:
         "_listener",
         "_recorded",
         "_router",
+        "_serving",
         "_stream",
         "_trust",
         "_warned",
     )
 
-    def __init__(
-        self,
-        stream: Stream,
-        listener: ListenerConfig,
-        config: GatewayConfig,
-        router: Router,
-        handle: Handler,
-        limits: ClientLimits,
-        drain: Drain,
-        access: AccessLog,
-    ) -> None:
-        self._access = access
+    def __init__(self, stream: Stream, current: Callable[[], Serving], drain: Drain) -> None:
         self._recorded: Exchange | None = None  # the last one that has its line
         self._warned = False  # of a large head
         self._idle = False  # waiting for a request to begin
         self._stream = stream
-        self._listener = listener
-        self._router = router
-        self._handle = handle
-        self._limits = limits
         self._drain = drain
+        self._current = current
+        self._take(current())
+        self._demanded = _demand_of(self._listener)
+
+    def _take(self, serving: Serving) -> None:
+        """Serve by ``serving`` from now on."""
+        self._serving = serving
+        self._access = serving.access
+        self._handle = serving.handle
+        self._limits = serving.limits
+        self._listener = serving.listener
+        self._router = serving.router
         self._trust = ProxyTrust(
-            config.trusted_proxies,
-            stream.peer.host,
-            scheme="http" if listener.tls is None else "https",
-            port=listener.address.port,
+            serving.trusted_proxies,
+            self._stream.peer.host,
+            scheme="http" if self._listener.tls is None else "https",
+            port=self._listener.address.port,
         )
 
     async def run(self) -> None:
@@ -193,6 +181,9 @@ class _Connection:
                 await self._stream.aclose()
                 return
             head, early, size = received
+            serving = self._current()
+            if serving is not self._serving:  # there was a reload
+                self._take(serving)
             exchange = Exchange(
                 head,
                 self._stream,
@@ -331,6 +322,10 @@ class _Connection:
             _log.error("internal error", error_id=request_id, exc_info=error)
 
     async def _dispatch(self, exchange: Exchange) -> None:
+        if _demand_of(self._listener) != self._demanded:
+            # 421: a client may repeat any request on another connection (RFC 9110, 15.5.20).
+            text = "the rules for certificates have changed, connect again"
+            raise RemoteProtocolError(text, status_hint=421)
         request = exchange.request
         match = self._router.match(request.headers.get(b"host"), request.target)
         check_exposure(match, request, exchange.client_address)

@@ -103,7 +103,8 @@ class Exchange:
     ) -> None:
         """Begin an exchange; ``early`` is what arrived with the request's head, after it.
 
-        Once ``drain`` has begun, the answer is the connection's last and nothing is upgraded.
+        Once clients are to leave, by ``drain``, the answer is the connection's last; once it has
+        begun nothing is upgraded.
         ``on_upgrade`` is told when 101 has been sent.
         """
         self.request = request
@@ -298,9 +299,9 @@ class Exchange:
 
         ``fields`` hold no Transfer-Encoding, Connection or X-Request-Id, and Content-Length only
         with ``length``. The connection will close after the answer if it comes before the end of a
-        body that is more than ``drain`` would take, and when the gateway is stopping.
+        body that is more than ``drain`` would take, and when clients are to leave.
         """
-        close = close or self._drain.begun or not self._can_drain()
+        close = close or self._drain.leaving or not self._can_drain()
         own = self._with_own_fields(fields)
         head = self._framing.start_response(status, reason, own, length=length, close=close)
         self._queue.append(head)

@@ -75,12 +75,13 @@ class Pool:
 
     __slots__ = ("_busy", "_by_client", "_closed", "_connect", "_idle", "_limits", "_waiting")
 
-    def __init__(self, connect: Connect, limits: PoolLimits) -> None:
+    def __init__(self, connect: Connect, limits: PoolLimits, *, keep: bool = True) -> None:
+        """``keep``: connections may have more than one exchange, until ``aclose``."""
         self._connect = connect
         self._limits = limits
         self._idle: list[ControllerConnection] = []  # the one used last is last
         self._waiting: deque[_Request] = deque()
-        self._closed = False  # nothing is kept any more
+        self._closed = not keep  # nothing is kept any more
         self._busy = 0  # places taken: in use, or being made
         self._by_client: dict[str | None, int] = {}  # the same of each client that counts
 

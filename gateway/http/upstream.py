@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ import trio
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import Address
-from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.errors import ConfigError, ControllerTimeout, ControllerUnreachable
 from gateway.http.addresses import AddressBook
 from gateway.http.controller_connection import (
     UNUSABLE,
@@ -35,7 +35,7 @@ from gateway.runtime.admission import counted_sites, site_of
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
 from gateway.transport.networks import is_in
-from gateway.transport.tls_context import is_ip_address
+from gateway.transport.tls_context import ClientTls, is_ip_address
 
 _log = get_logger("upstream")
 
@@ -96,6 +96,16 @@ class Upstream:
         known = () if self._resolves else controller.addresses or (self.url.address,)
         self._book = AddressBook(known, controller.ejection)
         self._pools: dict[Address, Pool] = {}
+        self._ended = False  # the upkeep: nothing is kept any more
+        self._controller = controller
+
+    def is_for(self, controller: ControllerConfig) -> bool:
+        """Say whether this is the way to such a controller."""
+        return self._controller == controller
+
+    def serves(self, controller: ControllerConfig, tls: ClientTls | None) -> bool:
+        """Say whether it is for that, down to the contents of the files that it names."""
+        return self.is_for(controller) and self._tls == tls
 
     # -- connections -------------------------------------------------------------------------------
 
@@ -162,7 +172,8 @@ class Upstream:
                 wait=config.connect_timeout,
                 idle_timeout=config.idle_timeout,
             )
-            pool = self._pools[address] = Pool(partial(self.connect, address), limits)
+            connect = partial(self.connect, address)
+            pool = self._pools[address] = Pool(connect, limits, keep=not self._ended)
         return pool
 
     async def connect(
@@ -237,6 +248,8 @@ class Upstream:
     async def run(self) -> None:
         """Close idle connections in time, look names up and check addresses until cancelled; then
         close all.
+
+        Exchanges that are under way then end as usual, and take their connections with them.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -246,6 +259,7 @@ class Upstream:
                 if self.health_check is not None:
                     nursery.start_soon(self._check_health, self.health_check)
         finally:
+            self._ended = True
             for pool in self._pools.values():
                 pool.close()
 
@@ -330,24 +344,28 @@ class Upstream:
 class Upstreams:
     """The ways to all controllers of a configuration that have a url."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        """Prepare them. Raises ConfigError when a file for TLS cannot be used."""
+    def __init__(self, config: GatewayConfig, previous: Upstreams | None = None) -> None:
+        """Prepare them. Raises ConfigError when a file for TLS cannot be used.
+
+        Ways of ``previous`` to controllers that are the same go over, with their connections and
+        what checks found out.
+        """
+        self._trusted_proxies = config.trusted_proxies
+        if previous is not None and previous._trusted_proxies != config.trusted_proxies:
+            previous = None  # its ways count clients in another way
         site_of = counted_sites(partial(is_in, config.trusted_proxies))
         self._by_name = {
-            name: Upstream(name, controller, site_of=site_of)
+            name: _way(name, controller, None if previous is None else previous.get(name), site_of)
             for name, controller in config.controllers.items()
             if controller.url is not None
         }
 
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._by_name.values())
+
     def get(self, name: str) -> Upstream | None:
         """Return the way to a controller; None for one without url."""
         return self._by_name.get(name)
-
-    async def run(self) -> None:
-        """Do the upkeep until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for upstream in self._by_name.values():
-                nursery.start_soon(upstream.run)
 
     async def fetch(
         self,
@@ -363,7 +381,24 @@ class Upstreams:
         Raises ControllerTimeout, and ControllerUnreachable for all else, a body of more than 64 KiB
         included.
         """
-        return await _within(self._by_name[name], path, timeout)
+        upstream = self._by_name.get(name)
+        if upstream is None or not upstream.is_for(controller):  # asked by one of before a reload
+            try:
+                upstream = Upstream(name, controller)
+            except ConfigError as error:
+                raise ControllerUnreachable(detail=str(error)) from None
+        return await _within(upstream, path, timeout)
+
+
+def _way(
+    name: str,
+    controller: ControllerConfig,
+    previous: Upstream | None,
+    site_of: Callable[[str], str | None],
+) -> Upstream:
+    if previous is not None and previous.serves(controller, client_tls(controller)):
+        return previous
+    return Upstream(name, controller, site_of=site_of)
 
 
 class Fetch(Protocol):
@@ -386,7 +421,7 @@ async def fetch(
     *,
     timeout: float = 5.0,  # noqa: ASYNC109
 ) -> tuple[ResponseHead, bytes]:
-    """Fetch as ``Upstreams.fetch`` does, for commands that have no worker."""
+    """Fetch as ``Upstreams.fetch`` does, without what a worker has. Raises ConfigError, too."""
     return await _within(Upstream(name, controller), path, timeout)
 
 

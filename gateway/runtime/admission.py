@@ -1,27 +1,21 @@
-"""Places: how many connections there may be, and how many handshakes a controller gets at once.
+"""Places: how many connections there may be.
 
-Owns: the limits and the queues in front of them. A place is a context manager, so that no path
-forgets to give it back.
+Owns: the limits, in all and of one address, and what counts as one address. A place is a context
+manager, so that no path forgets to give it back.
 
-Must not know: what a place is used for.
+Must not know: what a connection is used for.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
-import trio
-
 from gateway.errors import LimitExceeded
 
-# Waiting longer than this for a place leaves too little of the 25 s that a handshake has.
-HANDSHAKE_WAIT: Final = 10.0
-# Who would have to wait behind this many others is told at once.
-HANDSHAKE_QUEUE: Final = 2048
 # Who has an IPv6 address usually has all of its /64 (RFC 6177), so that is what counts as one.
 _IPV6_SITE: Final = 64
 
@@ -34,39 +28,6 @@ def _is_nobody(host: str) -> bool:
     return False
 
 
-class HandshakePlaces:
-    """The handshake budget of one controller."""
-
-    def __init__(
-        self,
-        places: int,
-        *,
-        wait: float = HANDSHAKE_WAIT,
-        queue: int = HANDSHAKE_QUEUE,
-    ) -> None:
-        self._places = trio.Semaphore(places)
-        self._wait = wait
-        self._queue = queue
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place. Raises LimitExceeded after ``wait`` seconds, or at once if the queue is
-        full.
-        """
-        places = self._places
-        if not places.value and places.statistics().tasks_waiting >= self._queue:
-            raise LimitExceeded(detail="the controller's handshake queue is full")
-        try:
-            with trio.fail_after(self._wait):
-                await self._places.acquire()
-        except trio.TooSlowError:
-            raise LimitExceeded(detail="no place in the controller's handshake budget") from None
-        try:
-            yield
-        finally:
-            self._places.release()
-
-
 class ConnectionPlaces:
     """How many connections one worker holds at a time, in all and from one address."""
 
@@ -74,12 +35,18 @@ class ConnectionPlaces:
         self, limit: int, *, per_address: int, is_exempt: Callable[[str], bool] = _is_nobody
     ) -> None:
         """``is_exempt`` says of a host that it may use all places, as a proxy in front of us."""
-        self._limit = limit
-        self._per_address = per_address
-        self._is_exempt = is_exempt
         self._by_address: dict[str, int] = {}
         self.held = 0
         self.most_held = 0  # since ``runtime/memory`` last looked
+        self.change(limit, per_address=per_address, is_exempt=is_exempt)
+
+    def change(
+        self, limit: int, *, per_address: int, is_exempt: Callable[[str], bool] = _is_nobody
+    ) -> None:
+        """Set other limits; who holds a place keeps it."""
+        self._limit = limit
+        self._per_address = per_address
+        self._is_exempt = is_exempt
 
     @contextmanager
     def place(self, host: str) -> Iterator[None]:

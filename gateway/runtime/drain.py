@@ -1,12 +1,12 @@
-"""The word to stop, and the waits that it cuts short.
+"""The word to leave, the word to stop, and the waits that the latter cuts short.
 
-Owns: one fact (stopping has begun) and the waits that nobody is owed: a connection on which no
-request has begun, a handshake that has not brought one yet.
+Owns: two facts (clients are to leave; stopping has begun) and the waits that nobody is owed: a
+connection on which no request has begun, a handshake that has not brought one yet.
 
 Must not know: HTTP, sessions, who gives the word, how long what is under way may take.
 
 Whoever waits for something that may never come waits inside ``idle``; whoever answers asks
-``begun``, so that the answer is the connection's last.
+``leaving``, so that the answer is the connection's last.
 """
 
 from __future__ import annotations
@@ -20,12 +20,22 @@ import trio
 class Drain:
     """One stop, shared by everything in a worker."""
 
-    __slots__ = ("_begun", "_heeding", "_idle")
+    __slots__ = ("_begun", "_heeding", "_idle", "_leaving")
 
     def __init__(self) -> None:
         self._begun = False
+        self._leaving = False
         self._idle: set[trio.CancelScope] = set()
         self._heeding: set[Callable[[], None]] = set()
+
+    @property
+    def leaving(self) -> bool:
+        """Say whether clients are to leave: each with its next answer, none without one."""
+        return self._leaving
+
+    def leave(self) -> None:
+        """Give the word to leave: nothing is cut short, and every answer is the last."""
+        self._leaving = True
 
     @property
     def begun(self) -> bool:
@@ -34,7 +44,7 @@ class Drain:
 
     def begin(self) -> None:
         """Give the word: every idle wait ends now, and later ones before they begin."""
-        self._begun = True
+        self._begun = self._leaving = True
         for scope in tuple(self._idle):
             scope.cancel()
         for tell in tuple(self._heeding):

@@ -26,10 +26,17 @@ class ControlBroken(Exception):
 class ControlStream:
     """One end of a control stream. One task may receive while others send."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, *, received: bytes = b"", limit: int = MAX_MESSAGE
+    ) -> None:
+        """``received``: what a former owner of this end received and did not use (``freeze``).
+
+        ``limit``: bytes of a message in either direction.
+        """
         self._stream = stream
         self._sending = trio.Lock()
-        self._buffer = bytearray()
+        self._buffer = bytearray(received)
+        self._limit = limit
 
     async def send(self, message: Message) -> None:
         """Send one message. Raises trio.BrokenResourceError if the other end is gone.
@@ -38,8 +45,8 @@ class ControlStream:
         message behind: only a stream that is about to be closed may see that.
         """
         data = json.dumps(message).encode()
-        if len(data) > MAX_MESSAGE:
-            raise ValueError(f"message of {len(data)} bytes; at most {MAX_MESSAGE} are allowed")
+        if len(data) > self._limit:
+            raise ValueError(f"message of {len(data)} bytes; at most {self._limit} are allowed")
         async with self._sending:
             await self._stream.send_all(len(data).to_bytes(_HEAD, "big") + data)
 
@@ -51,7 +58,7 @@ class ControlStream:
         if not await self._fill(_HEAD):
             return None
         size = int.from_bytes(self._buffer[:_HEAD], "big")
-        if size > MAX_MESSAGE:
+        if size > self._limit:
             raise ControlBroken(f"message of {size} bytes")
         if not await self._fill(_HEAD + size):
             return None
@@ -76,6 +83,22 @@ class ControlStream:
                 return False
             self._buffer += data
         return True
+
+    async def freeze(self) -> None:
+        """Wait until no message is half sent, and let no further one begin.
+
+        For handing the stream to another program: from then on nothing but ``unused`` is called.
+        """
+        await self._sending.acquire()
+
+    def thaw(self) -> None:
+        """Undo ``freeze``; by the same task."""
+        self._sending.release()
+
+    @property
+    def unused(self) -> bytes:
+        """What has been received and not been returned by ``receive``: part of a message."""
+        return bytes(self._buffer)
 
     async def aclose(self) -> None:
         """Close this end: the other one's ``receive`` returns None."""

@@ -1,306 +1,388 @@
-"""The supervisor: binds the listeners, starts the worker, restarts it when it dies, owns the
-signals.
+"""The supervisor: binds the listeners, keeps workers running, owns the signals and the control
+socket, and replaces its own program by a newer one.
 
-Owns: processes and their order of stopping. The worker gets listening sockets by inheritance and
-the resolved configuration through the control stream, so that it needs no file and no privilege.
-The sockets stay open here while there is no worker: clients wait in the backlog, nobody is refused.
+Owns: the program's way from start to end, and everything that is done to a gateway that runs:
+reload, drain, status, upgrade, each by signal and by control socket. Workers get listening sockets
+by inheritance and the resolved configuration through their control streams, so that they need no
+file and no privilege. The sockets stay open here while there is no worker: clients wait in the
+backlog, nobody is refused.
 
 Must not know: HTTP, sessions, controllers.
 
-Signals: SIGTERM, SIGINT and SIGQUIT stop in order (nginx's QUIT; its TERM and INT cut at once,
-which no agent would thank us for). SIGHUP, SIGUSR1 and SIGUSR2, which reload, reopen logs and
-upgrade an nginx, would kill a program that does not handle them: they are logged and ignored. Only
-the SIGHUP of a terminal that went away stops too.
+An upgrade, in order: the new program is run once to see whether it starts and takes what is left to
+it (``--probe``); messages to workers are finished; ``trio.run`` ends; ``os.execv``. Process id,
+children and descriptors stay. The new program starts workers beside the old ones; once all of them
+serve, the old ones linger. Signals are held back in between by the mask, which survives the exec;
+nothing here runs in a thread, which would receive them instead.
+
+Signals, as nginx has them: HUP reloads, USR2 upgrades, QUIT ends in order without a limit. TERM and
+INT end in order, too (nginx's cut at once, which no agent would thank us for); a second one, at
+least a second later, cuts short. USR1, which reopens nginx's logs, would kill a program that does
+not handle it: it is logged and ignored. The HUP of a terminal that went away stops.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from gateway import __version__
 from gateway.config.models import GatewayConfig
-from gateway.config.values import Address
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
-from gateway.runtime.memory import allocator_environment
-from gateway.server.control import ControlBroken, ControlStream
-from gateway.server.worker import STOP_TIMEOUT
-from gateway.transport.listeners import bind_all
+from gateway.server import control_socket, handover, service_manager
+from gateway.server.children import Child, take_over
+from gateway.server.control import Message
+from gateway.server.control_socket import Answer
+from gateway.server.fleet import Fleet, InForce, StopOrder
+from gateway.server.handover import Handover
+from gateway.server.reloader import Reload, Reloader, Source
+from gateway.server.service_manager import notify
+from gateway.server.slots import Slots, bind_slots
+from gateway.server.status import describe
+from gateway.server.surroundings import prepare_state_dir, raise_descriptor_limit
+from gateway.server.upgrade import refusal_of_successor, replace_program
+from gateway.server.watch import watch
+from gateway.server.worker_count import worker_count
 
 _log = get_logger("system")
 
-# A worker that dies at once must not be started a thousand times a minute.
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-# A worker that lived this long did not die of its start: the pause begins anew.
-SOUND_AFTER: Final = 60.0
-# Beyond the worker's own limit it is killed.
-KILL_AFTER: Final = STOP_TIMEOUT + 5.0
-
-# Two a session, for all the connections that a worker admits.
-ENOUGH_DESCRIPTORS: Final = 65_536
-# More serves nobody, and a billion (Docker's default) makes programs slow that visit each.
-MOST_DESCRIPTORS: Final = 1_048_576
+# A second signal that comes sooner is the same one twice: Ctrl-C and a tool that signals a group.
+IMPATIENT_AFTER: Final = 1.0
+# Each of them has its workers; their memory is what sessions through several upgrades cost.
+MOST_INCARNATIONS: Final = 16
 
 _STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_IGNORED: Final = {
-    signal.SIGHUP: "reload is not available yet; restart to apply a changed configuration",
-    signal.SIGUSR1: "logs go to standard error; there is no file to open again",
-    signal.SIGUSR2: "an upgrade in place is not available yet; restart",
-}
+_HEEDED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_CONTROL_SOCKET: Final = "control socket"
 
 
-def run_supervisor(config: GatewayConfig, *, announce: Callable[[], None] | None = None) -> int:
+def run_supervisor(
+    source: Source, *, announce: Callable[[], None] | None = None, inherited: int | None = None
+) -> int:
     """Run the gateway until SIGTERM, SIGINT or SIGQUIT; return the exit status.
 
-    0 after an orderly stop; 1 when the worker had to be killed or the first one never became ready.
-    ``announce`` is called once, when every listener accepts. Raises ConfigError when an address
-    cannot be bound or the state folder cannot be used.
+    0 after an orderly stop; 1 when a worker had to be killed or a first one never became ready.
+    ``announce`` is called once, when every listener accepts. ``inherited``: where the program that
+    ran in this process before left what it had. Raises ConfigError when the configuration cannot be
+    used, an address cannot be bound, or the state folder is not to be had.
     """
-    _prepare_state_dir(config)
-    _raise_descriptor_limit()
-    sockets = bind_all(config.listeners)
-    try:
-        return trio.run(_supervise, config, sockets, announce)
-    finally:
-        for sock in sockets:
-            sock.close()
-
-
-def _prepare_state_dir(config: GatewayConfig) -> None:
-    remedy = "set state_dir, or the variable STATE_DIRECTORY, to a folder that this user may write"
-    try:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise ConfigError(
-            f"state_dir: {config.state_dir} cannot be made: {reason}; {remedy}"
-        ) from None
-    if not os.access(config.state_dir, os.W_OK | os.X_OK):
-        raise ConfigError(f"state_dir: {config.state_dir} cannot be written; {remedy}")
-
-
-def _raise_descriptor_limit() -> None:
-    """Raise the soft limit of open files to the hard one, as workers inherit it; warn of a low one.
-
-    The soft limit is 1024 almost everywhere, for the sake of programs that use select().
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # forbidden: then the soft one it is
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    if soft != resource.RLIM_INFINITY and soft < ENOUGH_DESCRIPTORS:
-        _log.warning(
-            "low limit of open files; a session needs two",
-            limit=soft,
-            recommended=ENOUGH_DESCRIPTORS,
-            remedy="raise the hard limit: LimitNOFILE= (systemd), --ulimit nofile= (Docker)",
-        )
-
-
-async def _supervise(
-    config: GatewayConfig,
-    sockets: Sequence[socket.socket],
-    announce: Callable[[], None] | None,
-) -> int:
-    stop = trio.Event()
-    starter = _Starter(config, sockets, announce)
-    with trio.open_signal_receiver(*_STOP, *_IGNORED) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, stop)
-            status = await keep_running(starter.run_worker, stop)
-            nursery.cancel_scope.cancel()
-    return status
-
-
-# -- signals ---------------------------------------------------------------------------------------
-
-
-async def _heed(signals: AsyncIterator[int], stop: trio.Event) -> None:
-    terminals = [fd for fd in range(3) if os.isatty(fd)]
-    async for number in signals:
-        name = signal.Signals(number).name
-        if number == signal.SIGHUP and not all(map(os.isatty, terminals)):
-            name = "SIGHUP, the terminal is gone"
-        elif number in _IGNORED:
-            _log.warning("signal ignored", signal=name, reason=_IGNORED[signal.Signals(number)])
-            continue
-        if stop.is_set():
-            continue  # a Ctrl-C too many, or a tool that signals process and group
-        stop.set()
-        _log.info("stopping", signal=name)
-
-
-# -- keeping one worker alive ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """How a worker ended. ``status`` is its exit status, negative for a signal, None if it could
-    not even be started; ``ready``: it served.
-    """
-
-    status: int | None
-    ready: bool
-
-    def __str__(self) -> str:
-        if self.status is None:
-            return "not started"
-        if self.status >= 0:
-            return f"exit status {self.status}"
-        try:
-            return f"killed by {signal.Signals(-self.status).name}"
-        except ValueError:
-            return f"killed by signal {-self.status}"  # a real-time signal
-
-
-async def keep_running(
-    run_worker: Callable[[trio.Event], Awaitable[Life]], stop: trio.Event
-) -> int:
-    """Run one worker after another until ``stop``; return the supervisor's exit status.
-
-    The first one has to become ready: what keeps it from that will not go away by itself, and
-    whoever started the program is still looking.
-    """
-    pause = FIRST_PAUSE
-    served = False
+    heritage = None if inherited is None else handover.read(inherited)
+    if inherited is not None:
+        os.close(inherited)
     while True:
-        started = trio.current_time()
-        life = await run_worker(stop)
-        if stop.is_set():
-            return _status_of_stop(life)
-        served = served or life.ready
-        if not served:
-            _log.error("the worker did not become ready; giving up", worker_ended=str(life))
-            return 1
-        if trio.current_time() - started >= SOUND_AFTER:
-            pause = FIRST_PAUSE
-        _log.error("the worker died; starting another", worker_ended=str(life), pause_s=pause)
-        with trio.move_on_after(pause):
-            await stop.wait()
-            return 0
-        pause = min(pause * 2, LONGEST_PAUSE)
+        supervisor = _first(source, announce) if heritage is None else _successor(source, heritage)
+        status = trio.run(supervisor.run)
+        if status is not None:
+            supervisor.close()
+            return status
+        heritage = supervisor.leave()
+        reason = replace_program(source, heritage)  # returns only if that failed
+        _log.error("the program cannot be replaced; going on with this one", reason=reason)
 
 
-def _status_of_stop(life: Life) -> int:
-    if not life.ready and life.status is not None and -life.status in _STOP:
-        return 0  # the signal was for everybody, and met it before it could ignore it
-    return 0 if life.status == 0 else 1
+def _first(source: Source, announce: Callable[[], None] | None) -> Supervisor:
+    files: set[Path] = set()
+    config = source.load(files).config
+    prepare_state_dir(config)
+    lock = control_socket.lock(config.state_dir)
+    try:
+        raise_descriptor_limit()
+        passed = service_manager.adopt(service_manager.passed_sockets(), config.listeners)
+        slots = bind_slots(config.listeners, worker_count(config), kept=passed)
+        try:
+            control = control_socket.bind(config.state_dir)
+        except BaseException:
+            slots.close()
+            raise
+    except BaseException:
+        os.close(lock)
+        raise
+    return Supervisor(source, config, files, slots, lock, control, announce=announce)
 
 
-# -- one worker ------------------------------------------------------------------------------------
+def _successor(source: Source, heritage: Handover) -> Supervisor:
+    """Go on with what the program before left: whatever is wrong now, its workers must live."""
+    handover.keep_private(heritage.descriptors)
+    files: set[Path] = set()
+    kept = handover.take_listeners(heritage.listeners)
+    reason: str | None = None
+    try:
+        config = source.load(files).config
+        slots = bind_slots(config.listeners, worker_count(config), kept=kept)
+    except Exception as error:  # it was usable a moment ago, for the probe
+        reason = str(error) if isinstance(error, ConfigError) else f"internal error ({error!r})"
+        _log.error("configuration not loaded; the old one stays in force", reason=reason)
+        config = GatewayConfig.model_validate(heritage.config)
+        slots = bind_slots(config.listeners, 1, kept=kept)
+    return Supervisor(
+        source,
+        config,
+        files,
+        slots,
+        heritage.lock,
+        socket.socket(fileno=heritage.control_socket),
+        heritage=heritage,
+        last=Reload.now("upgrade", heritage.generation + 1, reason),
+    )
 
 
-class _Starter:
-    """Starts workers, talks to them and stops them."""
+def _take_over(heritage: Handover | None) -> list[Child]:
+    taken = map(take_over, () if heritage is None else heritage.children)
+    return [child for child in taken if child is not None]
+
+
+class Supervisor:
+    """One gateway, as long as one program runs it."""
 
     def __init__(
         self,
+        source: Source,
         config: GatewayConfig,
-        sockets: Sequence[socket.socket],
-        announce: Callable[[], None] | None,
+        files: set[Path],
+        slots: Slots,
+        lock: int,
+        control: socket.socket,
+        *,
+        announce: Callable[[], None] | None = None,
+        heritage: Handover | None = None,
+        last: Reload | None = None,
     ) -> None:
-        self._config = config
-        self._sockets = sockets
+        self._source = source
+        self._slots = slots
+        self._lock = lock
+        self._control = control
         self._announce = announce
-        # The configuration may leave the port to the kernel.
-        self._addresses = [
-            str(Address(listener.address.host, sock.getsockname()[1]))
-            for listener, sock in zip(config.listeners, sockets, strict=True)
-        ]
+        self._heritage = heritage
+        self._incarnation = 1 if heritage is None else heritage.incarnation + 1
+        self._started = time.time() if heritage is None else heritage.started
+        self._first = InForce(config, 1 if heritage is None else heritage.generation + 1)
+        self._fleet: Fleet
+        self._tasks: trio.Nursery
+        self._reloader = Reloader(
+            source,
+            running=lambda: self._fleet.in_force.config,
+            generation=lambda: self._fleet.in_force.generation,
+            apply=self._apply,
+            files=files,
+            last=last,
+        )
+        self._stop_asked: float | None = None
+        self._waiting: trio.CancelScope | None = None
+        self._upgrading = False
+        self._leave = trio.Event()
+        self._is_leaving = False
 
-    async def run_worker(self, stop: trio.Event) -> Life:
-        """Run one worker to its end, which ``stop`` brings about in order."""
-        fds = [sock.fileno() for sock in self._sockets]
-        ours, theirs = socket.socketpair()
-        control = ControlStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-        try:
-            with theirs:
-                process = await trio.lowlevel.open_process(
-                    _command(theirs.fileno()),
-                    pass_fds=(theirs.fileno(), *fds),
-                    stdin=subprocess.DEVNULL,
-                    env=os.environ | allocator_environment(),
-                    # Of its own, so that Ctrl-C reaches the supervisor alone.
-                    process_group=0,
-                )
-        except OSError as error:
-            _log.error("a worker cannot be started", reason=str(error))
-            await control.aclose()
-            return Life(None, ready=False)
-        worker = _Worker(control, process)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._talk, worker, fds)
-                nursery.start_soon(self._stop, worker, stop)
-                status = await process.wait()
+    async def run(self) -> int | None:
+        """Run until stopped; return the exit status, or None to be replaced (``leave``)."""
+        heritage = self._heritage
+        self._fleet = Fleet(
+            self._slots,
+            worker_count(self._first.config),
+            self._first,
+            incarnation=self._incarnation,
+            old=_take_over(heritage),
+            all_serve=self._all_serve,
+        )
+        control = trio.socket.from_stdlib_socket(self._control)
+        status: int | None = None
+        with trio.open_signal_receiver(*_HEEDED) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
+            async with trio.open_nursery() as self._tasks:
+                nursery = self._tasks
+                nursery.start_soon(self._heed, signals)
+                nursery.start_soon(control_socket.serve, control, self._answer)
+                nursery.start_soon(self._reload_as_wished)
+                nursery.start_soon(watch, lambda: self._reloader.files, self._files_changed)
+                nursery.start_soon(self._leave_when_told, nursery.cancel_scope)
+                status = await self._fleet.run()
                 nursery.cancel_scope.cancel()
-        finally:
-            await control.aclose()
-        return Life(status, worker.ready)
+        return None if self._is_leaving else status
 
-    async def _talk(self, worker: _Worker, fds: Sequence[int]) -> None:
-        snapshot = self._config.model_dump(mode="json")
-        try:
-            await worker.control.send(
-                {"type": "start", "snapshot": snapshot, "listeners": list(fds)}
-            )
-            while (message := await worker.control.receive()) is not None:
-                if message.get("type") == "ready":
-                    worker.ready = True
-                    self._tell(worker.process.pid)
-        except trio.BrokenResourceError:
-            return  # it is dying: process.wait() tells
-        except ControlBroken as error:
-            _log.error("the worker cannot be understood", reason=str(error))
+    def close(self) -> None:
+        """Leave nothing behind, after an end."""
+        control_socket.remove(self._first.config.state_dir)
+        self._control.close()
+        self._slots.close()
+        os.close(self._lock)
 
-    def _tell(self, pid: int) -> None:
-        _log.info("worker is serving", worker=pid, listeners=self._addresses)
-        if self._announce is not None:
+    # -- configuration -----------------------------------------------------------------------------
+
+    async def _apply(self, config: GatewayConfig) -> str | None:
+        if self._stop_asked is not None:
+            return "the gateway is stopping"
+        if self._upgrading:
+            return "an upgrade is under way, which loads it, too"
+        return await self._fleet.reload(config)
+
+    async def _reload_as_wished(self) -> None:
+        await self._reloader.run(
+            begun=lambda: notify(*service_manager.reloading()), ended=self._say_ready
+        )
+
+    async def _files_changed(self) -> None:
+        self._reloader.wish("files changed")
+
+    def _say_ready(self) -> None:
+        if self._fleet.is_settled and self._stop_asked is None:
+            notify("READY=1", f"STATUS=serving, configuration {self._fleet.in_force.generation}")
+
+    def _all_serve(self) -> None:
+        # Within the fleet's own call: it counts as settled already.
+        self._say_ready()
+        if self._incarnation > 1:
+            _log.info("upgraded", incarnation=self._incarnation, version=__version__)
+        elif self._announce is not None:
             self._announce()
-            self._announce = None
 
-    async def _stop(self, worker: _Worker, stop: trio.Event) -> None:
-        await stop.wait()
-        # The worker closes its own as soon as it hears of it. New clients are then refused instead
-        # of waiting in a backlog that nobody will take them from.
-        for sock in self._sockets:
-            sock.close()
-        with trio.move_on_after(KILL_AFTER):
-            with contextlib.suppress(trio.BrokenResourceError):  # it is dying already
-                await worker.control.send({"type": "stop"})
-            await trio.sleep_forever()
-        _log.error("the worker does not stop; killing it", worker=worker.process.pid)
-        worker.process.kill()
+    # -- signals -----------------------------------------------------------------------------------
 
+    async def _heed(self, signals: AsyncIterator[int]) -> None:
+        terminals = [fd for fd in range(3) if os.isatty(fd)]
+        async for number in signals:
+            name = signal.Signals(number).name
+            if number == signal.SIGHUP and all(map(os.isatty, terminals)):
+                self._reloader.wish(name)
+            elif number == signal.SIGUSR2:
+                self._tasks.start_soon(self._upgrade_by_signal)
+            elif number == signal.SIGUSR1:
+                _log.warning(
+                    "signal ignored",
+                    signal=name,
+                    reason="logs go to standard error; there is no file to open again",
+                )
+            elif number == signal.SIGHUP:
+                self._stop("SIGHUP, the terminal is gone")
+            else:
+                self._stop(name, limited=number != signal.SIGQUIT)
 
-@dataclass(slots=True)
-class _Worker:
-    """A running worker and what is known of it."""
+    # -- the end -----------------------------------------------------------------------------------
 
-    control: ControlStream
-    process: trio.Process
-    ready: bool = False
+    def _stop(self, cause: str, *, limited: bool = True) -> None:
+        now = trio.current_time()
+        if self._stop_asked is None:
+            self._stop_asked = now
+            _log.info("stopping", signal=cause)
+            notify("STOPPING=1")
+            self._tasks.start_soon(self._drain, limited)
+        elif now - self._stop_asked >= IMPATIENT_AFTER:
+            _log.warning("asked to stop again; cutting short", signal=cause)
+            if self._waiting is not None:
+                self._waiting.cancel()
+            self._fleet.hurry()
 
+    async def _drain(self, limited: object) -> None:
+        shutdown = self._fleet.in_force.config.shutdown
+        with trio.CancelScope() as self._waiting:
+            await trio.sleep(shutdown.pre_stop)
+        timeout = shutdown.drain_timeout if limited else None
+        self._fleet.stop(StopOrder(shutdown.drain_spread, timeout))
 
-def _command(control_fd: int) -> list[str]:
-    """Return the worker's command line.
+    # -- the next program --------------------------------------------------------------------------
 
-    -m would look for every module in the working folder first, which may be anybody's: it may only
-    where this program itself lies there (a checkout that is not installed).
-    """
-    safe = [] if os.path.samefile(Path(__file__).parents[2], os.curdir) else ["-P"]
-    return [sys.executable, *safe, "-m", "gateway.server.worker_process", str(control_fd)]
+    async def _upgrade_by_signal(self) -> None:
+        if await self._prepare_upgrade("SIGUSR2") is None:
+            self._leave.set()
+
+    async def _prepare_upgrade(self, trigger: str) -> str | None:
+        """See whether the program that is installed now can take over; return why not, or None."""
+        refusal = self._refuse_upgrade()
+        if refusal is None:
+            self._upgrading = True
+            refusal = await refusal_of_successor(self._source, self._left())
+            if refusal is None and self._stop_asked is not None:
+                refusal = "the gateway is stopping"
+            self._upgrading = refusal is None
+        if refusal is not None:
+            _log.error("not upgraded; this program goes on", trigger=trigger, reason=refusal)
+        return refusal
+
+    def _refuse_upgrade(self) -> str | None:
+        if self._stop_asked is not None:
+            return "the gateway is stopping"
+        if self._upgrading:
+            return "another upgrade is under way"
+        if len({child.incarnation for child in self._fleet.children}) >= MOST_INCARNATIONS:
+            return (
+                f"workers of {MOST_INCARNATIONS} upgrades still keep sessions; wait until some have"
+                " ended (shutdown.upgrade_linger), or restart"
+            )
+        return None
+
+    async def _leave_when_told(self, everything: trio.CancelScope) -> None:
+        await self._leave.wait()
+        refusal = await self._fleet.freeze()
+        if refusal is None and self._stop_asked is None:
+            _log.info("replacing the program", incarnation=self._incarnation + 1)
+            notify(*service_manager.reloading())
+            # Those that come from here on are the next program's.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+            self._is_leaving = True
+            everything.cancel()
+            return
+        if refusal is not None:
+            _log.error("not upgraded; this program goes on", reason=refusal)
+        self._upgrading = False
+
+    def leave(self) -> Handover:
+        """Leave everything to the next program. Call it once ``run`` has returned None."""
+        left = self._left()
+        self._fleet.let_go()
+        for listener in self._slots.listeners:
+            listener.let_go()
+        self._control.detach()
+        return left
+
+    def _left(self) -> Handover:
+        in_force = self._fleet.in_force
+        return Handover(
+            incarnation=self._incarnation,
+            generation=in_force.generation,
+            started=self._started,
+            lock=self._lock,
+            control_socket=self._control.fileno(),
+            listeners=handover.in_words(self._slots.listeners),
+            children=self._fleet.in_words(),
+            config=in_force.config.model_dump(mode="json"),
+        )
+
+    async def _status(self) -> Message:
+        return await describe(
+            self._fleet,
+            configuration=" ".join(self._source.arguments),
+            last_reload=self._reloader.last,
+            started=self._started,
+            draining=self._stop_asked is not None,
+        )
+
+    # -- the control socket ------------------------------------------------------------------------
+
+    async def _answer(self, question: Message) -> Answer:
+        wish = question.get("do")
+        if wish == "status":
+            return {"ok": True, "status": await self._status()}, None
+        if wish == "reload":
+            result = await self._reloader.reload(_CONTROL_SOCKET)
+            return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
+        if wish == "drain":
+            return await self._answer_drain()
+        if wish == "upgrade":
+            refusal = await self._prepare_upgrade(_CONTROL_SOCKET)
+            answer: Message = {"ok": refusal is None, "reason": refusal}
+            answer["incarnation"] = self._incarnation + 1
+            return answer, self._leave.set if refusal is None else None
+        return {"ok": False, "reason": "this gateway does not know that command"}, None
+
+    async def _answer_drain(self) -> Answer:
+        if self._stop_asked is None:
+            self._stop(_CONTROL_SOCKET)
+        shutdown = self._fleet.in_force.config.shutdown
+        within = shutdown.pre_stop + shutdown.drain_timeout
+        return {"ok": True, "within_s": within, "status": await self._status()}, None

@@ -1,58 +1,45 @@
 """A worker: one event loop that serves connections. The composition root of the program.
 
-Owns: which object gets which; the nesting of nurseries (listeners inside connections inside
-service) and with it the order of stopping.
+Owns: the nesting of nurseries (listeners inside connections inside service) and with it the order
+of stopping; swapping generations. Which object gets which: ``generation``.
 
-Must not know: signals, processes, files (``supervisor``, ``worker_process``). Tests and the demo
-call ``serve`` directly.
+Must not know: signals, processes, files (``supervisor``, ``worker_process``), messages
+(``orders``). Tests and the demo call ``serve`` directly.
 
-Stopping, in order: the listeners are closed, so that clients are refused at once and can go
-elsewhere; connections without a request are closed; sessions end with 1012; what is being answered
-may go on for ``STOP_TIMEOUT``, as its connection's last; then what is left is cut.
+Stopping: the listeners are closed first, so that clients go elsewhere at once; the rest is
+``ending``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Final
+from typing import Any
 
 import trio
 
-from gateway.agents.discovery import Discovery
-from gateway.agents.endpoint import AgentEndpoint
-from gateway.agents.identity import PinStore
-from gateway.agents.jnlp4_leg import LegOpener
-from gateway.agents.login import AgentLogin
-from gateway.agents.registry import Registry
-from gateway.config.models import GatewayConfig
-from gateway.credentials.controller_check import ControllerCheck
-from gateway.errors import Draining, LimitExceeded
+from gateway.config.models import ControllerConfig, GatewayConfig
+from gateway.config.reloadable import changes_that_need_a_restart
+from gateway.errors import ConfigError, LimitExceeded
 from gateway.http.connection import serve_connection
-from gateway.http.exchange import ClientLimits
-from gateway.http.proxy import Proxy
-from gateway.http.router import Router
-from gateway.http.upstream import Upstreams
-from gateway.observability.access_log import AccessLog
+from gateway.http.serving import Serving
+from gateway.http.upkeep import Upkeep
 from gateway.observability.logs import get_logger
-from gateway.runtime.admission import ConnectionPlaces
-from gateway.runtime.drain import Drain
+from gateway.protocol.http_head import ResponseHead
+from gateway.runtime.config_holder import ConfigHolder
 from gateway.runtime.floods import FloodLog
 from gateway.runtime.memory import give_back_after_crowds
-from gateway.runtime.session_end import SessionEnd, Side
-from gateway.server.control import ControlBroken, ControlStream
-from gateway.server.dispatch import Dispatcher
-from gateway.transport.listeners import BoundListener, accept_forever
-from gateway.transport.networks import is_in
+from gateway.server.accepting import Accepting
+from gateway.server.control import ControlStream
+from gateway.server.ending import Ending, Linger, Stop
+from gateway.server.generation import Generation, Lasting
+from gateway.server.orders import Orders
+from gateway.server.snapshot import read_snapshot
+from gateway.transport.listeners import BoundListener, Terms, accept_forever
 from gateway.transport.stream import Stream
-from gateway.transport.tls_context import ServerContexts
 
 _log = get_logger("system")
-
-# From the word to stop until connections that are still open are cut: sessions need 5 s to close in
-# order.
-STOP_TIMEOUT: Final = 10.0
 
 
 async def serve(
@@ -60,107 +47,96 @@ async def serve(
     snapshot: GatewayConfig,
     control: ControlStream | None = None,
     *,
+    others: Mapping[int, Mapping[int, BoundListener]] | None = None,
+    workers: int = 1,
+    generation: int = 0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``listeners`` by the configuration ``snapshot`` until ``control`` says stop, or ends.
 
     Without ``control``, until cancelled. Owns the listening sockets. Once every listener can
-    accept, ``control`` is told ``ready`` and ``task_status`` is started. Raises ConfigError, before
+    accept, ``control`` is told ``ready`` and ``task_status`` is started. ``others`` are other
+    workers' sockets, by slot and listener, for when these have died. ``workers`` share the limits;
+    ``generation`` is the supervisor's number for ``snapshot``. Raises ConfigError, before
     that, when a certificate cannot be used.
     """
     try:
-        contexts = [_contexts(listener) for listener in listeners]
-        worker = _Worker(snapshot)
-        async with trio.open_nursery() as upkeep:
-            upkeep.start_soon(worker.keep_up)
+        worker = _Worker(snapshot, workers=workers, generation=generation)
+        async with trio.open_nursery() as service:
+            service.start_soon(worker.keep_up)
             async with trio.open_nursery() as connections:
+                accept = partial(worker.accept, connections)
+                worker.accepting = Accepting(listeners, others or {}, accept)
                 async with trio.open_nursery() as accepting:
-                    for listener, certificates in zip(listeners, contexts, strict=True):
-                        accepting.start_soon(worker.accept, listener, certificates, connections)
+                    await accepting.start(worker.accepting.run)
                     task_status.started()
-                    await _until_stopped(control)
-                    accepting.cancel_scope.cancel()  # closes the listening sockets, too
-                worker.stop()
-                connections.cancel_scope.deadline = trio.current_time() + STOP_TIMEOUT
+                    if control is not None:
+                        service.start_soon(Orders(control, worker).run)
+                    await worker.ending.begun.wait()
+                    if worker.ending.is_lingering:
+                        worker.accepting.close()
+                    else:
+                        await worker.accepting.finish()
+                service.start_soon(worker.ending.carry_out, connections.cancel_scope)
             if connections.cancel_scope.cancelled_caught:
-                _log.warning("connections were cut", after_s=STOP_TIMEOUT)
-            upkeep.cancel_scope.cancel()
+                _log.warning("connections were cut")
+            service.cancel_scope.cancel()
     finally:
-        for listener in listeners:
+        for listener in (
+            *listeners,
+            *(x for each in (others or {}).values() for x in each.values()),
+        ):
             listener.socket.close()
 
 
-def _contexts(listener: BoundListener) -> ServerContexts | None:
-    return None if listener.config.tls is None else ServerContexts(listener.config.tls)
-
-
 class _Worker:
-    """Everything that one worker shares, built from one configuration."""
+    """One worker: what lasts, the generation in force, and how it ends."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        self._config = config
-        self._drain = Drain()
-        self._limits = ClientLimits.of(config.limits)
-        self._access = AccessLog(config.access_log)
-        self._places = ConnectionPlaces(
-            config.limits.connections,
-            per_address=config.limits.connections_per_address,
-            is_exempt=partial(is_in, config.trusted_proxies),
-        )
+    def __init__(self, config: GatewayConfig, *, workers: int, generation: int) -> None:
+        self._lasting = Lasting(config, fetch=self._fetch, workers=workers)
+        self._holder = ConfigHolder(Generation(config, self._lasting), number=generation)
+        self.upkeep = Upkeep(self._holder.current.upstreams)
+        self.accepting: Accepting
         self._refused = FloodLog(_log, "connection refused")
-        self._router = Router(config)
-        self._registry = Registry()
-        self._upstreams = Upstreams(config)
-        discovery = Discovery(self._upstreams.fetch)
-        agents = AgentEndpoint(
-            config,
-            discovery=discovery,
-            pins=PinStore(config.state_dir),
-            opener=LegOpener(),
-            registry=self._registry,
-            verifiers=[ControllerCheck()],
-        )
-        self._dispatcher = Dispatcher(
-            agents=agents,
-            login=AgentLogin(discovery),
-            proxy=Proxy(self._upstreams),
-            drain=self._drain,
-        )
+        lasting = self._lasting
+        self.ending = Ending(lasting.drain, lasting.registry, lasting.places)
 
     async def keep_up(self) -> None:
         """Look after connections to controllers, memory and the log, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._upstreams.run)
-            nursery.start_soon(give_back_after_crowds, self._places)
+            nursery.start_soon(self.upkeep.run)
+            nursery.start_soon(give_back_after_crowds, self._lasting.places)
             nursery.start_soon(self._refused.run)
 
-    async def accept(
-        self, listener: BoundListener, contexts: ServerContexts | None, connections: trio.Nursery
-    ) -> None:
-        """Accept on ``listener`` until cancelled; serve what comes in ``connections``."""
+    async def _fetch(
+        self,
+        name: str,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]:
+        return await self._holder.current.upstreams.fetch(name, controller, path, timeout=timeout)
 
-        async def serve_stream(stream: Stream) -> None:
-            await serve_connection(
-                stream,
-                listener=listener.config,
-                config=self._config,
-                router=self._router,
-                handle=self._dispatcher.handle,
-                limits=self._limits,
-                drain=self._drain,
-                access=self._access,
-            )
+    # -- connections -------------------------------------------------------------------------------
+
+    async def accept(self, connections: trio.Nursery, i: int, listener: BoundListener) -> None:
+        """Accept on a socket of the ``i``-th listener until cancelled; serve in ``connections``."""
+
+        def serving() -> Serving:
+            return self._holder.current.serving[i]
+
+        def terms() -> Terms:
+            return self._holder.current.terms[i]
 
         await accept_forever(
             listener,
-            serve_stream,
+            partial(serve_connection, current=serving, drain=self._lasting.drain),
             connections,
+            terms=terms,
             handshake_failed=_log_failed_handshake,
-            contexts=contexts,
-            handshaking=self._drain.idle,
-            handshake_timeout=self._config.limits.tls_handshake_timeout,
+            handshaking=self._lasting.drain.idle,
             admit=self._admit,
-            proxies=self._config.trusted_proxies,
             introduction_failed=_log_failed_introduction,
         )
 
@@ -169,18 +145,80 @@ class _Worker:
         """Hold a place for a connection, or say that there is none."""
         with ExitStack() as held:
             try:
-                held.enter_context(self._places.place(stream.peer.host))
+                held.enter_context(self._lasting.places.place(stream.peer.host))
             except LimitExceeded as error:
                 self._refused.tell(client=str(stream.peer), reason=str(error))
                 yield False
                 return
             yield True
 
-    def stop(self) -> None:
-        """Close what is idle, end every session, and let nothing new begin."""
-        self._drain.begin()
-        self._registry.end_all(SessionEnd.of(Side.GATEWAY, Draining()))
-        _log.info("worker is stopping", sessions=len(self._registry), connections=self._places.held)
+    # -- orders ------------------------------------------------------------------------------------
+
+    async def prepare(self, number: int, snapshot: object) -> None:
+        """Build generation ``number`` from ``snapshot``, beside the one in force.
+
+        Raises ConfigError for files that cannot be used, and changes that need a restart.
+        """
+        current = self._holder.current
+
+        def build() -> Generation:
+            config = read_snapshot(snapshot)
+            changes = changes_that_need_a_restart(current.config, config)
+            if changes:
+                raise ConfigError(f"needs a restart: {'; '.join(changes)}")
+            return Generation(config, self._lasting, current.upstreams)
+
+        # In a thread, as reading files and keys may take its time.
+        built = await trio.to_thread.run_sync(build, abandon_on_cancel=True)
+        if self._holder.current is not current:
+            raise ConfigError("another configuration was put in force meanwhile; try again")
+        self._holder.prepare(number, built)
+
+    def commit(self, number: int) -> bool:
+        """Put generation ``number`` in force for everything that begins from now on."""
+        generation = self._holder.commit(number)
+        if generation is None:
+            return False
+        self._lasting.follow(generation.config)
+        self.upkeep.change(generation.upstreams)
+        _log.info("worker has reloaded", generation=number, sessions=len(self._lasting.registry))
+        return True
+
+    def abandon(self, number: int) -> None:
+        """Forget generation ``number``."""
+        self._holder.abandon(number)
+
+    def listen(self, slot: int) -> None:
+        """Accept on another worker's slot, too."""
+        self.accepting.listen(slot)
+
+    def unlisten(self, slot: int) -> None:
+        """Leave a slot to its own worker again."""
+        self.accepting.unlisten(slot)
+
+    def end(self, order: Stop | Linger) -> None:
+        """Stop, or linger."""
+        self.ending.give(order)
+
+    def status(self) -> dict[str, Any]:
+        """Return the numbers of this worker."""
+        return {
+            "sessions": len(self._lasting.registry),
+            "connections": self._lasting.places.held,
+            "generation": self._holder.number,
+        }
+
+    def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
+        """Return what is known about the session of a node, or None."""
+        session = self._lasting.registry.find(controller, node)
+        if session is None:
+            return None
+        return {
+            "session": session.info.id,
+            "client": session.info.client,
+            "age_s": round(trio.current_time() - session.started_at, 3),
+            "suspect": session.suspect,
+        }
 
 
 def _log_failed_handshake(stream: Stream, reason: str) -> None:
@@ -189,19 +227,3 @@ def _log_failed_handshake(stream: Stream, reason: str) -> None:
 
 def _log_failed_introduction(stream: Stream, reason: str) -> None:
     _log.info("proxy protocol failed", client=str(stream.peer), reason=reason)
-
-
-async def _until_stopped(control: ControlStream | None) -> None:
-    if control is None:
-        await trio.sleep_forever()
-        return
-    try:
-        await control.send({"type": "ready"})
-        while (message := await control.receive()) is not None:
-            if message.get("type") == "stop":
-                return
-        _log.error("the supervisor is gone; stopping")
-    except trio.BrokenResourceError:
-        _log.error("the supervisor is gone; stopping")
-    except ControlBroken as error:
-        _log.error("the supervisor cannot be understood; stopping", reason=str(error))

@@ -11,16 +11,17 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import trio
-from pydantic import ValidationError
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import configure, get_logger
-from gateway.server.control import ControlStream, Message
+from gateway.server.control import ControlStream
+from gateway.server.snapshot import read_snapshot
 from gateway.server.worker import serve
 from gateway.transport.listeners import BoundListener
 
@@ -48,30 +49,32 @@ async def _run(control_fd: int) -> None:
         start = await control.receive()
         # None: the supervisor is gone. Anything else is the word to stop, which came first.
         if start is not None and start.get("type") == "start":
-            snapshot = _snapshot(start)
-            await serve(_listeners(start, snapshot), snapshot, control)
+            snapshot = read_snapshot(start["snapshot"])
+            listeners = dict(zip(range(len(snapshot.listeners)), start["listeners"], strict=True))
+            await serve(
+                list(_bound(listeners, snapshot).values()),
+                snapshot,
+                control,
+                others={
+                    int(slot): _bound(fds, snapshot)
+                    for slot, fds in start.get("others", {}).items()
+                },
+                workers=start.get("workers", 1),
+                generation=start.get("generation", 0),
+            )
     finally:
         await control.aclose()
 
 
-def _snapshot(start: Message) -> GatewayConfig:
-    try:
-        return GatewayConfig.model_validate(start["snapshot"])
-    except ValidationError as error:
-        # The supervisor runs an older program than the one that is installed now. pydantic's own
-        # text would show values, which may be secrets.
-        keys = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
-        raise ConfigError(
-            f"the supervisor's configuration is not understood ({keys}); was the program replaced"
-            " while it ran? Restart it."
-        ) from None
-
-
-def _listeners(start: Message, snapshot: GatewayConfig) -> list[BoundListener]:
-    return [
-        BoundListener(config, trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
-        for config, fd in zip(snapshot.listeners, start["listeners"], strict=True)
-    ]
+def _bound(fds: Mapping[Any, int], snapshot: GatewayConfig) -> dict[int, BoundListener]:
+    """Take over inherited sockets, by the index of their listener."""
+    return {
+        int(i): BoundListener(
+            snapshot.listeners[int(i)],
+            trio.socket.from_stdlib_socket(socket.socket(fileno=fd)),
+        )
+        for i, fd in fds.items()
+    }
 
 
 def _log_crash(

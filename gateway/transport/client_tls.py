@@ -1,6 +1,7 @@
 """TLS towards a controller's url: whom to trust, what to show, which name to check.
 
-Owns: from ``controllers.*.tls`` to an OpenSSL context, built once per setting.
+Owns: from ``controllers.*.tls`` to an OpenSSL context, built once per setting and contents of the
+files that it names.
 
 Must not know: addresses, connections. JNLP4 has a context of its own (``tls_context``): there the
 key is pinned and certificates mean nothing.
@@ -8,7 +9,9 @@ key is pinned and certificates mean nothing.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
@@ -28,13 +31,27 @@ def client_tls(controller: ControllerConfig) -> ClientTls | None:
     if url is None or url.scheme != "https":
         return None
     tls = controller.tls or ControllerTlsConfig()
-    context = _context(tls)
+    context = _context(tls, _contents(tls))
     return ClientTls(context, tls.server_name or url.host, verify=tls.verify_name)
+
+
+def _contents(tls: ControllerTlsConfig) -> bytes:
+    """Return a digest of the files that are named: after a reload, others may be in their place."""
+    paths = [tls.ca_file]
+    if tls.client_certificate is not None:
+        paths += [tls.client_certificate.certificate, tls.client_certificate.key]
+    digest = hashlib.sha256()
+    for path in paths:
+        data = b""
+        with contextlib.suppress(OSError):  # whoever uses it says what is wrong with it
+            data = b"" if path is None else path.read_bytes()
+        digest.update(b"%d:" % len(data) + data)
+    return digest.digest()
 
 
 # Loading the system's authorities takes tens of milliseconds.
 @functools.lru_cache(maxsize=64)
-def _context(tls: ControllerTlsConfig) -> SSL.Context:
+def _context(tls: ControllerTlsConfig, contents: bytes) -> SSL.Context:
     context = verifying_client_context(tls.ca_file)
     if tls.client_certificate is not None:
         _show(context, tls.client_certificate)

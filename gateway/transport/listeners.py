@@ -46,28 +46,66 @@ class BoundListener:
         return int(self.socket.getsockname()[1])
 
 
-def bind_all(configs: Sequence[ListenerConfig]) -> list[socket.socket]:
-    """Bind and listen on every address, or on none. Raises ConfigError with reason and remedy."""
-    sockets: list[socket.socket] = []
-    try:
-        for i, config in enumerate(configs):
-            sockets.append(bind(config, earlier=configs[:i]))
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a listener takes connections.
+
+    ``handshake_timeout``: of TLS, seconds. ``proxies``: who may send PROXY headers, where they are
+    ``introduced``.
+    """
+
+    contexts: ServerContexts | None
+    handshake_timeout: float = 10.0
+    introduced: bool = False
+    proxies: Sequence[Network] = ()
+
+    @classmethod
+    def of(
+        cls, config: ListenerConfig, *, handshake_timeout: float, proxies: Sequence[Network]
+    ) -> Terms:
+        """Make the terms of a configured listener. Raises ConfigError for unusable certificates."""
+        return cls(
+            None if config.tls is None else ServerContexts(config.tls),
+            handshake_timeout,
+            config.proxy_protocol == "required",
+            proxies,
+        )
 
 
-def bind(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> socket.socket:
+def bind(
+    config: ListenerConfig,
+    *,
+    earlier: Sequence[ListenerConfig] = (),
+    shared_port: int | None = None,
+) -> socket.socket:
     """Bind and listen on the address of ``config``. Raises ConfigError with reason and remedy.
 
-    ``earlier``: the listeners bound before, of which one may be what is in the way.
+    ``earlier``: the listeners bound before, of which one may be what is in the way. With
+    ``shared_port``, it is that port (0: any), and further sockets may share it (SO_REUSEPORT): they
+    would be let in even where another program of this user has it, so ``check_free`` comes first.
     """
+    sock = _bind(config, earlier, shared_port)
+    try:
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise _cannot_listen(config, error, earlier) from None
+    return sock
+
+
+def check_free(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> None:
+    """Raise ConfigError where somebody has the address of ``config``; nothing listens meanwhile."""
+    _bind(config, earlier, None).close()
+
+
+def _bind(
+    config: ListenerConfig, earlier: Sequence[ListenerConfig], shared_port: int | None
+) -> socket.socket:
     try:
         info = socket.getaddrinfo(
             config.address.host,
-            config.address.port,
+            config.address.port if shared_port is None else shared_port,
             type=socket.SOCK_STREAM,
             flags=socket.AI_PASSIVE,
         )[0]
@@ -79,9 +117,9 @@ def bind(config: ListenerConfig, *, earlier: Sequence[ListenerConfig] = ()) -> s
         if info[0] == socket.AF_INET6:
             # "[::]" serves both families, as nginx's ipv6only=off and HAProxy's v4v6 do.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if shared_port is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(info[4])
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise _cannot_listen(config, error, earlier) from None
@@ -132,43 +170,39 @@ async def accept_forever(
     handle: StreamHandler,
     nursery: trio.Nursery,
     *,
+    terms: Callable[[], Terms],
     handshake_failed: Callable[[Stream, str], None],
-    contexts: ServerContexts | None = None,
     handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
-    handshake_timeout: float = 10.0,
     admit: Admission = _admit_everybody,
-    proxies: Sequence[Network] = (),
     introduction_failed: Callable[[Stream, str], None] | None = None,
 ) -> None:
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
     ``handle`` gets a stream whose TLS handshake is done; its socket is closed when ``handle``
-    returns. A connection that fails its handshake is reported to ``handshake_failed`` and closed,
-    never more. ``contexts`` are made from the configuration where a listener with TLS comes without
-    (ConfigError). Each handshake is done inside a ``handshaking()``; one that this cuts short ends
-    the connection, as does one of more than ``handshake_timeout`` seconds. A connection lives
-    inside its ``admit(stream)``, from before the handshake to its end; False closes it at once.
-    Where the listener requires PROXY headers, they are taken before all that, from ``proxies``; a
+    returns. Each connection is taken on the ``terms()`` of the moment. One that fails its handshake
+    is reported to ``handshake_failed`` and closed, never more. Each handshake is done inside a
+    ``handshaking()``; one that this cuts short ends the connection, as does one that takes too
+    long. A connection lives inside its ``admit(stream)``, from before the handshake to its end;
+    False closes it at once. Where PROXY headers are required, they are taken before all that; a
     connection without a good one is reported to ``introduction_failed`` and closed.
     """
-    if contexts is None and listener.config.tls is not None:
-        contexts = ServerContexts(listener.config.tls)
-
-    proxied = listener.config.proxy_protocol == "required"
 
     async def serve(connection: trio.SocketStream) -> None:
         stream = Stream(connection.socket)
         if stream.peer == UNKNOWN:
             return  # it was reset before it was accepted
-        if proxied and not await is_introduced(stream):
+        agreed = terms()
+        if agreed.introduced and not await is_introduced(stream, agreed.proxies):
             return
         with admit(stream) as admitted:
             if not admitted:
                 stream.abort()  # a reset: the kernel keeps nothing of it
-            elif await is_secured(stream):
+            elif agreed.contexts is None or await is_secured(
+                stream, agreed.contexts, agreed.handshake_timeout
+            ):
                 await handle(stream)
 
-    async def is_introduced(stream: Stream) -> bool:
+    async def is_introduced(stream: Stream, proxies: Sequence[Network]) -> bool:
         done = False
         with handshaking():
             problem = await take_proxy_header(stream, proxies)
@@ -177,12 +211,10 @@ async def accept_forever(
                 introduction_failed(stream, problem)
         return done
 
-    async def is_secured(stream: Stream) -> bool:
-        if contexts is None:
-            return True
+    async def is_secured(stream: Stream, contexts: ServerContexts, limit: float) -> bool:
         done = False
         with handshaking():
-            problem = await _handshake(stream, contexts, handshake_timeout)
+            problem = await _handshake(stream, contexts, limit)
             done = problem is None
             if problem is not None:
                 handshake_failed(stream, problem)

@@ -41,7 +41,8 @@ FieldValue = str | bytes | None
 def make_config(state_dir: Path, url: str | None, **more: Any) -> GatewayConfig:
     """Return a configuration with one controller, ``main``.
 
-    ``agents`` are the controller's; ``handshake_timeout`` is the gateway's, seconds.
+    ``agents`` are the controller's; ``handshake_timeout`` (seconds) and ``handshake_rate`` (a
+    second) are the gateway's.
     """
     listener = more.pop("listener", {})
     controller: dict[str, Any] = {"agents": more.pop("agents", {})}
@@ -49,8 +50,9 @@ def make_config(state_dir: Path, url: str | None, **more: Any) -> GatewayConfig:
         controller["url"] = url
     if "tcp_discovery" in more:
         controller["tcp_discovery"] = more.pop("tcp_discovery")
-    if "handshake_timeout" in more:
-        more["agents"] = {"handshake_timeout": more.pop("handshake_timeout")}
+    more["agents"] = {
+        key: more.pop(key) for key in ("handshake_timeout", "handshake_rate") if key in more
+    }
     return GatewayConfig.model_validate(
         {
             "state_dir": str(state_dir),

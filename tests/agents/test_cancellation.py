@@ -299,7 +299,7 @@ LIVES: Final[dict[str, tuple[Life, int]]] = {
 async def bridge(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bridge]:
     """Run a gateway whose handshakes have one place, whose cache keeps nothing, and that pings."""
     registry = Registry()
-    monkeypatch.setattr("gateway.server.worker.Registry", lambda: registry)
+    monkeypatch.setattr("gateway.server.generation.Registry", lambda: registry)
     monkeypatch.setattr("gateway.agents.discovery.DISCOVERY_TTL", 0.0)
     monkeypatch.setattr("gateway.agents.discovery.FAILURE_TTL", 0.0)
     controller = StandInController({NODE: INBOUND}, identity=own_identity(), on_channel=echo)

@@ -57,6 +57,30 @@ async def test_what_is_forgotten_is_asked_anew() -> None:
     assert len(controller.pings) == 2
 
 
+async def test_another_controller_of_the_same_name_is_asked_anew(clock: MockClock) -> None:
+    one, other = ScriptedController(), ScriptedController()
+    async with running(one) as discovery, running(other):
+        for controller in (one, one, other, other):
+            port = await discovery.agent_port("main", by_url(controller))
+            assert port.address.port == controller.agent_port
+    assert (len(one.requests), len(other.requests)) == (1, 1)
+
+
+async def test_controllers_that_are_gone_are_forgotten(clock: MockClock) -> None:
+    controller = ScriptedController()
+    async with running(controller) as discovery:
+        config = by_url(controller)
+        for name in ("a", "b"):
+            await discovery.check_ready(name, config)
+        discovery.keep({"b", "c"})
+        for cache in (discovery._ports, discovery._ready):
+            assert list(cache._known) == list(cache._asking) == ["b"]
+        await discovery.check_ready("b", config)
+        assert len(controller.requests) == 2
+        await discovery.check_ready("a", config)
+        assert len(controller.requests) == 3
+
+
 async def test_who_waits_shares_one_question() -> None:
     controller = ScriptedController()
     async with running(controller) as discovery:

@@ -6,7 +6,7 @@ Sockets are real, time is not: the clock jumps to the next deadline whenever not
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,9 @@ import trio.testing
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
-from gateway.agents import endpoint
-from gateway.runtime.admission import HandshakePlaces
+from gateway.runtime import handshakes
+from gateway.runtime.drain import Drain
+from gateway.runtime.handshakes import HandshakePlaces
 from tests.agents.bridge import (
     COOKIE,
     agent_request,
@@ -270,11 +271,11 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Give controllers another number of handshake places, and another queue in front of them."""
 
     def give(count: int, queue: int) -> None:
-        def made(configured: int) -> HandshakePlaces:
-            assert configured == 64
+        def made(configured: int, *, rate: float, workers: int, drain: Drain) -> HandshakePlaces:
+            assert (configured, rate, workers) == (64, 50, 1)
             return HandshakePlaces(count, queue=queue)
 
-        monkeypatch.setattr(endpoint, "HandshakePlaces", made)
+        monkeypatch.setattr(handshakes, "HandshakePlaces", made)
 
     return give
 
@@ -343,6 +344,32 @@ async def test_the_queue_for_places_is_bounded(
         answer, took = await timed(port)
         check_refusal(answer, log, 503, BUSY, cookie=COOKIE)
         assert took == about(0)
+
+
+async def test_the_pace_is_kept(clock: MockClock, tmp_path: Path, log: LogCapture) -> None:
+    """One a second: who has a turn within 10 s waits for it, who has none is told at once."""
+    controller = ScriptedController()
+    waited: list[float] = []
+
+    async def connect() -> None:
+        answer, took = await timed(port)
+        assert answer.status == 101
+        waited.append(round(took))
+
+    async with bridged(tmp_path, controller, handshake_rate=1) as port:
+        await _turns(port, connect, log)
+    assert sorted(waited) == list(range(11))
+
+
+async def _turns(port: int, connect: Callable[[], Awaitable[None]], log: LogCapture) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(11):
+            nursery.start_soon(connect)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        answer, took = await timed(port)
+        check_refusal(answer, log, 503, BUSY, cookie=COOKIE)
+        assert took == about(0)
+        assert "11 s (agents.handshake_rate)" in log.entries[-1]["reason"]
 
 
 async def test_a_place_is_given_back(

@@ -332,3 +332,54 @@ async def test_a_missing_document_is_not_made_up(tmp_path: Path) -> None:
         answer = await ask(port, discovery_request())
     assert answer.status == 404
     assert answer.get(b"x-jenkins-jnlp-host") is None
+
+
+# -- a line that is too long ----------------------------------------------------------------------
+
+BUSY: Final = "too many connections, try again later"
+
+
+async def test_who_would_wait_too_long_is_told_to_ask_again(
+    tmp_path: Path, log: LogCapture, clock: MockClock
+) -> None:
+    """One turn a second: eleven within 10 s, of which one address can reserve half."""
+    controller = ScriptedController()
+    async with bridged(tmp_path, controller, handshake_rate=1) as port:
+        for _ in range(5):
+            assert (await ask(port, probe())).status == 200
+        answer = await ask(port, probe())
+        check_refusal(answer, log, 503, BUSY)
+        assert answer.get(b"retry-after") == b"1"
+        assert log.entries[-1]["log_level"] == "info"
+        # A storm is reported once a minute, not once an agent.
+        assert (await ask(port, probe())).status == 503
+        assert log.entries[-1]["log_level"] == "debug"
+        # Whoever comes is let in, and makes room for the next one to ask.
+        async with await RawClient.connect(port) as client:
+            await client.send(agent_request())
+            assert (await client.read_head()).status == 101
+            assert (await ask(port, probe())).status == 200
+        # Nobody came for the others' turns.
+        await trio.sleep(5)
+        for _ in range(5):
+            assert (await ask(port, probe())).status == 200
+        await trio.sleep(60)
+        for _ in range(6):
+            await ask(port, probe())
+        assert log.entries[-1]["log_level"] == "info"
+
+
+async def test_only_agents_reserve_turns(tmp_path: Path) -> None:
+    """Under an edge route everybody asks, checks of health for instance; they must not be refused
+    because agents are many, or take their turns.
+    """
+    controller = ScriptedController()
+    routes = [{"id": "edge", "path": "/", "controller": "main", "expose": ["agents"]}]
+    async with bridged(tmp_path, controller, handshake_rate=1, routes=routes) as port:
+        browser = probe().replace(b"Java/17.0.15", b"HealthChecker/2.0")
+        for _ in range(30):
+            assert (await ask(port, browser)).status == 200
+        for _ in range(5):
+            assert (await ask(port, probe())).status == 200
+        assert (await ask(port, probe())).status == 503
+        assert (await ask(port, browser)).status == 200

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
 from gateway.agents.registry import Registry
+from gateway.agents.session import AgentSession, SessionInfo
 from gateway.errors import Draining
 from gateway.runtime.session_end import SessionEnd, Side
 from tests.agents.rig import running_session
@@ -16,7 +24,7 @@ async def test_live_sessions_end() -> None:
         with registry.register(one.session):
             with registry.register(other.session):
                 assert len(registry) == 2
-            registry.end_all(STOPPED)
+            await registry.end_all(STOPPED)
             assert await one.read_to_agent() == (b"", 1012)
             await one.agent.aclose()
             await one.controller.aclose()
@@ -27,7 +35,7 @@ async def test_live_sessions_end() -> None:
 
 async def test_a_session_that_comes_later_ends_as_it_comes() -> None:
     registry = Registry()
-    registry.end_all(STOPPED)
+    await registry.end_all(STOPPED)
     async with running_session() as rig:
         with registry.register(rig.session):
             assert await rig.read_to_agent() == (b"", 1012)
@@ -35,3 +43,59 @@ async def test_a_session_that_comes_later_ends_as_it_comes() -> None:
             await rig.agent.aclose()
             await rig.controller.aclose()
             assert await rig.wait_end() == STOPPED
+
+
+class _Session:
+    """What stopping needs of a session: when it was ended, and by what."""
+
+    def __init__(self, node: str = "node", started_at: float = 0.0) -> None:
+        self.info = SessionInfo("id", "main", node, "192.0.2.1", "many")
+        self.started_at = started_at
+        self.ended: list[tuple[float, SessionEnd]] = []
+
+    def end(self, end: SessionEnd) -> None:
+        self.ended.append((trio.current_time(), end))
+
+
+def registered(registry: Registry, stack: ExitStack, *sessions: _Session) -> None:
+    for session in sessions:
+        stack.enter_context(registry.register(cast("AgentSession", cast("Any", session))))
+
+
+async def test_ends_are_spread_evenly_and_by_chance(autojump_clock: MockClock) -> None:
+    registry = Registry()
+    sessions = [_Session() for _ in range(100)]
+    with ExitStack() as stack:
+        registered(registry, stack, *sessions)
+        await registry.end_all(STOPPED, spread=50)
+        late = _Session()
+        registered(registry, stack, late)
+        assert [end for _, end in late.ended] == [STOPPED]
+    times = sorted(at for session in sessions for at, _ in session.ended)
+    assert len(times) == 100
+    # Each in a half second of its own, and not all at the same moment of it.
+    assert all(i / 2 <= at < (i + 1) / 2 for i, at in enumerate(times))
+    assert len({at % 0.5 for at in times}) > 90
+
+
+async def test_less_time_may_follow(autojump_clock: MockClock) -> None:
+    registry = Registry()
+    sessions = [_Session() for _ in range(10)]
+    with ExitStack() as stack:
+        registered(registry, stack, *sessions)
+        with trio.move_on_after(10):
+            await registry.end_all(STOPPED, spread=1000)
+        assert sum(len(session.ended) for session in sessions) <= 1
+        await registry.end_all(STOPPED)
+    assert all(session.ended for session in sessions)
+    assert trio.current_time() == pytest.approx(10)
+
+
+async def test_a_node_is_found_with_its_newest_session() -> None:
+    registry = Registry()
+    old, new, other = _Session("a", 1.0), _Session("a", 2.0), _Session("b", 3.0)
+    with ExitStack() as stack:
+        registered(registry, stack, new, other, old)
+        assert registry.find("main", "a") is cast("object", new)
+        assert registry.find("main", "c") is None
+        assert registry.find("elsewhere", "a") is None

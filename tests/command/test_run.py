@@ -16,6 +16,7 @@ from gateway.command import cli
 from gateway.command.run import announcement
 from gateway.config.models import GatewayConfig
 from gateway.config.values import Address, ControllerUrl
+from gateway.server.reloader import Source
 from gateway.server.self_signed import SelfSigned
 
 
@@ -25,8 +26,19 @@ class _Supervisor:
 
     configs: list[GatewayConfig] = field(default_factory=list)
 
-    def __call__(self, config: GatewayConfig, *, announce: Callable[[], None] | None = None) -> int:
-        self.configs.append(config)
+    sources: list[Source] = field(default_factory=list)
+    inherited: list[int | None] = field(default_factory=list)
+
+    def __call__(
+        self,
+        source: Source,
+        *,
+        announce: Callable[[], None] | None = None,
+        inherited: int | None = None,
+    ) -> int:
+        self.sources.append(source)
+        self.inherited.append(inherited)
+        self.configs.append(source.load(set()).config)
         if announce is not None:
             announce()
         return 7
@@ -145,3 +157,38 @@ def test_the_command_line_for_agents() -> None:
 def test_version() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     assert result.stdout == f"remoting-gateway {gateway.__version__}\n"
+
+
+def test_as_an_upgrade_runs_it(
+    supervisor: _Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the arguments that a source says of itself; nothing is printed a second time."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("listeners: [{address: '127.0.0.1:1'}]\ncontrollers: {a: {url: 'http://h'}}\n")
+    probed: list[int] = []
+    monkeypatch.setattr(
+        "gateway.server.upgrade.probe", lambda source, descriptor: probed.append(descriptor)
+    )
+    single = ("--controller", "http://jenkins.lan:8080/ci", "--listen", "127.0.0.1:9443")
+    for arguments in (("-c", str(path)), single):
+        _run(*arguments)
+        assert supervisor.sources[-1].arguments == ("run", *arguments)
+        assert _run(*arguments, "--inherited", "5") == (7, "", "")
+        assert supervisor.inherited[-1] == 5
+        assert _run(*arguments, "--probe", "6") == (0, "", "")
+    assert probed == [6, 6]
+    assert len(supervisor.sources) == 4
+    assert "--probe" not in _run("--help")[1]
+
+
+def test_an_upgrade_loads_its_file_where_it_can_fall_back(
+    supervisor: _Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before the supervisor is there: workers hang on it."""
+    monkeypatch.setattr(
+        "gateway.server.supervisor.run_supervisor", lambda source, *, inherited: inherited
+    )
+    path = tmp_path / "gateway.yaml"
+    path.write_text("nonsense")
+    assert _run("-c", str(path), "--inherited", "5") == (5, "", "")
+    assert _run("-c", str(path))[0] == 1

@@ -232,3 +232,10 @@ def test_one_address_that_may_take_all_connections() -> None:
     assert warning.startswith("limits.connections_per_address: it is 2048 and more than")
     limits = {"connections": 1000, "connections_per_address": 1000}
     assert _check(limits=limits) == Findings()
+
+
+def test_sessions_end_before_they_are_cut() -> None:
+    _one_error(
+        'shutdown.drain_spread: found "60s"; allowed: less than 60s = drain_timeout',
+        shutdown={"drain_spread": "60s", "drain_timeout": "60s"},
+    )

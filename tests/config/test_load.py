@@ -99,6 +99,22 @@ def test_relative_paths_do_not_depend_on_where_we_are(
     assert config.state_dir == tmp_path / "conf" / "state"
 
 
+def test_relative_paths_start_where_the_file_is_named(tmp_path: Path) -> None:
+    """Not where a link leads to: Kubernetes links to another folder after each change."""
+    (tmp_path / "..1").mkdir()
+    _write(tmp_path / "..1", f"state_dir: state\n{_GOOD}")
+    path = tmp_path / "gateway.yaml"
+    path.symlink_to("..1/gateway.yaml")
+    assert load(path).config.state_dir == tmp_path / "state"
+
+
+def test_the_paths_of_a_file_are_told_even_if_it_is_wrong(tmp_path: Path) -> None:
+    named: set[Path] = set()
+    with pytest.raises(ConfigError):
+        load(_write(tmp_path, f"state_dir: state\nnonsense: 1\n{_GOOD}"), named=named)
+    assert named == {tmp_path / "state"}
+
+
 def test_warnings_name_file_and_line(tmp_path: Path) -> None:
     path = _write(tmp_path, _GOOD.replace("127.0.0.1", "0.0.0.0"))
     (warning,) = load(path).warnings

@@ -58,6 +58,7 @@ def test_defaults() -> None:
     keepalive = config.agents.keepalive
     assert (keepalive.interval, keepalive.suspect_after, keepalive.dead_after) == (20, 20, 60)
     assert config.agents.handshake_timeout == 25
+    assert config.agents.handshake_rate == 50
 
 
 def test_several_controllers_get_no_routes_by_default() -> None:
@@ -144,6 +145,7 @@ def _fails(data: dict[str, Any], text: str) -> None:
         ({"agents": {"keepalive": {"interval": "1m"}}}, "nginx and AWS ALB, cut"),
         ({"agents": {"keepalive": {"interval": "0s"}}}, "greater than 0"),
         ({"agents": {"handshake_timeout": "30s"}}, r"agent\.jar gives up at 30 s"),
+        ({"agents": {"handshake_rate": 0}}, "greater than or equal to 1"),
         ({"routes": [{"id": "a", "controller": "main", "host": "a.*.x"}]}, "one host name without"),
         ({"routes": [{"id": "a", "controller": "main", "host": "x:1"}]}, "one host name without"),
         (

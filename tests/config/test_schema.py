@@ -84,6 +84,7 @@ routes:
 agents:
   keepalive: {interval: 20s, suspect_after: 500ms, dead_after: 1m}
   handshake_timeout: 25s
+  handshake_rate: 50
 limits:
   head: 32KiB
   request_line: 8KiB

@@ -41,5 +41,5 @@ def _no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 def registry(monkeypatch: pytest.MonkeyPatch) -> WatchedRegistry:
     """Return the registry that the test's worker will use."""
     made = WatchedRegistry()
-    monkeypatch.setattr("gateway.server.worker.Registry", lambda: made)
+    monkeypatch.setattr("gateway.server.generation.Registry", lambda: made)
     return made

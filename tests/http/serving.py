@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import trio
 
 from gateway.config.models import GatewayConfig
-from gateway.http.connection import Handler, serve_connection
+from gateway.http.connection import serve_connection
 from gateway.http.exchange import ClientLimits
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
+from gateway.http.serving import Handler, Serving
+from gateway.http.upkeep import Upkeep
 from gateway.http.upstream import Upstreams
+from gateway.observability.access_log import AccessLog
 from gateway.transport.stream import Stream
 
 
@@ -29,6 +33,25 @@ def make_config(url: str | None = "http://127.0.0.1:9/", **more: Any) -> Gateway
     )
 
 
+def served(
+    config: GatewayConfig,
+    handle: Handler,
+    *,
+    limits: ClientLimits | None = None,
+    access: AccessLog | None = None,
+) -> Callable[[], Serving]:
+    """Have all requests of the first listener served by ``handle``, and by ``config`` for ever."""
+    serving = Serving(
+        config.listeners[0],
+        Router(config),
+        handle,
+        config.trusted_proxies,
+        ClientLimits.of(config.limits) if limits is None else limits,
+        AccessLog("off") if access is None else access,
+    )
+    return lambda: serving
+
+
 async def start(
     nursery: trio.Nursery,
     handle: Handler,
@@ -38,17 +61,10 @@ async def start(
 ) -> int:
     """Serve ``handle`` on 127.0.0.1 until the nursery ends; return the port."""
     config = make_config() if config is None else config
-    router = Router(config)
+    current = served(config, handle, limits=limits)
 
     async def serve(connection: trio.SocketStream) -> None:
-        await serve_connection(
-            Stream(connection.socket),
-            listener=config.listeners[0],
-            config=config,
-            router=router,
-            handle=handle,
-            limits=limits,
-        )
+        await serve_connection(Stream(connection.socket), current)
 
     listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
     port: int = listeners[0].socket.getsockname()[1]
@@ -70,6 +86,6 @@ async def start_proxy(
     config.setdefault("routes", [{**route, **config.pop("route", {})}])
     made = make_config(f"http://127.0.0.1:{origin_port}{prefix}/", **config)
     upstreams = Upstreams(made)
-    nursery.start_soon(upstreams.run)
+    nursery.start_soon(Upkeep(upstreams).run)
     proxy = Proxy(upstreams, client_check=client_check)
     return await start(nursery, proxy.forward, made, limits=limits)

@@ -14,10 +14,9 @@ from trio.testing import MockClock
 from gateway.errors import ControllerUnreachable
 from gateway.http.connection import Handler, serve_connection
 from gateway.http.exchange import Exchange
-from gateway.http.router import Router
 from gateway.observability.access_log import AccessLog
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config
+from tests.http.serving import make_config, served
 
 GET = b"GET /x?token=hunter2 HTTP/1.1\r\nHost: ci:81\r\nUser-Agent: t\r\n\r\n"
 
@@ -26,14 +25,8 @@ async def lines_of(stream: MemoryStream, handle: Handler, **more: Any) -> list[d
     """Serve a connection; return its lines of the access log."""
     config = make_config(**more)
     lines: list[str] = []
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=handle,
-        access=AccessLog("json", write=lines.append),
-    )
+    access = AccessLog("json", write=lines.append)
+    await serve_connection(stream.as_stream(), served(config, handle, access=access))
     return [json.loads(line) for line in lines]
 
 
@@ -149,14 +142,8 @@ async def test_an_upgrade_has_its_line_when_it_happens() -> None:
         raise RuntimeError("and ends badly")
 
     stream = MemoryStream(GET)
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=upgrade,
-        access=AccessLog("json", write=lines.append),
-    )
+    access = AccessLog("json", write=lines.append)
+    await serve_connection(stream.as_stream(), served(config, upgrade, access=access))
     assert seen == [1]
     (line,) = map(json.loads, lines)
     assert line["http.response.status_code"] == 101
@@ -182,14 +169,8 @@ async def test_a_line_that_cannot_be_written_ends_no_request(
     stream = MemoryStream(*requests, b"")
     config = make_config()
     with capture_logs() as logs:
-        await serve_connection(
-            stream.as_stream(),
-            listener=config.listeners[0],
-            config=config,
-            router=Router(config),
-            handle=hello,
-            access=AccessLog("json", write=fail),
-        )
+        serving = served(config, hello, access=AccessLog("json", write=fail))
+        await serve_connection(stream.as_stream(), serving)
     assert re.findall(rb"HTTP/1.1 ([0-9]+)", stream.sent) == statuses
     lines = [each for each in logs if each["event"] == "internal error"]
     assert [str(line["exc_info"]) for line in lines] == ["made up"] * len(requests)

@@ -33,9 +33,9 @@ from gateway.http.connection import (
     serve_connection,
 )
 from gateway.http.exchange import ClientLimits, Exchange
-from gateway.http.router import Endpoint, Router
+from gateway.http.router import Endpoint
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config, start
+from tests.http.serving import make_config, served, start
 from tests.peers.raw_client import RawClient, Truncated
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,14 +50,7 @@ async def serve(
     stream: MemoryStream, handle: Handler = hello, limits: ClientLimits | None = None, **more: Any
 ) -> None:
     config = make_config(**more) if more else CONFIG
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=handle,
-        limits=limits,
-    )
+    await serve_connection(stream.as_stream(), served(config, handle, limits=limits))
 
 
 def raising(error: BaseException) -> Handler:

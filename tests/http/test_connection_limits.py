@@ -14,9 +14,8 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import NotAuthorized
 from gateway.http.connection import Handler, serve_connection
 from gateway.http.exchange import Exchange
-from gateway.http.router import Router
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config
+from tests.http.serving import make_config, served
 
 
 async def hello(exchange: Exchange) -> None:
@@ -33,13 +32,7 @@ async def serve(
     **more: Any,
 ) -> None:
     config = make_config(limits=more) if config is None else config
-    await serve_connection(
-        stream.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=handle,
-    )
+    await serve_connection(stream.as_stream(), served(config, handle))
 
 
 def get(*fields: bytes, path: bytes = b"/") -> bytes:

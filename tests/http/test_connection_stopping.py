@@ -11,10 +11,9 @@ import trio.testing
 from gateway.errors import Draining
 from gateway.http.connection import Handler, serve_connection
 from gateway.http.exchange import Exchange
-from gateway.http.router import Router
 from gateway.runtime.drain import Drain
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config
+from tests.http.serving import make_config, served
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 CONFIG = make_config()
@@ -35,14 +34,8 @@ class Client:
         nursery.start_soon(self._serve)
 
     async def _serve(self) -> None:
-        await serve_connection(
-            self.stream.as_stream(),
-            listener=CONFIG.listeners[0],
-            config=CONFIG,
-            router=Router(CONFIG),
-            handle=self._handle,
-            drain=self.drain,
-        )
+        current = served(CONFIG, self._handle)
+        await serve_connection(self.stream.as_stream(), current, drain=self.drain)
         self.done = True
 
     @property

@@ -15,10 +15,9 @@ from gateway.config.values import Address
 from gateway.http.connection import serve_connection
 from gateway.http.controller_connection import ControllerConnection, ControllerLimits
 from gateway.http.proxy import Proxy
-from gateway.http.router import Router
 from gateway.http.upstream import Upstream, Upstreams
 from tests.http.memory_stream import MemoryStream
-from tests.http.serving import make_config
+from tests.http.serving import make_config, served
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -61,13 +60,7 @@ async def serve(client: MemoryStream, controller: type[MemoryStream]) -> list[Me
     config = make_config()
     upstreams = Upstreams(config)
     upstreams._by_name["main"] = Memory("main", config.controllers["main"])
-    await serve_connection(
-        client.as_stream(),
-        listener=config.listeners[0],
-        config=config,
-        router=Router(config),
-        handle=Proxy(upstreams).forward,
-    )
+    await serve_connection(client.as_stream(), served(config, Proxy(upstreams).forward))
     return made
 
 

@@ -16,6 +16,7 @@ from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.proxy import Proxy
+from gateway.http.upkeep import Upkeep
 from gateway.http.upstream import Upstream, Upstreams, fetch
 from gateway.transport import client_tls
 from gateway.transport.tls_context import is_ip_address
@@ -544,7 +545,7 @@ async def test_connections_with_tls_are_used_again(nursery: trio.Nursery, tmp_pa
         f"https://127.0.0.1:{port}/", controller={"tls": {"ca_file": tmp_path / "ca.pem"}}
     )
     upstreams = Upstreams(made)
-    nursery.start_soon(upstreams.run)
+    nursery.start_soon(Upkeep(upstreams).run)
     gateway = await start(nursery, Proxy(upstreams).forward, made)
     for _ in range(5):
         async with await RawClient.connect(gateway) as client:

@@ -82,3 +82,17 @@ async def test_another_cancellation_passes_through() -> None:
             await trio.sleep_forever()
         pytest.fail("the cancellation was swallowed")
     assert outer.cancelled_caught
+
+
+async def test_who_is_to_leave_is_not_hurried() -> None:
+    drain = Drain()
+    assert not drain.leaving
+    drain.leave()
+    assert drain.leaving
+    assert not drain.begun
+    with trio.move_on_after(0) as scope, drain.idle():
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    stopped = Drain()
+    stopped.begin()
+    assert stopped.leaving

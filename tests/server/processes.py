@@ -28,6 +28,9 @@ STARTED = "worker is serving"
 # Far more than anything here takes: the machine may be busy with something else.
 PATIENCE = 20.0
 
+# Nobody is to wait for sessions that end one after the other.
+AT_ONCE = "shutdown: {drain_spread: 0s}\n"
+
 Line = dict[str, Any]
 
 
@@ -51,9 +54,9 @@ class Running:
             self._more = trio.Event()
         self.silent.set()
 
-    async def wait_for(self, event: str, *, count: int = 1) -> Line:
+    async def wait_for(self, event: str, *, count: int = 1, within: float = PATIENCE) -> Line:
         """Return the ``count``-th line of ``event``, once it is there."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(within):
             while len(found := self.all(event)) < count:
                 await self._more.wait()
         return found[count - 1]
@@ -120,8 +123,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(folder: Path, url: str, **options: Any) -> AsyncIterator[Gateway]:
-    """Run the gateway in front of the controller at ``url``, from a configuration file."""
+async def running_gateway(
+    folder: Path, url: str, *, more: str = AT_ONCE, **options: Any
+) -> AsyncIterator[Gateway]:
+    """Run the gateway in front of the controller at ``url``, from a configuration file.
+
+    ``more``: further lines of it.
+    """
     write(folder, HOST)
     path = folder / "gateway.yaml"
     path.write_text(
@@ -131,6 +139,7 @@ async def running_gateway(folder: Path, url: str, **options: Any) -> AsyncIterat
         f'  - address: "{HOST}:0"\n'
         f"    tls: {{certificates: [{{certificate: {HOST}.crt, key: {HOST}.key}}]}}\n"
         f'controllers: {{main: {{url: "{url}"}}}}\n'
+        f"{more}"
     )
     command = [sys.executable, "-m", "gateway", "run", "-c", str(path)]
     async with started(command, folder, **options) as running:

@@ -8,7 +8,6 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.server import control
 from gateway.server.control import MAX_MESSAGE, ControlBroken, ControlStream, Message
 
 MESSAGES: list[Message] = [{"type": "start", "text": "ü\n\0"}, {}, {"list": [1, 2.5, None, "x"]}]
@@ -107,10 +106,9 @@ async def test_the_size_is_judged_before_anything_is_kept() -> None:
         await ControlStream(near).receive()
 
 
-async def test_what_the_other_end_would_refuse_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_MESSAGE", 20)
+async def test_what_the_other_end_would_refuse_is_not_sent() -> None:
     near, far = trio.testing.memory_stream_pair()
-    stream = ControlStream(near)
+    stream = ControlStream(near, limit=20)
     await stream.send({"a": "x" * 11})
     with pytest.raises(ValueError, match="21 bytes; at most 20"):
         await stream.send({"a": "x" * 12})
@@ -122,3 +120,21 @@ async def test_sending_to_nobody_is_an_error() -> None:
     await far.aclose()
     with pytest.raises(trio.BrokenResourceError):
         await ControlStream(near).send({})
+
+
+async def test_one_owner_hands_the_stream_to_the_next_between_messages() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    stream = ControlStream(near)
+    data = encode(MESSAGES[0])
+    await far.send_all(data[:6])
+    with trio.move_on_after(0.01):
+        await stream.receive()
+    await stream.freeze()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send, MESSAGES[1])
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.unused == data[:6]
+        stream.thaw()
+    assert await ControlStream(far).receive() == MESSAGES[1]
+    await far.send_all(data[6:])
+    assert await ControlStream(near, received=data[:6]).receive() == MESSAGES[0]

@@ -23,7 +23,8 @@ from gateway.demo.controller import INBOUND, StandInController
 from gateway.demo.faults import Delay, Faults, Stage
 from gateway.demo.identity import InstanceIdentity
 from gateway.errors import ConfigError
-from gateway.server.worker import STOP_TIMEOUT, serve
+from gateway.server.ending import STOP_TIMEOUT
+from gateway.server.worker import serve
 from gateway.transport.listeners import BoundListener, bind
 from tests.certificates import client_context
 from tests.peers.raw_client import RawClient, Truncated

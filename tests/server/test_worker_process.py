@@ -60,9 +60,16 @@ async def test_the_whole_configuration_arrives(
 ) -> None:
     served: list[GatewayConfig] = []
     ports: list[int] = []
+    ports_of = [listening.getsockname()[1]] * 2
 
-    async def serve(listeners: list[BoundListener], snapshot: GatewayConfig, _: Any) -> None:
+    async def serve(
+        listeners: list[BoundListener], snapshot: GatewayConfig, _: Any, **numbers: Any
+    ) -> None:
         served.append(snapshot)
+        (other,) = numbers.pop("others")[3].items()
+        assert (other[0], other[1].config, other[1].port) == (1, listeners[1].config, ports_of[1])
+        other[1].socket.close()
+        assert numbers == {"workers": 4, "generation": 7}
         assert [each.config for each in listeners] == list(snapshot.listeners)
         for listener in listeners:
             ports.append(listener.port)
@@ -105,7 +112,11 @@ async def test_the_whole_configuration_arrives(
     )
     fds = [listening.dup().detach(), listening.dup().detach()]
     snapshot = config.model_dump(mode="json")
-    await run_in_process({"type": "start", "snapshot": snapshot, "listeners": fds})
+    numbers = {"workers": 4, "generation": 7}
+    others = {"3": {"1": listening.dup().detach()}}
+    await run_in_process(
+        {"type": "start", "snapshot": snapshot, "listeners": fds, "others": others, **numbers}
+    )
     assert served == [config]
     assert ports == [listening.getsockname()[1]] * 2
 

@@ -44,6 +44,15 @@ def test_equal_settings_share_a_context(tmp_path: Path) -> None:
     assert first.context is second.context
 
 
+def test_other_files_in_the_same_place_make_another(tmp_path: Path) -> None:
+    made = []
+    for _ in range(2):
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        made.append(client_tls(controller(ca_file=tmp_path / "ca.pem")))
+    first, second = made
+    assert first != second
+
+
 @pytest.mark.parametrize("content", [None, b"", b"nonsense"])
 def test_authorities_that_cannot_be_read(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"

@@ -21,12 +21,16 @@ from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
 from gateway.transport.listeners import (
     BoundListener,
+    Terms,
     accept_forever,
     bind,
 )
 from gateway.transport.stream import Stream, StreamBroken
-from gateway.transport.tls_context import ServerContexts
 from tests import certificates
+
+
+def plain() -> Terms:
+    return Terms(None)
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Listening:
     """A listener at work, and what became of its connections."""
 
     listener: BoundListener
+    terms: Terms
     handled: list[Stream] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _failed: trio.Event = field(default_factory=trio.Event)
@@ -82,12 +87,13 @@ async def listening(
     tls: TlsConfig | None = None,
     *,
     handle: Callable[[Stream], Awaitable[None]] = echo,
-    contexts: ServerContexts | None = None,
+    handshake_timeout: float = 10.0,
     handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
     **more: Any,
 ) -> AsyncIterator[Listening]:
     sock = trio.socket.from_stdlib_socket(bind(config_of(tls)))
-    it = Listening(BoundListener(config_of(tls), sock))
+    terms = Terms.of(config_of(tls), handshake_timeout=handshake_timeout, proxies=())
+    it = Listening(BoundListener(config_of(tls), sock), terms)
 
     async def recorded(stream: Stream) -> None:
         it.handled.append(stream)
@@ -99,7 +105,7 @@ async def listening(
             recorded,
             nursery,
             handshake_failed=it.fail,
-            contexts=contexts,
+            terms=lambda: it.terms,
             handshaking=handshaking,
             **more,
         )
@@ -159,24 +165,35 @@ async def test_a_client_without_sni_gets_the_first(tmp_path: Path) -> None:
         await client.aclose()
 
 
-async def test_contexts_may_be_handed_in(tmp_path: Path) -> None:
-    """Files are read when contexts are made, not for each connection."""
+async def test_files_are_read_when_terms_are_made(tmp_path: Path) -> None:
     config = certificates.tls_config(tmp_path, "localhost")
-    contexts = ServerContexts(config)
-    for pair in config.certificates:
-        pair.certificate.unlink()
-        pair.key.unlink()
-    async with listening(config, contexts=contexts) as it:
+    async with listening(config) as it:
+        for pair in config.certificates:
+            pair.certificate.unlink()
+            pair.key.unlink()
         await (await it.connect_tls("localhost")).aclose()
 
 
-async def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
+async def test_other_terms_are_for_new_connections(tmp_path: Path) -> None:
+    old = certificates.tls_config(tmp_path, "localhost")
+    new = certificates.tls_config(tmp_path, "new.test")
+    async with listening(old) as it:
+        kept = await it.connect_tls("localhost")
+        it.terms = Terms.of(config_of(new), handshake_timeout=10.0, proxies=())
+        later = await it.connect_tls("new.test")
+        assert kept.getpeercert()["subjectAltName"] == (("DNS", "localhost"),)
+        assert later.getpeercert()["subjectAltName"] == (("DNS", "new.test"),)
+        await kept.send_all(b"!")
+        assert await kept.receive_some() == b"!"
+        await kept.aclose()
+        await later.aclose()
+
+
+def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     config = certificates.tls_config(tmp_path, "localhost")
     config.certificates[0].key.write_bytes(b"")
-    with pytest.raises(ExceptionGroup) as caught:
-        async with listening(config):
-            await trio.sleep_forever()
-    assert caught.group_contains(ConfigError, match="cannot be used")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Terms.of(config_of(config), handshake_timeout=10.0, proxies=())
 
 
 # -- handshakes that fail --------------------------------------------------------------------------
@@ -339,7 +356,9 @@ async def test_connections_outlive_the_accepting() -> None:
 
                 @nursery.start_soon
                 async def accept() -> None:
-                    await accept_forever(listener, echo, handlers, handshake_failed=lambda *_: None)
+                    await accept_forever(
+                        listener, echo, handlers, terms=plain, handshake_failed=lambda *_: None
+                    )
 
                 client = await trio.open_tcp_stream("127.0.0.1", listener.port)
                 await client.send_all(b"one")
@@ -369,7 +388,9 @@ async def test_nobody_is_accepted_before_the_loop_runs() -> None:
 
         @nursery.start_soon
         async def accept() -> None:
-            await accept_forever(listener, echo, nursery, handshake_failed=lambda *_: None)
+            await accept_forever(
+                listener, echo, nursery, terms=plain, handshake_failed=lambda *_: None
+            )
 
         assert await client.receive_some() == b"early"
         await client.aclose()

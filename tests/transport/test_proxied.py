@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gateway.config.models import ListenerConfig, TlsConfig
 from gateway.config.values import Address
 from gateway.protocol.proxy_protocol import Endpoint, write_local_header, write_proxy_header
-from gateway.transport.listeners import BoundListener, accept_forever, bind
+from gateway.transport.listeners import BoundListener, Terms, accept_forever, bind
 from gateway.transport.networks import Network
 from gateway.transport.proxied import PROXY_HEADER_TIMEOUT
 from gateway.transport.stream import UNKNOWN, PeerAddress, Stream
@@ -57,6 +57,8 @@ async def listening(
         while data := await stream.receive_some():
             await stream.send_all(data)
 
+    terms = Terms.of(config, handshake_timeout=10.0, proxies=trusted)
+
     async def accept(nursery: trio.Nursery) -> None:
         await accept_forever(
             listener,
@@ -64,7 +66,7 @@ async def listening(
             nursery,
             handshake_failed=lambda _, problem: it.problems.append(f"tls: {problem}"),
             introduction_failed=lambda _, problem: it.problems.append(problem),
-            proxies=trusted,
+            terms=lambda: terms,
         )
 
     with listener.socket:
@@ -226,6 +228,6 @@ async def _accept_plain(listener: BoundListener, handle: object, nursery: trio.N
         listener,
         handle,
         nursery,
+        terms=lambda: Terms.of(listener.config, handshake_timeout=10.0, proxies=LOOPBACK),
         handshake_failed=lambda *_: None,
-        proxies=LOOPBACK,
     )

@@ -1,0 +1,35 @@
+"""What a request is served by: the part of a configuration that one listener's connections see.
+
+Owns: that these things belong together, so that no request ever sees two configurations.
+
+Must not know: where they come from, when they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.config.models import ListenerConfig
+from gateway.config.values import Network
+from gateway.http.client_limits import ClientLimits
+from gateway.http.exchange import Exchange
+from gateway.http.router import Router
+from gateway.observability.access_log import AccessLog
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One listener's view of one configuration.
+
+    ``handle`` answers each exchange or raises; ``access`` gets a line for each request.
+    """
+
+    listener: ListenerConfig
+    router: Router
+    handle: Handler
+    trusted_proxies: Sequence[Network] = ()
+    limits: ClientLimits = field(default_factory=ClientLimits)
+    access: AccessLog = field(default_factory=lambda: AccessLog("off"))

@@ -1,0 +1,115 @@
+"""Everything that is built from one configuration, and what lives on through all of them.
+
+Owns: which object gets which. A generation is built without any effect on what is in force, so that
+it can be thrown away; it takes effect by being served by.
+
+Must not know: accepting, stopping, messages.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gateway.agents.discovery import Discovery
+from gateway.agents.endpoint import AgentEndpoint
+from gateway.agents.identity import PinStore
+from gateway.agents.jnlp4_leg import LegOpener
+from gateway.agents.login import AgentLogin
+from gateway.agents.registry import Registry
+from gateway.config.models import GatewayConfig
+from gateway.credentials.controller_check import ControllerCheck
+from gateway.http.client_limits import ClientLimits
+from gateway.http.proxy import Proxy
+from gateway.http.router import Router
+from gateway.http.serving import Serving
+from gateway.http.upstream import Fetch, Upstreams
+from gateway.observability.access_log import AccessLog
+from gateway.runtime.admission import ConnectionPlaces
+from gateway.runtime.drain import Drain
+from gateway.runtime.handshakes import Handshakes
+from gateway.server.dispatch import Dispatcher
+from gateway.transport.listeners import Terms
+from gateway.transport.networks import is_in
+
+
+class Lasting:
+    """What one worker keeps through reloads, and how its limits follow the configuration.
+
+    Sessions, places and lines in use, what is known about controllers; ``workers`` share limits.
+    """
+
+    def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
+        self.drain = Drain()
+        self.registry = Registry()
+        self.handshakes = Handshakes(self.drain)
+        self.discovery = Discovery(fetch)
+        self.pins = PinStore(config.state_dir)
+        self.opener = LegOpener()
+        self.places = ConnectionPlaces(1, per_address=1)
+        self._workers = workers
+        self.follow(config)
+
+    def follow(self, config: GatewayConfig) -> None:
+        """Take over the limits of ``config``, and forget controllers that it does not have."""
+        limits, workers = config.limits, self._workers
+        self.places.change(
+            _share(limits.connections, workers),
+            per_address=_share(limits.connections_per_address, workers),
+            is_exempt=partial(is_in, config.trusted_proxies),
+        )
+        self.handshakes.change(
+            config.controllers,
+            limits.controller_handshakes,
+            rate=config.agents.handshake_rate,
+            workers=workers,
+        )
+        self.discovery.keep(config.controllers)
+
+
+def _share(limit: int, workers: int) -> int:
+    """Return one worker's part, rounded up: it must be able to serve somebody."""
+    return -(-limit // workers)
+
+
+class Generation:
+    """What new connections and requests are served by."""
+
+    def __init__(
+        self, config: GatewayConfig, lasting: Lasting, previous: Upstreams | None = None
+    ) -> None:
+        """Build it from ``config``. Raises ConfigError when a file that it names cannot be used.
+
+        Connections to controllers go over from ``previous``.
+        """
+        self.config = config
+        self.upstreams = Upstreams(config, previous)
+        self.terms = tuple(
+            Terms.of(
+                listener,
+                handshake_timeout=config.limits.tls_handshake_timeout,
+                proxies=config.trusted_proxies,
+            )
+            for listener in config.listeners
+        )
+        agents = AgentEndpoint(
+            config,
+            discovery=lasting.discovery,
+            pins=lasting.pins,
+            opener=lasting.opener,
+            handshakes=lasting.handshakes,
+            registry=lasting.registry,
+            verifiers=[ControllerCheck()],
+        )
+        dispatcher = Dispatcher(
+            agents=agents,
+            login=AgentLogin(lasting.discovery, lasting.handshakes),
+            proxy=Proxy(self.upstreams),
+            drain=lasting.drain,
+        )
+        router = Router(config)
+        limits = ClientLimits.of(config.limits)
+        access = AccessLog(config.access_log)
+        self.serving = tuple(
+            Serving(listener, router, dispatcher.handle, config.trusted_proxies, limits, access)
+            for listener in config.listeners
+        )

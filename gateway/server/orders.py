@@ -1,0 +1,162 @@
+"""What the supervisor says to a worker, and what the worker answers.
+
+Owns: the messages on the control stream, as the worker reads and writes them, and what the end of
+that stream means.
+
+Must not know: how any of it is done.
+
+``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
+``reloaded``; ``ask`` by ``answer`` with the same ``id``. ``abandon``, ``listen``, ``unlisten``,
+``stop`` and ``linger`` are not answered. Messages of types that are not known are ignored: the
+supervisor may be newer.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import trio
+
+from gateway.errors import ConfigError
+from gateway.observability.logs import get_logger
+from gateway.server.control import ControlBroken, ControlStream, Message
+from gateway.server.ending import STOP_TIMEOUT, Linger, Stop
+
+_log = get_logger("system")
+
+# What a linger that has reached its end does if it does not say: as ``shutdown`` by default.
+_LAST: Final[Message] = {"spread": 10.0, "timeout": 300.0}
+
+
+class Ordered(Protocol):
+    """Who does what the supervisor wants."""
+
+    async def prepare(self, number: int, snapshot: object) -> None:
+        """Build generation ``number`` from ``snapshot``. Raises ConfigError."""
+
+    def commit(self, number: int) -> bool:
+        """Put a prepared generation in force; False if there is none of that number."""
+
+    def abandon(self, number: int) -> None:
+        """Forget a prepared generation."""
+
+    def listen(self, slot: int) -> None:
+        """Accept on another worker's slot, too."""
+
+    def unlisten(self, slot: int) -> None:
+        """Leave a slot to its own worker again."""
+
+    def end(self, order: Stop | Linger) -> None:
+        """Stop, or linger."""
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``status`` shows of this worker."""
+
+    def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
+        """Return what is known about the session of a node, or None."""
+
+
+class Orders:
+    """Reads orders and has them done."""
+
+    def __init__(self, control: ControlStream, worker: Ordered) -> None:
+        self._control = control
+        self._worker = worker
+
+    async def run(self) -> None:
+        """Say ``ready``, then do what is ordered until the stream ends, which is the word to stop.
+
+        Returns then; what it ordered goes on.
+        """
+        async with trio.open_nursery() as preparing:
+            try:
+                await self._control.send({"type": "ready"})
+                while (message := await self._control.receive()) is not None:
+                    await self._obey(message, preparing)
+                _log.error("the supervisor is gone; stopping")
+            except trio.BrokenResourceError:
+                _log.error("the supervisor is gone; stopping")
+            except ControlBroken as error:
+                _log.error("the supervisor cannot be understood; stopping", reason=str(error))
+            preparing.cancel_scope.cancel()
+        self._worker.end(Stop())
+
+    async def _obey(self, message: Message, preparing: trio.Nursery) -> None:
+        kind = message.get("type")
+        if kind == "prepare":
+            # A file system that hangs must not keep the word to stop from being heard.
+            snapshot = _field(message, "snapshot")
+            preparing.start_soon(self._prepare, _field(message, "generation"), snapshot)
+        elif kind == "commit":
+            await self._commit(_field(message, "generation"))
+        elif kind == "abandon":
+            self._worker.abandon(_field(message, "generation"))
+        elif kind == "listen":
+            self._worker.listen(_field(message, "slot"))
+        elif kind == "unlisten":
+            self._worker.unlisten(_field(message, "slot"))
+        elif kind == "stop":
+            self._worker.end(_stop(message))
+        elif kind == "linger":
+            then = _LAST | message.get("then", {})
+            self._worker.end(Linger(_seconds(_field(message, "timeout")), _stop(then)))
+        elif kind == "ask":
+            await self._answer(message)
+
+    async def _prepare(self, number: int, snapshot: object) -> None:
+        try:
+            await self._worker.prepare(number, snapshot)
+        except ConfigError as error:
+            answer = _failure(number, str(error))
+        except Exception as error:  # a bug in building must not cost the sessions there are
+            _log.error("internal error", exc_info=error)
+            answer = _failure(number, f"internal error ({type(error).__name__})")
+        else:
+            answer = {"type": "prepared", "generation": number}
+        with suppress(trio.BrokenResourceError):  # whoever receives finds out, too
+            await self._control.send(answer)
+
+    async def _commit(self, number: int) -> None:
+        if self._worker.commit(number):
+            await self._control.send({"type": "reloaded", "generation": number})
+        else:
+            await self._control.send(_failure(number, "no such generation was prepared"))
+
+    async def _answer(self, message: Message) -> None:
+        answer: Message = {"type": "answer", "id": _field(message, "id")}
+        question = message.get("question")
+        if question == "status":
+            answer["status"] = self._worker.status()
+        elif question == "node":
+            answer["session"] = self._worker.session_of(
+                _field(message, "controller"), _field(message, "node")
+            )
+        else:
+            answer["error"] = "unknown question"
+        await self._control.send(answer)
+
+
+def _failure(number: int, reason: str) -> Message:
+    return {"type": "reload_failed", "generation": number, "reason": reason}
+
+
+def _stop(message: Message) -> Stop:
+    """Read a stop. ``timeout`` null: without limit."""
+    timeout = message.get("timeout", STOP_TIMEOUT)
+    limit = math.inf if timeout is None else _seconds(timeout)
+    return Stop(_seconds(message.get("spread", 0.0)), limit)
+
+
+def _field(message: Message, name: str) -> Any:
+    try:
+        return message[name]
+    except KeyError:
+        raise ControlBroken(f"a {message['type']} without {name}") from None
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise ControlBroken(f"{type(value).__name__} in the place of seconds")
+    return float(value)
