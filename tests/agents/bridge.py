@@ -246,16 +246,17 @@ def everything_logged(log: LogCapture) -> str:
 async def leaving_nothing_behind() -> AsyncIterator[None]:
     """Check that as many tasks and descriptors are there after the block as before it."""
     await trio.testing.wait_all_tasks_blocked(0.01)  # everybody has begun
-    before = _in_use()
+    before = in_use()
     yield
     for _ in range(500):
-        if _in_use() == before:
+        if in_use() == before:
             return
         await trio.sleep(0.01)
-    assert _in_use() == before
+    assert in_use() == before
 
 
-def _in_use() -> tuple[int, int]:
+def in_use() -> tuple[int, int]:
+    """Return how many tasks and descriptors there are."""
     return _count_tasks(_main_task()), len(os.listdir("/proc/self/fd"))
 
 

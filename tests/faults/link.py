@@ -8,7 +8,6 @@ Owns: starting all of it, and what must be true again when a session has ended.
 from __future__ import annotations
 
 import gc
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -27,7 +26,7 @@ from gateway.demo.channel import Behaviour, CommandChannel, StandInChannel, comm
 from gateway.demo.controller import INBOUND, StandInController
 from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import Stream
-from tests.agents.bridge import make_config, running_gateway
+from tests.agents.bridge import in_use, make_config, running_gateway
 from tests.certificates import write
 from tests.peers.middlebox import Crossing, Middlebox
 from tests.peers.scripted_controller import own_identity
@@ -199,11 +198,6 @@ async def running_link(
     assert problems == []
     if count_objects:
         assert live_objects() == before
-
-
-def in_use() -> tuple[int, int]:
-    """Return how many tasks and descriptors there are."""
-    return trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
 
 
 def live_objects() -> Counter[str]:

@@ -19,9 +19,9 @@ import trio.testing
 from structlog.testing import LogCapture
 
 from gateway.config.models import GatewayConfig
-from tests.agents.bridge import running_gateway
+from tests.agents.bridge import in_use, running_gateway
 from tests.certificates import write
-from tests.faults.link import WatchedRegistry, in_use, live_objects
+from tests.faults.link import WatchedRegistry, live_objects
 from tests.peers.forked import ControllerPeer, ForkedPeers, Peer, forked_peers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
