@@ -55,6 +55,7 @@ class Patience:
             now = trio.current_time()
             for waiting in [each for each in self._waiting if each.until <= now]:
                 waiting.interrupt()
+                del waiting  # until the next look it would live on here
         self._looking = False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
@@ -343,7 +344,9 @@ async def test_one_agents_failure_is_not_anothers(tmp_path: Path) -> None:
 async def test_a_gateway_that_is_stopping(
     cookie: str | None, tmp_path: Path, log: LogCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Drain, "begun", property(lambda _: True))
+    # Stopping begins while the request arrives: before that the connection would just be closed.
+    begun = chain([False], repeat(True))
+    monkeypatch.setattr(Drain, "begun", property(lambda _: next(begun)))
     controller = ScriptedController()
     async with bridged(tmp_path, controller) as port:
         answer = await ask(port, agent_request({"Connection-Cookie": cookie}))

@@ -81,7 +81,7 @@ async def running(folder: Path) -> AsyncIterator[Rig]:
 async def test_what_the_file_says_comes_into_force(tmp_path: Path, autojump_clock: Clock) -> None:
     async with running(tmp_path) as rig:
         assert rig.reloader.last is None
-        rig.write("limits: {connections: 7}\n")
+        rig.write("limits: {connections: 7, connections_per_address: 7}\n")
         with capture_logs() as logs:
             result = await rig.reloader.reload("control socket")
         assert (result.ok, result.reason, result.generation) == (True, None, 2)

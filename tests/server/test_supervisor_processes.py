@@ -72,10 +72,10 @@ async def test_a_session_through_processes_and_sigterm_in_the_middle_of_it(tmp_p
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream(HOST, gateway.tls)
     events = [line["event"] for line in gateway.running.lines if line["level"] == "info"]
-    assert events == [
-        STARTED,
+    # Two processes write into one log; each its own in order.
+    assert [event for event in events if event in {STARTED, "stopping"}] == [STARTED, "stopping"]
+    assert [event for event in events if event not in {STARTED, "stopping"}] == [
         "session started",
-        "stopping",
         "worker is stopping",
         "session ended",
     ]
