@@ -8,7 +8,9 @@ Must not know: how an agent's probe is told from a person's browser (``http.expo
 
 from __future__ import annotations
 
-from gateway.agents.discovery import Discovery
+from typing import Protocol
+
+from gateway.config.models import ControllerConfig
 from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.http.exchange import Exchange
 from gateway.http.router import RouteMatch
@@ -17,11 +19,18 @@ from gateway.observability.logs import get_logger
 _log = get_logger("session")
 
 
+class Readiness(Protocol):
+    """Who knows whether a controller is ready for agents: ``transport``, or one way alone."""
+
+    async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+        """Return, or raise ControllerUnreachable or ControllerTimeout."""
+
+
 class AgentLogin:
     """Answers agents' probes."""
 
-    def __init__(self, discovery: Discovery) -> None:
-        self._discovery = discovery
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
         self._away: set[str] = set()  # controllers that have been reported as not ready
 
     async def serve(self, exchange: Exchange) -> None:
@@ -42,7 +51,7 @@ class AgentLogin:
 
     async def _check(self, match: RouteMatch) -> None:
         try:
-            await self._discovery.check_ready(match.controller_id, match.controller)
+            await self._readiness.check_ready(match.controller_id, match.controller)
         except ControllerTimeout as error:
             # Slow and absent are the same to an agent: 503 is the status that it waits out.
             raise ControllerUnreachable(

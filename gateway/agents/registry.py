@@ -8,27 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.agents.session import AgentSession
-from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_end import Endable, SessionEnd
 
 
 class Registry:
     """Live sessions, by identity: a node may have two for the moment in which one replaces the
-    other.
+    other. WebSockets that are not agents' are among them.
     """
 
     def __init__(self) -> None:
-        self._sessions: set[AgentSession] = set()
+        self._sessions: set[Endable] = set()
         self._end: SessionEnd | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> Iterator[AgentSession]:
+    def __iter__(self) -> Iterator[Endable]:
         return iter(tuple(self._sessions))
 
     @contextmanager
-    def register(self, session: AgentSession) -> Iterator[None]:
+    def register(self, session: Endable) -> Iterator[None]:
         """Hold an entry for ``session``; after ``end_all`` it is ended as it comes."""
         self._sessions.add(session)
         if self._end is not None:  # its 101 was on the way when the others were ended

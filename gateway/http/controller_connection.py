@@ -63,6 +63,7 @@ class ControllerConnection:
         "_received",
         "_sent",
         "_stream",
+        "_upgrading",
         "idle_since",
         "reused",
     )
@@ -77,6 +78,7 @@ class ControllerConnection:
         self._body = b""
         self._sent = False  # something of this exchange may have reached the controller
         self._heard = False  # something of its answer has arrived
+        self._upgrading = False  # 101 is an answer
         self.idle_since = 0.0
         self.reused = False
 
@@ -95,6 +97,7 @@ class ControllerConnection:
             self._informational = 0
         self._sent = self._heard = False
         self._framing = ClientFraming(head)
+        self._upgrading = b"upgrade" in head.headers
         data = write_request_head(head) + self._encode(body, ended, trailers)
         progress = self._stream.activity.progress_at
         try:
@@ -149,6 +152,9 @@ class ControllerConnection:
                 raise _unusable(error) from None
 
     def _take_head(self, head: ResponseHead, rest: bytes) -> None:
+        if head.status == 101 and self._upgrading:
+            self._body = rest
+            return
         if head.status >= 200:
             framing = self._must_have_begun()
             framing.start_response(head)
@@ -248,6 +254,10 @@ class ControllerConnection:
             await self._stream.aclose()
         else:
             self._stream.abort()
+
+    def take_stream(self) -> tuple[Stream, bytes]:
+        """Give the stream away after 101, with what came behind that."""
+        return self._stream, self.body_at_hand()
 
     def abort(self) -> None:
         """Close at once."""

@@ -26,6 +26,8 @@ from gateway.agents.identity import PinStore
 from gateway.agents.jnlp4_leg import LegOpener
 from gateway.agents.login import AgentLogin
 from gateway.agents.registry import Registry
+from gateway.agents.transport import Transports
+from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.models import GatewayConfig
 from gateway.credentials.controller_check import ControllerCheck
 from gateway.errors import Draining, LimitExceeded
@@ -35,6 +37,7 @@ from gateway.http.forwarding import is_in
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
 from gateway.http.upstream import Upstreams
+from gateway.http.websocket_upgrade import WebSocketUpgrades
 from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
@@ -109,18 +112,25 @@ class _Worker:
         self._registry = Registry()
         self._upstreams = Upstreams(config)
         discovery = Discovery(self._upstreams.fetch)
+        pins = PinStore(config.state_dir)
+        transports = Transports(self._upstreams.fetch, discovery, pins)
         agents = AgentEndpoint(
             config,
             discovery=discovery,
-            pins=PinStore(config.state_dir),
+            transports=transports,
+            pins=pins,
             opener=LegOpener(),
+            websocket_legs=WebSocketLegs(config, upstreams=self._upstreams, transports=transports),
             registry=self._registry,
             verifiers=[ControllerCheck()],
         )
         self._dispatcher = Dispatcher(
             agents=agents,
-            login=AgentLogin(discovery),
-            proxy=Proxy(self._upstreams),
+            login=AgentLogin(transports),
+            proxy=Proxy(
+                self._upstreams,
+                upgrades=WebSocketUpgrades(config, sessions=self._registry),
+            ),
             drain=self._drain,
         )
 

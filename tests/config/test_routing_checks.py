@@ -113,3 +113,10 @@ def test_a_controller_without_url_serves_agents_only(part: object, location: str
     ]
     found = [error for error in errors(controllers=controllers, routes=routes) if "expose" in error]
     assert [error.partition(": ")[0] for error in found] == [f"routes[1].{location}"]
+
+
+def test_an_edge_route_has_no_other_websockets() -> None:
+    route = {"id": "r", "controller": "main", "expose": ["agents"], "websockets": True}
+    (error,) = errors(routes=[route])
+    assert error.startswith("routes[0].websockets: allowed: not together with expose: [agents]")
+    assert not errors(routes=[{**route, "expose": ["agents", "ui"]}])

@@ -26,6 +26,7 @@ from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import Behaviour, CommandChannel, StandInChannel, command, echo
 from gateway.demo.controller import INBOUND, StandInController
 from gateway.protocol.tls import TlsEngine
+from gateway.runtime.session_end import Endable
 from gateway.transport.stream import Stream
 from tests.agents.bridge import make_config, running_gateway
 from tests.certificates import write
@@ -46,7 +47,7 @@ class WatchedRegistry(Registry):
         self._changed = trio.Event()
 
     @contextmanager
-    def register(self, session: AgentSession) -> Iterator[None]:
+    def register(self, session: Endable) -> Iterator[None]:
         """Hold an entry, and count when it is given back."""
         with super().register(session):
             yield
