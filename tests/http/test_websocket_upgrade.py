@@ -216,7 +216,7 @@ async def test_websockets_take_no_place_of_requests() -> None:
         assert (await ask(port, b"GET / HTTP/1.1\r\nHost: ci\r\n\r\n")).status == 200
 
 
-async def with_script(script: Any, request: bytes = WEBSOCKET, **route: Any) -> Answer:
+async def with_script(script: Any, *, controller: Any = None, **route: Any) -> Answer:
     """Ask a proxy in front of an origin that does something else, until its connection is over."""
     over = trio.Event()
 
@@ -230,12 +230,13 @@ async def with_script(script: Any, request: bytes = WEBSOCKET, **route: Any) -> 
         origin: RawOrigin = await nursery.start(RawOrigin(run).run)
         made = make_config(
             f"http://127.0.0.1:{origin.port}/",
+            controller=controller or {},
             routes=[{"id": "main", "controller": "main", **route}],
         )
         upstreams = Upstreams(made)
         proxy = Proxy(upstreams, upgrades=WebSocketUpgrades(made, sessions=Sessions()))
         port = await start(nursery, proxy.forward, made)
-        answered = await ask(port, request)
+        answered = await ask(port)
         await over.wait()
         nursery.cancel_scope.cancel()
     return answered
@@ -304,6 +305,25 @@ async def test_a_client_that_leaves_before_the_answer() -> None:
             await asked.wait()
         await controller_saw_the_end.wait()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_controller_behind_the_proxy_protocol() -> None:
+    introduced = b""
+
+    async def script(connection: OriginConnection) -> None:
+        nonlocal introduced
+        while len(connection.buffer) < 28:
+            assert await connection.receive()
+        introduced = bytes(connection.buffer[:28])
+        del connection.buffer[:28]
+        await connection.read_head()
+        await connection.send(answer(b"403 No"))
+        await connection.wait_for_end()
+
+    answered = await with_script(script, controller={"proxy_protocol": "v2"})
+    assert answered.status == 403
+    assert introduced.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11")
+    assert introduced[16:20] == b"\x7f\0\0\1"
 
 
 async def test_nobody_there() -> None:

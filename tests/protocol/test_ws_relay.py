@@ -16,7 +16,17 @@ from wsproto.events import Event, Ping, Pong
 from gateway.errors import MessageTooBig
 from gateway.protocol.websocket import Opcode, close_frame, control_frame
 from gateway.protocol.ws_relay import FRAMES_A_TURN, FrameScanner, mask_frame
-from tests.peers.raw_frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, frame
+from tests.peers.raw_frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    MASK,
+    PING,
+    PONG,
+    TEXT,
+    frame,
+    masked,
+)
 
 OURS = b"rgw01020304-"
 
@@ -142,6 +152,28 @@ def test_every_boundary_of_a_stream_takes_a_ping() -> None:
             out += ping
         assert out == b"".join([*frames[:at], ping, *frames[at:]])
         assert compare(read_as_server(out)) == compare(read_as_server(b"".join(frames)))
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+@pytest.mark.parametrize("size", [0, 125, 126, 200, 70_000])
+def test_frames_of_one_size_in_pieces_of_any(size: int, mask: bytes | None) -> None:
+    """The walk over them is a shortcut; others come in between, and every cut meets a header."""
+    alike = frame(BINARY, b"x" * size, mask=mask, length_bytes=2 if size == 0 else None)
+    frames = [*[alike] * 9, frame(PONG, OURS, mask=mask), *[alike] * 4, frame(PING, mask=mask)]
+    frames += [alike, frame(PONG, OURS, mask=mask)]
+    kept = b"".join(each for each in frames if OURS not in unmasked(each, mask))
+    data = b"".join(frames)
+    for piece in {*range(1, 30), *range(len(alike) - 9, len(alike) + 9), 3 * len(alike) + 1}:
+        if piece <= 0 or (size > 1000 and piece < 10_000):
+            continue
+        scanner = make()
+        out = b"".join(feed(scanner, data[i : i + piece]) for i in range(0, len(data), piece))
+        assert out == kept
+        assert scanner.at_boundary
+
+
+def unmasked(data: bytes, mask: bytes | None) -> bytes:
+    return data if mask is None else data[:6] + masked(data[6:], mask)
 
 
 def test_a_ping_waits_for_the_end_of_the_frame() -> None:
