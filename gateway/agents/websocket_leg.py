@@ -11,6 +11,8 @@ minimum version as they are, and a refusal its own words.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.agents.transport import Transports
 from gateway.config.models import GatewayConfig
 from gateway.errors import ControllerTimeout, ControllerUnreachable
@@ -53,6 +55,7 @@ class WebSocketLegs:
             head = upgrade_request(exchange, agent_fields=True)  # in the agent's own spelling
         else:
             head = upgrade_request(exchange, agent_fields=True, replaced=[replaced])
+        head = replace(head, target=_with_slash(head.target))
         try:
             answer = await ask(exchange, upstream, head)
         except ControllerUnreachable as error:
@@ -91,6 +94,14 @@ class WebSocketLegs:
         _log.warning("request refused", **names, status=status, reason="the controller's answer")
         await refuse(exchange, answer, _echo(exchange, answer))
         return None
+
+
+def _with_slash(target: bytes) -> bytes:
+    """Return the target as agents write it: to one without the slash Jenkins answers a redirect,
+    which they do not follow.
+    """
+    path, mark, query = target.partition(b"?")
+    return path.removesuffix(b"/") + b"/" + mark + query
 
 
 def _echo(exchange: Exchange, answer: UpgradeAnswer) -> list[Field]:

@@ -229,6 +229,19 @@ async def test_an_edge_route_leads_to_the_controllers_own_path(tmp_path: Path) -
         assert controller.requests[0].line == b"GET /wsagents/ HTTP/1.1"
 
 
+@pytest.mark.parametrize(
+    ("target", "sent"), [("/wsagents", b"/wsagents/"), ("/wsagents?a=/b", b"/wsagents/?a=/b")]
+)
+async def test_the_controller_is_never_asked_without_the_slash(
+    target: str, sent: bytes, tmp_path: Path
+) -> None:
+    """It would answer with a redirect, which agents do not follow."""
+    controller = jenkins()
+    request = agent_request(target=target)
+    async with relaying(tmp_path, controller) as port, connected(port, request):
+        assert controller.requests[0].line == b"GET %b HTTP/1.1" % sent
+
+
 async def test_readiness(tmp_path: Path) -> None:
     controller = jenkins()
     async with relaying(tmp_path, controller) as port:
