@@ -27,7 +27,7 @@ from tests.agents.bridge import (
 )
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_frames import BINARY, CLOSE, MASK
-from tests.peers.ws_controller import CAPABILITY, NOT_AN_AGENT, WebSocketController, answer
+from tests.peers.ws_controller import CAPABILITY, NOT_AN_AGENT, Serve, WebSocketController, answer
 from tests.peers.ws_controller import COOKIE as NEW_COOKIE
 from tests.peers.ws_end import End
 
@@ -53,8 +53,8 @@ async def relaying(
         nursery.cancel_scope.cancel()
 
 
-def jenkins() -> WebSocketController:
-    return WebSocketController({"my-agent": SECRET, "agent-\xfc": SECRET})
+def jenkins(serve: Serve | None = None) -> WebSocketController:
+    return WebSocketController({"my-agent": SECRET, "agent-\xfc": SECRET}, serve)
 
 
 async def test_the_upgrade_is_the_agents_own(tmp_path: Path, log: LogCapture) -> None:
@@ -252,7 +252,7 @@ async def test_readiness(tmp_path: Path) -> None:
 async def test_auto_finds_the_way_and_another_one_when_that_fails(
     tmp_path: Path, log: LogCapture
 ) -> None:
-    controller = jenkins()
+    controller = jenkins(End.serve)
     async with relaying(tmp_path, controller, agents={"transport": "auto"}) as port:
         async with connected(port, agent_request()):
             await controller.wait_for_end()
@@ -272,7 +272,7 @@ async def test_stopping_ends_sessions_of_both_kinds_with_1012(
     from gateway.runtime.session_end import SessionEnd, Side
 
     registry = Registry()
-    controller = jenkins()
+    controller = jenkins(End.serve)
     plain = (
         b"GET /wsecho/ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -118,7 +118,7 @@ async def test_a_leg_that_we_send_on_is_not_pinged(clock: MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.client.serve)
             nursery.start_soon(run.controller.serve)
-            for _ in range(60):
+            for _ in range(20):
                 await trio.sleep(10)
                 await run.client.send(BINARY, b"up")
                 await run.controller.send(BINARY, b"down")

@@ -94,8 +94,12 @@ class End:
         return self.frames
 
     async def serve(self) -> None:
-        """Read, and answer pings, until the end."""
+        """Read until the end, and answer pings and the Close frame."""
+        closed = False
         try:
-            await self.read_to_end()
+            while await self.receive():
+                if not closed and self.frames and self.frames[-1][0] == CLOSE:
+                    closed = True
+                    await self.send(CLOSE, self.frames[-1][1][:2])
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
