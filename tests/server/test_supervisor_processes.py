@@ -74,6 +74,7 @@ async def test_a_session_through_processes_and_sigterm_in_the_middle_of_it(tmp_p
     events = [line["event"] for line in gateway.running.lines if line["level"] == "info"]
     assert events == [
         STARTED,
+        "transport chosen",
         "session started",
         "stopping",
         "worker is stopping",
