@@ -1,7 +1,8 @@
 """Remoting Gateway: a protocol-aware reverse proxy for Jenkins.
 
 Inbound agents come in over WebSocket (``<prefix>/wsagents/``); the gateway translates each session
-to the controller's TCP agent port (JNLP4-connect). Everything else is proxied HTTP.
+to the controller's TCP agent port (JNLP4-connect), or relays it to a controller that speaks
+WebSocket itself. Everything else is proxied: HTTP, and other WebSockets.
 
 The layers, each importing only from those before it (tests/test_architecture.py holds the table):
 
@@ -11,9 +12,9 @@ The layers, each importing only from those before it (tests/test_architecture.py
     observability  logs
     transport      trio I/O without protocol opinions: Stream (TCP and TLS), dial, listeners
     runtime        what sessions and exchanges share: limits, the session loop, SessionEnd
-    http           HTTP/1.1: connection, exchange, router, proxy
+    http           HTTP/1.1: connection, exchange, router, proxy; WebSockets that pass through
     credentials    who may be which node
-    agents         the bridge: endpoint, discovery, JNLP4 leg, session
+    agents         the bridge: endpoint, transport, discovery, both kinds of legs, session
     server         supervisor, worker (the composition root)
     command        the command line; nothing imports it
     demo           stand-in controller and agent; imports nothing from protocol, http, agents

@@ -148,7 +148,11 @@ def accept_origin(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket 
             return None
         head += piece
     lines = head.split(b"\r\n")
-    key = next(line.split(b":")[1].strip() for line in lines if b"-key:" in line.lower())
+    key = next(
+        line.split(b":")[1].strip()
+        for line in lines
+        if line.lower().startswith(b"sec-websocket-key:")
+    )
     accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     sock.sendall(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -2,7 +2,7 @@
 
 Owns: the processes and their CPU seconds, and their configuration for one session of an agent: a
 TLS listener and a TLS far end (``http_proxies`` has those for HTTP). HAProxy and nginx (Debian's
-packages) relay the WebSocket as it is; the gateway translates to JNLP4.
+packages) relay the WebSocket as it is; the gateway translates to JNLP4, or relays as they do.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Final
 
 from benchmarks.peers.certificates import Certificates
 
+# An agent's endpoint, in a spelling by which the agent knows that frames reach the far end.
+RELAYED_TARGET: Final = "/wsagents/?relayed"
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -59,24 +61,35 @@ def free_port() -> int:
 
 def start_gateway(folder: Path, certificates: Certificates, controller_port: int) -> Proxy:
     """Start ``remoting-gateway run`` in front of the JNLP4 controller."""
+    agents = f"agents: {{address: 127.0.0.1:{controller_port}, identity: {certificates.identity}}}"
+    return _start_gateway(folder, certificates, "gateway", agents, "/wsagents/")
+
+
+def start_gateway_relay(folder: Path, certificates: Certificates, origin_port: int) -> Proxy:
+    """Start ``remoting-gateway run`` in front of the origin, as a controller with WebSocket."""
+    url = f"url: https://localhost:{origin_port}/, tls: {{ca_file: {certificates.authority}}}"
+    agents = f"{url}, agents: {{transport: websocket}}"
+    return _start_gateway(folder, certificates, "gateway relay", agents, RELAYED_TARGET)
+
+
+def _start_gateway(
+    folder: Path, certificates: Certificates, name: str, controller: str, target: str
+) -> Proxy:
     port = free_port()
-    config = folder / "gateway.yaml"
+    config = folder / f"{name}.yaml"
     config.write_text(f"""
 state_dir: {folder}/state
 listeners:
   - address: "127.0.0.1:{port}"
     tls: {{certificates: [{{certificate: {certificates.chain}, key: {certificates.key}}}]}}
 controllers:
-  main:
-    agents:
-      address: 127.0.0.1:{controller_port}
-      identity: {certificates.identity}
+  main: {{{controller}}}
 """)
     process = start_process(
-        [sys.executable, "-m", "gateway", "run", "-c", str(config)], folder, "gateway"
+        [sys.executable, "-m", "gateway", "run", "-c", str(config)], folder, name
     )
     version = version_of([sys.executable, "-m", "gateway", "--version"])
-    return wait(Proxy("gateway", version, port, "/wsagents/", process))
+    return wait(Proxy(name, version, port, target, process))
 
 
 def start_haproxy(folder: Path, certificates: Certificates, origin_port: int) -> Proxy | None:

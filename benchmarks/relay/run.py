@@ -3,9 +3,9 @@
 Owns: the order of runs (each round measures every proxy once, so that a drift of the machine meets
 all alike), and the table.
 
-What is compared: the gateway decrypts, unmasks, translates WebSocket to JNLP4 and encrypts; HAProxy
-and nginx decrypt, copy and encrypt. CPU is user + system of all processes of a proxy, per GiB of
-chunks.
+What is compared: the gateway decrypts, unmasks, translates WebSocket to JNLP4 and encrypts; as a
+relay it decrypts, looks at frame headers and encrypts; HAProxy and nginx decrypt, copy and encrypt.
+CPU is user + system of all processes of a proxy, per GiB of chunks.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from rich.table import Table
 
 from benchmarks.peers.agent import ECHO_BODY
 from benchmarks.peers.certificates import Certificates, make_certificates
-from benchmarks.peers.proxies import Proxy, start_gateway, start_haproxy, start_nginx
+from benchmarks.peers.proxies import (
+    Proxy,
+    start_gateway,
+    start_gateway_relay,
+    start_haproxy,
+    start_nginx,
+)
 from benchmarks.report import machine_line, median, paired_ratio, percentile, save
 from benchmarks.wire import CHUNK, CHUNKS_PER_BLOCK
 
 _BLOCK = len(CHUNK) * CHUNKS_PER_BLOCK
 _GIB = 1 << 30
 _MIB = 1 << 20
+_OWN = ("gateway", "gateway relay")
 
 Samples = dict[str, dict[str, list[float]]]
 
@@ -69,6 +76,7 @@ def _start_end(kind: str, folder: Path) -> tuple[subprocess.Popen[str], int]:
 def _start_proxies(folder: Path, certificates: Certificates, ports: dict[str, int]) -> list[Proxy]:
     proxies = [
         start_gateway(folder, certificates, ports["controller"]),
+        start_gateway_relay(folder, certificates, ports["origin"]),
         start_haproxy(folder, certificates, ports["origin"]),
         start_nginx(folder, certificates, ports["origin"]),
     ]
@@ -128,12 +136,13 @@ def _report(
             direct = medians["direct"][f"round trip {what} us"]
             into[f"added to {what} us"] = into[f"round trip {what} us"] - direct
     ratios = {
-        f"{work} CPU, gateway / {peer}": paired_ratio(
-            samples["gateway"][f"{work} CPU s/GiB"], samples[peer][f"{work} CPU s/GiB"]
+        f"{work} CPU, {own} / {peer}": paired_ratio(
+            samples[own][f"{work} CPU s/GiB"], samples[peer][f"{work} CPU s/GiB"]
         )
+        for own in _OWN
         for work in ("upload", "download")
         for peer in medians
-        if peer not in ("gateway", "direct")
+        if peer not in (*_OWN, "direct")
     }
     console = Console(width=120)
     table = Table(title=f"one session, TLS in and out, 8 KiB chunks, {settings['mib']} MiB a run")

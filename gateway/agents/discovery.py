@@ -64,8 +64,8 @@ class Discovery:
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
-        self._ports = _Cache[AgentPort](self._discover, ttl=DISCOVERY_TTL)
-        self._ready = _Cache[None](self._probe, ttl=READY_TTL)
+        self._ports = AnswerCache[AgentPort](self._discover, ttl=DISCOVERY_TTL)
+        self._ready = AnswerCache[None](self._probe, ttl=READY_TTL)
 
     async def agent_port(self, name: str, controller: ControllerConfig) -> AgentPort:
         """Return the agent port of ``controller``.
@@ -233,7 +233,7 @@ def _unusable(detail: str) -> ControllerUnreachable:
     )
 
 
-class _Cache(Generic[T]):
+class AnswerCache(Generic[T]):
     """Remember answers and, shortly, failures; ask once for all who wait."""
 
     def __init__(self, ask: Callable[[str, ControllerConfig], Awaitable[T]], *, ttl: float) -> None:

@@ -1,8 +1,8 @@
 """``<prefix>/wsagents/``: from an agent's request to its session.
 
 Owns: the order of checks (PROTOCOLS A.3, K.1; ARCHITECTURE section 4 rows 4 to 10) and the one
-deadline over them. Everything that can be judged from the request alone is judged before any
-credential check or dial.
+deadline over them, for both transports. Everything that can be judged from the request alone is
+judged before any credential check or dial; then a leg is picked.
 
 Must not know: how the controller leg is opened, how bytes are moved, how errors become statuses.
 
@@ -23,8 +23,10 @@ import trio
 from gateway.agents.discovery import AgentPort, Discovery
 from gateway.agents.identity import Pin, PinStore, remedy
 from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
-from gateway.agents.registry import Registry
+from gateway.agents.registry import Entry, Registry
 from gateway.agents.session import AgentSession, SessionInfo
+from gateway.agents.transport import Transport, Transports
+from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.credentials.policy import Presented, Verifier, authorize
@@ -38,6 +40,8 @@ from gateway.errors import (
     UpgradeRefused,
 )
 from gateway.http.exchange import Exchange
+from gateway.http.websocket_relay import RelaySession
+from gateway.http.websocket_upgrade import UpgradeAnswer
 from gateway.observability.logs import get_logger
 from gateway.protocol.capability import check_capability
 from gateway.protocol.cookie import is_cookie
@@ -71,6 +75,10 @@ class AgentRequest:
     accept: bytes
 
 
+# A leg to the TCP agent port, or what a controller that speaks WebSocket answered.
+_Opened = tuple[ControllerLeg, AgentPort] | UpgradeAnswer
+
+
 class AgentEndpoint:
     """Serves agents' WebSocket requests of one worker."""
 
@@ -79,16 +87,20 @@ class AgentEndpoint:
         config: GatewayConfig,
         *,
         discovery: Discovery,
+        transports: Transports,
         pins: PinStore,
         opener: LegOpener,
         handshakes: Handshakes,
+        websocket_legs: WebSocketLegs,
         registry: Registry,
         verifiers: Sequence[Verifier],
     ) -> None:
         self._config = config
         self._discovery = discovery
+        self._transports = transports
         self._pins = pins
         self._opener = opener
+        self._websocket_legs = websocket_legs
         self._registry = registry
         self._verifiers = verifiers
         self._handshakes = handshakes
@@ -104,18 +116,41 @@ class AgentEndpoint:
         self._check_transport(exchange)
         request = read_agent_request(exchange)
         timeout = self._config.agents.handshake_timeout
-        leg: ControllerLeg | None = None
+        opened: _Opened | None = None
         try:
             with trio.fail_after(timeout):
                 async with exchange.cancel_if_client_leaves():
-                    leg, port = await self._open_leg(exchange, request)
-                agent, leading = await exchange.upgrade(_answer(request, leg, port))
+                    opened = await self._open_leg(exchange, request)
+                session = await self._start(exchange, request, opened)
         except trio.TooSlowError:
-            await _give_up(leg)
+            await _give_up(opened)
             raise ControllerTimeout(detail=f"no session within {timeout:g} s") from None
         except BaseException:
-            await _give_up(leg)
+            await _give_up(opened)
             raise
+        if session is None:
+            return
+        entry = Entry(
+            session,
+            exchange.request_id,
+            exchange.match.controller_id,
+            request.node,
+            exchange.client_address,
+        )
+        with self._registry.register(session, entry):
+            if isinstance(session, AgentSession):
+                await session.run(request.capability)
+            else:
+                await session.run()
+
+    async def _start(
+        self, exchange: Exchange, request: AgentRequest, opened: _Opened
+    ) -> AgentSession | RelaySession | None:
+        """Send 101 and return the session; None where a controller's refusal was passed on."""
+        if isinstance(opened, UpgradeAnswer):
+            return await self._websocket_legs.start(exchange, opened, request.node)
+        leg, port = opened
+        agent, leading = await exchange.upgrade(_answer(request, leg, port))
         info = SessionInfo(
             exchange.request_id,
             exchange.match.controller_id,
@@ -123,9 +158,7 @@ class AgentEndpoint:
             exchange.client_address,
             exchange.match.controller.agents.chunks_per_message,
         )
-        session = AgentSession(info, agent=agent, leading=leading, leg=leg, limits=self._limits)
-        with self._registry.register(session):
-            await session.run(request.capability)
+        return AgentSession(info, agent=agent, leading=leading, leg=leg, limits=self._limits)
 
     def _check_transport(self, exchange: Exchange) -> None:
         """Refuse secrets in clear text, except from where TLS ends in front of us."""
@@ -136,9 +169,7 @@ class AgentEndpoint:
             return
         raise RemoteProtocolError("use https")
 
-    async def _open_leg(
-        self, exchange: Exchange, request: AgentRequest
-    ) -> tuple[ControllerLeg, AgentPort]:
+    async def _open_leg(self, exchange: Exchange, request: AgentRequest) -> _Opened:
         name = exchange.match.controller_id
         controller = exchange.match.controller
         granted = await authorize(
@@ -146,6 +177,9 @@ class AgentEndpoint:
             Presented(name, request.node, request.secret, exchange.client_address),
         )
         async with self._handshakes.of(name).place(exchange.client_address):
+            choice = await self._transports.choose(name, controller)
+            if choice.transport is Transport.WEBSOCKET:
+                return await self._websocket_legs.ask(exchange, granted.upstream_secret)
             port = await self._discovery.agent_port(name, controller)
             leg_request = LegRequest(
                 port.address,
@@ -158,7 +192,7 @@ class AgentEndpoint:
             try:
                 return await self._opener.open(leg_request), port
             except (ControllerUnreachable, ControllerTimeout):
-                self._discovery.forget(name)
+                self._transports.forget(name)
                 raise
             except IdentityMismatch as error:
                 _log.error(
@@ -169,7 +203,7 @@ class AgentEndpoint:
                     reason=str(error),
                     remedy=f"if that is intended: {remedy(name)}",
                 )
-                self._discovery.forget(name)
+                self._transports.forget(name)
                 raise
 
     def _expected_identity(self, name: str, controller: ControllerConfig, port: AgentPort) -> bytes:
@@ -289,7 +323,9 @@ def _numbers(version: str) -> list[int]:
     return numbers
 
 
-async def _give_up(leg: ControllerLeg | None) -> None:
+async def _give_up(opened: _Opened | None) -> None:
     """Close a leg that no agent will use in order, so that the controller frees the node."""
-    if leg is not None:
-        await leg.stream.aclose()
+    if isinstance(opened, UpgradeAnswer):
+        await opened.connection.take_stream()[0].aclose()
+    elif opened is not None:
+        await opened[0].stream.aclose()

@@ -10,11 +10,11 @@ Must not know: how an agent's probe is told from a person's browser (``http.expo
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-from gateway.agents.discovery import Discovery
+from gateway.config.models import ControllerConfig
 from gateway.errors import ControllerTimeout, ControllerUnreachable, LimitExceeded
 from gateway.http.exchange import Exchange
 from gateway.http.exposure import is_agent_probe
@@ -28,11 +28,18 @@ _log = get_logger("session")
 _REPORT_EVERY: Final = 60.0  # seconds
 
 
+class Readiness(Protocol):
+    """Who knows whether a controller is ready for agents: ``transport``, or one way alone."""
+
+    async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+        """Return, or raise ControllerUnreachable or ControllerTimeout."""
+
+
 class AgentLogin:
     """Answers agents' probes."""
 
-    def __init__(self, discovery: Discovery, handshakes: Handshakes) -> None:
-        self._discovery = discovery
+    def __init__(self, readiness: Readiness, handshakes: Handshakes) -> None:
+        self._readiness = readiness
         self._handshakes = handshakes
         self._away: set[str] = set()  # controllers that have been reported as not ready
         self._crowded: dict[str, float] = {}  # when a line was reported as full
@@ -72,7 +79,7 @@ class AgentLogin:
 
     async def _check(self, match: RouteMatch) -> None:
         try:
-            await self._discovery.check_ready(match.controller_id, match.controller)
+            await self._readiness.check_ready(match.controller_id, match.controller)
         except ControllerTimeout as error:
             # Slow and absent are the same to an agent: 503 is the status that it waits out.
             raise ControllerUnreachable(

@@ -8,38 +8,63 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
-from gateway.agents.session import AgentSession
-from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_end import Endable, SessionEnd
+
+
+class NodeSession(Endable, Protocol):
+    """An agent's session, bridged or relayed."""
+
+    started_at: float
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the agent has not answered a ping in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A live session of an agent: whose it is, and from where."""
+
+    session: NodeSession
+    id: str
+    controller: str
+    node: str
+    client: str
 
 
 class Registry:
     """Live sessions, by identity: a node may have two for the moment in which one replaces the
-    other.
+    other. WebSockets that are not agents' are among them.
     """
 
     def __init__(self) -> None:
-        self._sessions: set[AgentSession] = set()
+        self._sessions: dict[Endable, Entry | None] = {}
         self._end: SessionEnd | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> Iterator[AgentSession]:
+    def __iter__(self) -> Iterator[Endable]:
         return iter(tuple(self._sessions))
 
     @contextmanager
-    def register(self, session: AgentSession) -> Iterator[None]:
-        """Hold an entry for ``session``; once ``end_all`` has begun it is ended as it comes."""
-        self._sessions.add(session)
+    def register(self, session: Endable, entry: Entry | None = None) -> Iterator[None]:
+        """Hold an entry for ``session``, with ``entry`` if it is an agent's; once ``end_all`` has
+        begun it is ended as it comes.
+        """
+        self._sessions[session] = entry
         if self._end is not None:  # its 101 was on the way when the others were ended
             session.end(self._end)
         try:
             yield
         finally:
-            self._sessions.discard(session)
+            del self._sessions[session]
 
     async def end_all(self, end: SessionEnd, *, spread: float = 0.0) -> None:
         """End every live session with ``end``, one after another over ``spread`` seconds.
@@ -56,11 +81,11 @@ class Registry:
             await trio.sleep_until(began + spread * (i + random.random()) / len(sessions))
             session.end(end)  # nothing to one that has ended by itself
 
-    def find(self, controller: str, node: str) -> AgentSession | None:
+    def find(self, controller: str, node: str) -> Entry | None:
         """Return the session of a node, the newest if there are two, or None."""
         found = [
-            session
-            for session in self._sessions
-            if session.info.node == node and session.info.controller == controller
+            entry
+            for entry in self._sessions.values()
+            if entry is not None and entry.node == node and entry.controller == controller
         ]
-        return max(found, key=lambda session: session.started_at, default=None)
+        return max(found, key=lambda entry: entry.session.started_at, default=None)

@@ -35,22 +35,19 @@ from gateway.protocol.websocket import (
     frame_header,
 )
 from gateway.runtime.session_end import SessionEnd, Side
-from gateway.runtime.session_loop import STALL_AFTER, LegWatch, Limits, SessionLoop
+from gateway.runtime.session_loop import (
+    CLIENT_UNSENT,
+    CLIENT_USER_TIMEOUT,
+    CLOSE_TIMEOUT,
+    LAST_WORDS,
+    LegWatch,
+    Limits,
+    SessionLoop,
+)
 from gateway.transport.stream import Stream, StreamBroken
 
 _log = get_logger("session")
 
-# Close frame, close_notify, FIN and the peer's answers to them; after that both legs are cut.
-CLOSE_TIMEOUT: Final = 5.0
-# How long a controller that takes nothing more may still be read.
-LAST_WORDS: Final = 1.0
-# Linux also gives up after TCP_USER_TIMEOUT where a peer answers every probe of its full window:
-# with 60 s here an agent that sends but does not read was cut off while it lived. The watchdog
-# finds the dead at ``dead_after``; this is the same limit as for a send without progress.
-AGENT_USER_TIMEOUT: Final = STALL_AFTER
-# On a slow link a ping stands behind what the kernel holds: at 35 KB/s then for half a minute, and
-# not for the minutes of a send buffer grown to 6 MB. Costs nothing measurable in bulk; 256 KiB did.
-AGENT_UNSENT: Final = 1024 * 1024
 # One receive may hold 40,000 empty frames, a quarter of a second's work: the other sessions have
 # their turn in between. Agents that fragment make 64 events of a receive.
 _EVENTS_A_TURN: Final = 256
@@ -112,8 +109,8 @@ class AgentSession:
         """
         end = SessionEnd.of(Side.GATEWAY, Draining("the gateway cut the session"))
         try:
-            self._agent.keep_alive(user_timeout=AGENT_USER_TIMEOUT)
-            self._agent.limit_unsent(AGENT_UNSENT)
+            self._agent.keep_alive(user_timeout=CLIENT_USER_TIMEOUT)
+            self._agent.limit_unsent(CLIENT_UNSENT)
             self._log_start()
             try:
                 # A controller that has closed already may have said something first: the pumps find

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.command.live import live_transports
 from gateway.command.options import config_option, describe_identity, load_config
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Ask every controller, too: which way agents' sessions take to it, and why.",
+)
 @config_option
-def check(config: Path | None) -> None:
+def check(config: Path | None, *, live: bool) -> None:
     """Check the configuration file and the certificates it names, as `nginx -t` does.
 
     Exit status 0: it can be used. 1: it cannot; every problem is printed with file, line and key.
+    With --live also 1 if a controller is not ready for agents.
     """
     from gateway.transport.tls_context import ServerContexts
 
@@ -32,6 +39,12 @@ def check(config: Path | None) -> None:
     for rows in (_listeners(loaded.config), _routes(loaded.config), _controllers(loaded.config)):
         click.echo()
         _print_table(rows)
+    if live:
+        transports = live_transports(loaded.config)
+        click.echo()
+        _print_table([("CONTROLLER", "TRANSPORT", "WHY"), *(row.cells for row in transports)])
+        if not all(row.ready for row in transports):
+            raise click.exceptions.Exit(1)
 
 
 def _listeners(config: GatewayConfig) -> list[tuple[str, ...]]:
@@ -58,12 +71,18 @@ def _routes(config: GatewayConfig) -> list[tuple[str, ...]]:
 
 
 def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("CONTROLLER", "URL", "AGENT PORT", "PROTOCOL", "IDENTITY")]
+    rows: list[tuple[str, ...]] = [
+        ("CONTROLLER", "URL", "TRANSPORT", "AGENT PORT", "PROTOCOL", "IDENTITY")
+    ]
     for name, controller in config.controllers.items():
         agents = controller.agents
         url = str(controller.url) if controller.url is not None else "none: agents only"
+        if agents.transport == "websocket":
+            rows.append((name, url, agents.transport, "-", "-", "-"))
+            continue
         port = str(agents.address) if agents.address is not None else "discovered"
-        rows.append((name, url, port, agents.protocol, describe_identity(config, name)))
+        identity = describe_identity(config, name)
+        rows.append((name, url, agents.transport, port, agents.protocol, identity))
     return rows
 
 

@@ -16,6 +16,7 @@ from gateway.config.document import Problem
 from gateway.config.jenkins_url_checks import check_jenkins_urls
 from gateway.config.listener_tls_checks import check_listener_tls, check_names
 from gateway.config.routing_checks import check_routing
+from gateway.config.transport_checks import check_transport
 from gateway.config.upstream_checks import check_upstream
 from gateway.config.values import format_duration, format_size
 
@@ -62,7 +63,8 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
         here: Location = ("controllers", name, "agents")
         check_upstream(controller, ("controllers", name), findings, now=now)
         _check_agent_leg(controller.agents, here, findings)
-        if controller.url is None:
+        check_transport(controller, here, findings)
+        if controller.url is None and controller.agents.transport != "websocket":
             _check_without_url(controller.agents, here, findings)
     _check_routes(config, findings)
     check_names(config, findings)
@@ -202,13 +204,15 @@ def _check_path(config: GatewayConfig, route: RouteConfig, index: int, findings:
 def _check_keepalive(config: GatewayConfig, findings: Findings) -> None:
     keepalive = config.agents.keepalive
     least = keepalive.interval + keepalive.suspect_after
-    if keepalive.dead_after < least:
-        findings.error(
-            ("agents", "keepalive", "dead_after"),
-            f'found "{format_duration(keepalive.dead_after)}"; allowed: at least'
-            f" {format_duration(least)} = interval + suspect_after. Otherwise a session would end"
-            " before its ping had time to be answered.",
-        )
+    for key in ("dead_after", "controller_dead_after"):
+        found: float = getattr(keepalive, key)
+        if found < least:
+            findings.error(
+                ("agents", "keepalive", key),
+                f'found "{format_duration(found)}"; allowed: at least'
+                f" {format_duration(least)} = interval + suspect_after. Otherwise a session would"
+                " end before its ping had time to be answered.",
+            )
 
 
 def _check_limits(config: GatewayConfig, findings: Findings) -> None:

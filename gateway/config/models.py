@@ -165,8 +165,15 @@ TcpDiscovery = Annotated[
 class ControllerAgentsConfig(_Model):
     """How agents' sessions reach this controller."""
 
-    transport: Literal["jnlp4"] = Field(
-        default="jnlp4", description="Sessions are translated to the controller's TCP agent port."
+    transport: Literal["auto", "jnlp4", "websocket"] = Field(
+        default="auto",
+        description=(
+            "jnlp4: sessions are translated to the controller's TCP agent port. websocket: they are"
+            " passed on to /wsagents/ at its url. auto: jnlp4 where the controller offers it and"
+            " its agent port answers, else websocket where /wsagents/ is there; `check --live`"
+            " shows which. Where a key is configured or pinned, auto goes on to websocket only"
+            " with an https url, since over http nobody proves anything before the secret is sent."
+        ),
     )
     protocol: Literal["JNLP4-connect", "JNLP4-plaintext"] = Field(
         default="JNLP4-connect",
@@ -293,6 +300,14 @@ class KeepaliveConfig(_Model):
         description=(
             "The session ends after this long without a byte. 60s, because Jenkins alone needs 2"
             ' to 6 minutes, during which the node is "already connected".'
+        ),
+    )
+
+    controller_dead_after: Duration = Field(
+        default=300.0,
+        description=(
+            "The same for a controller at the other end of a WebSocket. 5m, Jenkins' own limit for"
+            " a write: a controller may collect garbage for minutes without losing its agents."
         ),
     )
 

@@ -203,6 +203,14 @@ class RouteConfig(Model):
             " answered by the gateway to everybody."
         ),
     )
+    websockets: StrictBool = Field(
+        default=True,
+        description=(
+            "Let WebSockets through, wherever expose lets a request through: /cli/ws, /wsecho/ and"
+            " plugins' own. They are pinged and end as agents' sessions do, which need no such"
+            " leave. Upgrades to anything else are always refused."
+        ),
+    )
     response_timeout: Duration = Field(
         default=90.0,
         description=(

@@ -100,6 +100,12 @@ def _explain_cli(part: ExposeConfig) -> str:
 def _check_expose(
     config: GatewayConfig, route: RouteConfig, index: int, findings: Findings
 ) -> None:
+    if "websockets" in route.model_fields_set and route.edge:
+        findings.error(
+            ("routes", index, "websockets"),
+            "allowed: not together with expose: [agents], where there are no WebSockets but agents'"
+            " own. Remove it.",
+        )
     if config.controllers[route.controller].url is not None:
         return
     here = ("routes", index, "expose")

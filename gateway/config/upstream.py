@@ -132,6 +132,17 @@ class ConnectionsConfig(Model):
         ),
     )
 
+    websockets: int = Field(
+        default=1024,
+        ge=1,
+        le=65536,
+        description=(
+            "WebSockets at a time, each with a connection of its own beside those of limit; beyond,"
+            " 503. 1024, because they last as long as a page is open; agents' sessions are not"
+            " counted."
+        ),
+    )
+
     @property
     def most_per_client(self) -> int:
         """Return ``per_client`` or its default."""

@@ -69,7 +69,9 @@ def _check_addresses(controller: ControllerConfig, here: Location, findings: Fin
                 f" The first is addresses[{seen[text]}].",
             )
         seen.setdefault(text, i)
-    if len(seen) > 1 and controller.agents.address is None and controller.url is not None:
+    agents = controller.agents
+    follows = agents.address is not None or agents.transport == "websocket"
+    if len(seen) > 1 and not follows and controller.url is not None:
         findings.warn(
             (*here, "addresses"),
             "agents' sessions go to the host that the controller names, else to"

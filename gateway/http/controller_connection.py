@@ -65,6 +65,7 @@ class ControllerConnection:
         "_received",
         "_sent",
         "_stream",
+        "_upgrading",
         "client",
         "idle_since",
         "reused",
@@ -81,6 +82,7 @@ class ControllerConnection:
         self._sent = False  # something of this exchange may have reached the controller
         self._heard = False  # something of its answer has arrived
         self.client: str | None = None
+        self._upgrading = False  # 101 is an answer
         self.idle_since = 0.0
         self.reused = False
 
@@ -99,6 +101,7 @@ class ControllerConnection:
             self._informational = 0
         self._sent = self._heard = False
         self._framing = ClientFraming(head)
+        self._upgrading = b"upgrade" in head.headers
         data = write_request_head(head) + self._encode(body, ended, trailers)
         activity = self._stream.activity
         before = activity.bytes_written
@@ -155,6 +158,9 @@ class ControllerConnection:
                 raise _unusable(error) from None
 
     def _take_head(self, head: ResponseHead, rest: bytes) -> None:
+        if head.status == 101 and self._upgrading:
+            self._body = rest
+            return
         if head.status >= 200:
             framing = self._must_have_begun()
             framing.start_response(head)
@@ -266,6 +272,10 @@ class ControllerConnection:
             self._stream.close_nowait()
         else:
             self._stream.abort()
+
+    def take_stream(self) -> tuple[Stream, bytes]:
+        """Give the stream away after 101, with what came behind that."""
+        return self._stream, self.body_at_hand()
 
 
 def _unusable(error: RemoteProtocolError) -> ControllerUnreachable:

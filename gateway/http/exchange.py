@@ -368,7 +368,9 @@ class Exchange:
 
     # -- upgrades and clients that leave -----------------------------------------------------------
 
-    async def upgrade(self, headers: Iterable[Field]) -> tuple[Stream, bytes]:
+    async def upgrade(
+        self, headers: Iterable[Field], reason: bytes = b"Switching Protocols"
+    ) -> tuple[Stream, bytes]:
         """Send 101 with exactly ``headers``; return the stream and what arrived on it already.
 
         From here on the caller owns the stream: closing it included. Raises ClientGone, Stalled,
@@ -378,7 +380,7 @@ class Exchange:
             raise UpgradeRefused("an upgrade request must not have a body")
         if self._drain.begun:
             raise Draining()  # a session of a moment would only look like a failure
-        head = write_response_head(101, b"Switching Protocols", headers)
+        head = write_response_head(101, reason, headers)
         self.started = self.upgraded = True
         await self._send(head)
         self.status = 101

@@ -40,6 +40,7 @@ from gateway.http.forwarding import (
 from gateway.http.introduction import proxy_header
 from gateway.http.router import Endpoint
 from gateway.http.upstream import Upstream, Upstreams
+from gateway.http.websocket_upgrade import WebSocketUpgrades
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.transport.stream import ReceiveInterrupted
@@ -55,18 +56,28 @@ _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", 
 class Proxy:
     """Forwards exchanges to their controllers."""
 
-    def __init__(self, upstreams: Upstreams, *, client_check: float = CLIENT_CHECK) -> None:
-        """Use ``upstreams``; ``client_check`` in seconds."""
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        *,
+        upgrades: WebSocketUpgrades | None = None,
+        client_check: float = CLIENT_CHECK,
+    ) -> None:
+        """Use ``upstreams``; ``upgrades`` has WebSockets, None refuses them; ``client_check`` in
+        seconds.
+        """
         self._upstreams = upstreams
+        self._upgrades = upgrades
         self._client_check = client_check
 
     async def forward(self, exchange: Exchange) -> None:
         """Forward the request and stream the answer back.
 
-        Raises RouteNotFound for what no controller may answer, NotImplementedHere for an upgrade,
+        Raises RouteNotFound for what no controller may answer, NotImplementedHere and
+        UpgradeRefused for an upgrade that is none to WebSocket or not allowed,
         RemoteProtocolError for a request that must not be forwarded, ControllerUnreachable,
-        ControllerTimeout, LimitExceeded, ClientGone, RequestTimeout and Stalled for what goes wrong
-        on the way.
+        ControllerTimeout, LimitExceeded, ClientGone, RequestTimeout, Stalled and Draining for what
+        goes wrong on the way.
         """
         match = exchange.match
         upstream = self._upstreams.get(match.controller_id)
@@ -74,7 +85,10 @@ class Proxy:
             raise RouteNotFound()
         request = exchange.request
         if b"upgrade" in request.headers:
-            raise NotImplementedHere("upgrades are not implemented for this path")
+            if self._upgrades is None:
+                raise NotImplementedHere("upgrades are not implemented for this path")
+            await self._upgrades.forward(exchange, upstream)
+            return
         head = _request_head(exchange, upstream)
         body = exchange.body_at_hand()  # malformed, it never reaches the controller
         bodyless = not request.has_body

@@ -155,7 +155,11 @@ class Upstream:
 
     def succeeded(self, lease: Lease) -> None:
         """Note that there was an answer."""
-        self._book.succeeded(lease.address)
+        self.answered(lease.address)
+
+    def answered(self, address: Address) -> None:
+        """Note that there was an answer at ``address``."""
+        self._book.succeeded(address)
 
     def failed(self, address: Address) -> None:
         """Note that there was no connection or no usable answer."""
@@ -194,6 +198,28 @@ class Upstream:
         )
         stream.keep_alive(user_timeout=self._limits.user_timeout)
         return ControllerConnection(stream, self._limits)
+
+    async def connect_apart(
+        self, greeting: bytes | None = None
+    ) -> tuple[ControllerConnection, Address]:
+        """Return a connection outside of the pools, for what lasts, to the best address.
+
+        Raises ControllerUnreachable, ControllerTimeout. Note what became of it with ``failed`` or
+        ``answered``.
+        """
+        error: ControllerUnreachable | ControllerTimeout | None = None
+        for address in await self.addresses():
+            try:
+                connection = await self.connect(address, greeting)
+            except (ControllerUnreachable, ControllerTimeout) as failure:
+                self.failed(address)
+                error = failure
+            else:
+                if error is not None and self._resolves:
+                    self._book.prefer(address)
+                return connection, address
+        assert error is not None, "a book without addresses"
+        raise error
 
     async def addresses(self) -> list[Address]:
         """Return the addresses in the order in which to try them. Raises as ``acquire``."""

@@ -5,7 +5,8 @@ layer 2, ``WebSocketReader``: payloads, unmasked, with UTF-8 and close codes che
 are made by ``frame_header`` and ``close_frame``; servers do not mask, so there is no randomness
 here.
 
-Must not know: handshakes (``ws_handshake``), what the payload means, when to ping.
+Must not know: handshakes (``ws_handshake``), frames that only pass through (``ws_relay``), what the
+payload means, when to ping.
 
 Theory of operation. For a bridge the payload is a byte stream and message boundaries mean nothing,
 so nothing is ever assembled: what is there of a frame is handed on at once, and what is kept
@@ -389,13 +390,18 @@ def _new_decoder() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")()
 
 
+def is_close_code(code: int) -> bool:
+    """Say whether ``code`` may stand in a Close frame."""
+    return code in _RECEIVABLE_CODES or 3000 <= code <= 4999
+
+
 def _parse_close(payload: bytes) -> Close:
     if not payload:
         return Close(None, "")
     if len(payload) == 1:
         raise RemoteProtocolError("Close frame with one byte of payload")
     code = int.from_bytes(payload[:2], "big")
-    if code not in _RECEIVABLE_CODES and not 3000 <= code <= 4999:
+    if not is_close_code(code):
         raise RemoteProtocolError(f"Close frame with code {code}")
     try:
         return Close(code, payload[2:].decode("utf-8"))

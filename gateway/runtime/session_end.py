@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from gateway.errors import GatewayError, outcome_of, public_text
 
@@ -16,6 +17,7 @@ class Side(Enum):
     """Who ended a session."""
 
     AGENT = "agent"
+    CLIENT = "client"  # of a WebSocket that is no agent's
     CONTROLLER = "controller"
     GATEWAY = "gateway"
 
@@ -40,3 +42,10 @@ class SessionEnd:
         outcome = outcome_of(error)
         reason = str(error) if isinstance(error, GatewayError) else public_text(error)
         return cls(side, reason, outcome.close_code or 1011, outcome.level, error)
+
+
+class Endable(Protocol):
+    """A session of any kind, as far as stopping is concerned."""
+
+    def end(self, end: SessionEnd) -> None:
+        """End it from outside; the first end wins."""

@@ -35,6 +35,17 @@ from gateway.transport.stream import Stream, StreamBroken
 
 # hudson.remoting and jenkins.websocket both give up on one write after five minutes.
 STALL_AFTER: Final = 300.0
+# Close frame, close_notify, FIN and the peer's answers to them; after that both legs are cut.
+CLOSE_TIMEOUT: Final = 5.0
+# How long a peer that takes nothing more may still be read.
+LAST_WORDS: Final = 1.0
+# Linux also gives up after TCP_USER_TIMEOUT where a peer answers every probe of its full window:
+# with 60 s here an agent that sends but does not read was cut off while it lived. The watchdog
+# finds the dead at ``dead_after``; this is the same limit as for a send without progress.
+CLIENT_USER_TIMEOUT: Final = STALL_AFTER
+# On a slow link a ping stands behind what the kernel holds: at 35 KB/s then for half a minute, and
+# not for the minutes of a send buffer grown to 6 MB. Costs nothing measurable in bulk; 256 KiB did.
+CLIENT_UNSENT: Final = 1024 * 1024
 # Sessions that started together must not ping together for ever. Only downwards: an interval is a
 # promise.
 _JITTER: Final = 0.1
@@ -60,11 +71,15 @@ class LegWatch:
     """Judge one leg by its stream's activity.
 
     ``send_ping`` is None where the protocol has no ping (JNLP4): then only stalls are judged.
+    ``mark`` begins the payload of every ping, so that its pong is known again.
     """
 
     __slots__ = (
+        "_asked_at",
         "_interval",
         "_limits",
+        "_mark",
+        "_muted",
         "_oldest_unanswered",
         "_ping_at",
         "_pinging",
@@ -82,8 +97,12 @@ class LegWatch:
         limits: Limits,
         *,
         send_ping: Callable[[bytes], Awaitable[None]] | None = None,
+        mark: bytes = b"rgw",
     ) -> None:
         self.side = side
+        self._mark = mark
+        self._muted = False
+        self._asked_at = -math.inf  # when we could ask again
         self._stream = stream
         self._limits = limits
         self._send_ping = send_ping
@@ -105,6 +124,24 @@ class LegWatch:
             return False
         self.round_trip = trio.current_time() - self._ping_at
         return True
+
+    def owns_pong(self, payload: bytes) -> bool:
+        """Take a pong; return whether it answers any ping of ours, be it late."""
+        self.receive_pong(payload)
+        return payload.startswith(self._mark)
+
+    def mute(self) -> None:
+        """Note that the peer cannot be asked for now, until ``unmute``.
+
+        That may be no fault of its own: it is not suspect then, and gets ``stall_after`` in place
+        of ``dead_after``.
+        """
+        self._muted = True
+
+    def unmute(self) -> None:
+        """Note that the peer has been asked: it has all its time from here on."""
+        self._muted = False
+        self._asked_at = trio.current_time()
 
     def judge(self, now: float) -> SessionEnd | None:
         """Return the end if the leg is lost or stalled."""
@@ -159,7 +196,7 @@ class LegWatch:
         return None
 
     def _payload(self) -> bytes:
-        return b"rgw%d" % self._sequence
+        return b"%b%d" % (self._mark, self._sequence)
 
     def _jittered(self) -> float:
         return self._limits.interval * random.uniform(1 - _JITTER, 1)
@@ -174,10 +211,14 @@ class LegWatch:
         return max(activity.sending_since, activity.progress_at) + self._limits.stall_after
 
     def _lost_at(self) -> float:
-        return self._silent_since() + self._limits.dead_after
+        limits = self._limits
+        patience = limits.dead_after
+        if self._muted:
+            patience = max(patience, limits.stall_after)
+        return self._silent_since() + patience
 
     def _suspect_at(self) -> float:
-        if not self._outstanding():
+        if self._muted or not self._outstanding():
             return math.inf
         return max(self._oldest_unanswered, self._silent_since()) + self._limits.suspect_after
 
@@ -186,7 +227,9 @@ class LegWatch:
         activity = self._stream.activity
         if activity.reading_since is None:
             return math.inf
-        return max(activity.received_at, activity.reading_since, activity.progress_at)
+        return max(
+            activity.received_at, activity.reading_since, activity.progress_at, self._asked_at
+        )
 
     def _outstanding(self) -> bool:
         """Say whether a ping of ours has been followed by no byte at all."""

@@ -20,12 +20,12 @@ from typing import Final
 import trio
 
 from gateway.agents.registry import Registry
-from gateway.agents.session import CLOSE_TIMEOUT
 from gateway.errors import Draining
 from gateway.observability.logs import get_logger
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.session_end import SessionEnd, Side
+from gateway.runtime.session_loop import CLOSE_TIMEOUT
 
 _log = get_logger("system")
 

@@ -16,6 +16,8 @@ from gateway.agents.identity import PinStore
 from gateway.agents.jnlp4_leg import LegOpener
 from gateway.agents.login import AgentLogin
 from gateway.agents.registry import Registry
+from gateway.agents.transport import Transports
+from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.models import GatewayConfig
 from gateway.credentials.controller_check import ControllerCheck
 from gateway.http.client_limits import ClientLimits
@@ -23,6 +25,7 @@ from gateway.http.proxy import Proxy
 from gateway.http.router import Router
 from gateway.http.serving import Serving
 from gateway.http.upstream import Fetch, Upstreams
+from gateway.http.websocket_upgrade import OpenWebSockets, WebSocketUpgrades
 from gateway.observability.access_log import AccessLog
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
@@ -44,6 +47,8 @@ class Lasting:
         self.handshakes = Handshakes(self.drain)
         self.discovery = Discovery(fetch)
         self.pins = PinStore(config.state_dir)
+        self.transports = Transports(fetch, self.discovery, self.pins)
+        self.websockets = OpenWebSockets(workers)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
         self._workers = workers
@@ -63,7 +68,7 @@ class Lasting:
             rate=config.agents.handshake_rate,
             workers=workers,
         )
-        self.discovery.keep(config.controllers)
+        self.transports.keep(config.controllers)
 
 
 def _share(limit: int, workers: int) -> int:
@@ -94,16 +99,25 @@ class Generation:
         agents = AgentEndpoint(
             config,
             discovery=lasting.discovery,
+            transports=lasting.transports,
             pins=lasting.pins,
             opener=lasting.opener,
+            websocket_legs=WebSocketLegs(
+                config, upstreams=self.upstreams, transports=lasting.transports
+            ),
             handshakes=lasting.handshakes,
             registry=lasting.registry,
             verifiers=[ControllerCheck()],
         )
         dispatcher = Dispatcher(
             agents=agents,
-            login=AgentLogin(lasting.discovery, lasting.handshakes),
-            proxy=Proxy(self.upstreams),
+            login=AgentLogin(lasting.transports, lasting.handshakes),
+            proxy=Proxy(
+                self.upstreams,
+                upgrades=WebSocketUpgrades(
+                    config, sessions=lasting.registry, open_ones=lasting.websockets
+                ),
+            ),
             drain=lasting.drain,
         )
         router = Router(config)

@@ -210,14 +210,14 @@ class _Worker:
 
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         """Return what is known about the session of a node, or None."""
-        session = self._lasting.registry.find(controller, node)
-        if session is None:
+        entry = self._lasting.registry.find(controller, node)
+        if entry is None:
             return None
         return {
-            "session": session.info.id,
-            "client": session.info.client,
-            "age_s": round(trio.current_time() - session.started_at, 3),
-            "suspect": session.suspect,
+            "session": entry.id,
+            "client": entry.client,
+            "age_s": round(trio.current_time() - entry.session.started_at, 3),
+            "suspect": entry.session.suspect,
         }
 
 

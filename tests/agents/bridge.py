@@ -41,11 +41,11 @@ FieldValue = str | bytes | None
 def make_config(state_dir: Path, url: str | None, **more: Any) -> GatewayConfig:
     """Return a configuration with one controller, ``main``.
 
-    ``agents`` are the controller's; ``handshake_timeout`` (seconds) and ``handshake_rate`` (a
-    second) are the gateway's.
+    ``agents`` are the controller's, on the way to its agent port unless they say otherwise;
+    ``handshake_timeout`` (seconds) and ``handshake_rate`` (a second) are the gateway's.
     """
     listener = more.pop("listener", {})
-    controller: dict[str, Any] = {"agents": more.pop("agents", {})}
+    controller: dict[str, Any] = {"agents": {"transport": "jnlp4", **more.pop("agents", {})}}
     if url is not None:
         controller["url"] = url
     if "tcp_discovery" in more:

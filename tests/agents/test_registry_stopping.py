@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.agents.registry import Registry
-from gateway.agents.session import AgentSession, SessionInfo
+from gateway.agents.registry import Entry, Registry
 from gateway.errors import Draining
 from gateway.runtime.session_end import SessionEnd, Side
 from tests.agents.rig import running_session
@@ -48,8 +46,10 @@ async def test_a_session_that_comes_later_ends_as_it_comes() -> None:
 class _Session:
     """What stopping needs of a session: when it was ended, and by what."""
 
+    suspect = False
+
     def __init__(self, node: str = "node", started_at: float = 0.0) -> None:
-        self.info = SessionInfo("id", "main", node, "192.0.2.1", "many")
+        self.entry = Entry(self, "id", "main", node, "192.0.2.1")
         self.started_at = started_at
         self.ended: list[tuple[float, SessionEnd]] = []
 
@@ -59,7 +59,7 @@ class _Session:
 
 def registered(registry: Registry, stack: ExitStack, *sessions: _Session) -> None:
     for session in sessions:
-        stack.enter_context(registry.register(cast("AgentSession", cast("Any", session))))
+        stack.enter_context(registry.register(session, session.entry))
 
 
 async def test_ends_are_spread_evenly_and_by_chance(autojump_clock: MockClock) -> None:
@@ -96,6 +96,7 @@ async def test_a_node_is_found_with_its_newest_session() -> None:
     old, new, other = _Session("a", 1.0), _Session("a", 2.0), _Session("b", 3.0)
     with ExitStack() as stack:
         registered(registry, stack, new, other, old)
-        assert registry.find("main", "a") is cast("object", new)
+        stack.enter_context(registry.register(_Session("c", 4.0)))  # no agent's
+        assert registry.find("main", "a") is new.entry
         assert registry.find("main", "c") is None
         assert registry.find("elsewhere", "a") is None

@@ -18,10 +18,12 @@ controllers:
     url: https://b/
     agents: {address: "b:50000", protocol: JNLP4-plaintext, allow_plaintext: true}
   sure: {url: https://c/}
+  modern: {url: https://d/, agents: {transport: websocket}}
 routes:
   - {id: a, controller: main}
   - {id: b, controller: plain, host: b.example.com}
   - {id: c, controller: sure, host: c.example.com}
+  - {id: d, controller: modern, host: d.example.com}
 """
 
 
@@ -37,10 +39,14 @@ def test_a_valid_file(tmp_path: Path) -> None:
         ["127.0.0.1:8080", "no", "from", "loopback", "and", "trusted_proxies"],
     ]
     assert "a      *              /ci   main" in lines
-    assert "main        http://jenkins.lan:8080/ci/  discovered  JNLP4-connect" in result.stdout
+    assert (
+        "main        http://jenkins.lan:8080/ci/  auto       discovered  JNLP4-connect"
+        in result.stdout
+    )
     assert "the first key seen is pinned" in result.stdout
     assert "not checked (plaintext)" in result.stdout
     assert "what its https url states" in result.stdout
+    assert "modern      https://d/                   websocket  -" in result.stdout
     assert result.stderr.startswith(f"warning: {path}:3: listeners[1].plain_agents: agents send")
 
 

@@ -212,13 +212,16 @@ def test_allowed_paths_are_listed() -> None:
 @pytest.mark.parametrize(
     ("dead_after", "is_allowed"), [("40s", True), ("39.9s", False), ("60s", True)]
 )
-def test_a_session_is_suspect_before_it_is_dead(dead_after: str, *, is_allowed: bool) -> None:
-    agents = {"keepalive": {"dead_after": dead_after}}
+@pytest.mark.parametrize("key", ["dead_after", "controller_dead_after"])
+def test_a_session_is_suspect_before_it_is_dead(
+    key: str, dead_after: str, *, is_allowed: bool
+) -> None:
+    agents = {"keepalive": {key: dead_after}}
     if is_allowed:
         assert _check(agents=agents) == Findings()
         return
     _one_error(
-        f'agents.keepalive.dead_after: found "{dead_after}"; allowed: at least 40s', agents=agents
+        f'agents.keepalive.{key}: found "{dead_after}"; allowed: at least 40s', agents=agents
     )
 
 

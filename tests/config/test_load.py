@@ -154,7 +154,7 @@ def test_warnings_name_file_and_line(tmp_path: Path) -> None:
         ),
         (
             "controllers:\n  m:\n    agents:\n      transport: foo",
-            '4: controllers.m.agents.transport: found "foo"; allowed: "jnlp4".',
+            '4: controllers.m.agents.transport: found "foo"; allowed: "auto" or "jnlp4" or "web',
         ),
         (
             "controllers: {m: {agents: {protocol: JNLP4-conect}}}",

@@ -48,7 +48,7 @@ def test_defaults() -> None:
     assert controller.tcp_discovery == "pass"
     agents = controller.agents
     assert (agents.transport, agents.protocol, agents.address, agents.identity) == (
-        "jnlp4",
+        "auto",
         "JNLP4-connect",
         None,
         "discover",
@@ -57,8 +57,11 @@ def test_defaults() -> None:
     assert agents.chunks_per_message == "many"
     keepalive = config.agents.keepalive
     assert (keepalive.interval, keepalive.suspect_after, keepalive.dead_after) == (20, 20, 60)
+    assert keepalive.controller_dead_after == 300
     assert config.agents.handshake_timeout == 25
     assert config.agents.handshake_rate == 50
+    assert config.routes[0].websockets is True
+    assert controller.connections.websockets == 1024
 
 
 def test_several_controllers_get_no_routes_by_default() -> None:
@@ -161,7 +164,7 @@ def test_rules_of_single_keys(data: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("agents", "text"),
     [
-        ({"transport": "websocket"}, "'jnlp4'"),
+        ({"transport": "webSocket"}, "'auto', 'jnlp4' or 'websocket'"),
         ({"protocol": "JNLP3-connect"}, "'JNLP4-connect' or 'JNLP4-plaintext'"),
         ({"chunks_per_message": 1}, "'many' or 'one'"),
         ({"identity": "AAAA"}, 'allowed: "discover"'),

@@ -157,3 +157,10 @@ def test_paths_that_are_a_part_of_the_cli(path: str) -> None:
     assert warning.startswith("routes[0].expose[1].paths: this is only a part of the CLI")
     assert "{set: cli, allow_from: [...]}" in warning
     assert not warnings(**route("all", {"paths": ["/client"]}))
+
+
+def test_an_edge_route_has_no_other_websockets() -> None:
+    route = {"id": "r", "controller": "main", "expose": ["agents"], "websockets": True}
+    (error,) = errors(routes=[route])
+    assert error.startswith("routes[0].websockets: allowed: not together with expose: [agents]")
+    assert not errors(routes=[{**route, "expose": ["agents", "ui"]}])

@@ -18,13 +18,14 @@ import trio
 import trio.testing
 from structlog.testing import LogCapture
 
-from gateway.agents.registry import Registry
+from gateway.agents.registry import Entry, Registry
 from gateway.agents.session import AgentSession
 from gateway.demo.agent import Attempted, SimulatedAgent, trusting_anybody
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import Behaviour, CommandChannel, StandInChannel, command, echo
 from gateway.demo.controller import INBOUND, StandInController
 from gateway.protocol.tls import TlsEngine
+from gateway.runtime.session_end import Endable
 from gateway.transport.stream import Stream
 from tests.agents.bridge import in_use, make_config, running_gateway
 from tests.certificates import write
@@ -45,9 +46,9 @@ class WatchedRegistry(Registry):
         self._changed = trio.Event()
 
     @contextmanager
-    def register(self, session: AgentSession) -> Iterator[None]:
+    def register(self, session: Endable, entry: Entry | None = None) -> Iterator[None]:
         """Hold an entry, and count when it is given back."""
-        with super().register(session):
+        with super().register(session, entry):
             yield
         self.over += 1
         self._changed.set()

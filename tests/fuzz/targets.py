@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz import frames, heads, remoting
+from tests.fuzz import frames, heads, relayed, remoting
 
 Target = Callable[[bytes], None]
 
@@ -22,6 +22,7 @@ TARGETS: Final[dict[str, Target]] = {
     "http_chunked": heads.http_chunked,
     "frame_headers": frames.frame_headers,
     "frames": frames.frames,
+    "relayed_frames": relayed.relayed_frames,
     "ack": remoting.ack,
     "jnlp4": remoting.jnlp4,
     "chunks": remoting.chunks,

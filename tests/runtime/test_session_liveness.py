@@ -328,3 +328,51 @@ async def test_foreign_pongs_say_nothing(autojump_clock: MockClock) -> None:
         assert not watch.receive_pong(foreign)
     assert watch.round_trip is None
     assert watch.receive_pong(new)
+
+
+# -- legs that others' frames keep from being asked ------------------------------------------------
+
+
+async def test_who_cannot_be_asked_has_five_minutes(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    watch.mute()
+    end = await SessionLoop([watch]).run([forever])
+    assert trio.current_time() == pytest.approx(300)
+    assert isinstance(end.error, PeerLost)
+
+
+async def test_who_was_asked_late_has_all_its_time_from_then(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    suspect_at: list[float] = []
+
+    async def late() -> SessionEnd:
+        watch.mute()
+        await trio.sleep(100)
+        assert not watch.suspect
+        watch.unmute()
+        for _ in range(600):
+            await trio.sleep(0.1)
+            if watch.suspect:
+                suspect_at.append(trio.current_time())
+        return await forever()
+
+    await SessionLoop([watch]).run([late])
+    assert 120 <= suspect_at[0] < 121
+    assert trio.current_time() == pytest.approx(160)
+
+
+async def test_whose_pong_it_is(autojump_clock: MockClock) -> None:
+    """Also a late one, and none of another session's."""
+    line = Line(answers=0.5)
+    stream = cast("Stream", line)
+    watch = LegWatch(Side.AGENT, stream, LIMITS, send_ping=line.ping, mark=b"rgwab-")
+    await SessionLoop([watch]).run([line.answer, after(60)])
+    payloads = [payload for _, payload in line.pings]
+    assert payloads[0] == b"rgwab-1"
+    assert all(map(watch.owns_pong, payloads))
+    for foreign in (b"", b"rgw1", b"rgwac-1", b"rgwab"):
+        assert not watch.owns_pong(foreign)

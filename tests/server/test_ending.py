@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gateway.agents.registry import Registry
-from gateway.agents.session import CLOSE_TIMEOUT, AgentSession
+from gateway.agents.session import AgentSession
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_loop import CLOSE_TIMEOUT
 from gateway.server.ending import STOP_TIMEOUT, Ending, Linger, Stop
 
 

@@ -75,6 +75,7 @@ async def test_a_session_through_processes_and_sigterm_in_the_middle_of_it(tmp_p
     # Two processes write into one log; each its own in order.
     assert [event for event in events if event in {STARTED, "stopping"}] == [STARTED, "stopping"]
     assert [event for event in events if event not in {STARTED, "stopping"}] == [
+        "transport chosen",
         "session started",
         "worker is stopping",
         "session ended",

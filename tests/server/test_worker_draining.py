@@ -12,12 +12,12 @@ import trio.testing
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gateway.agents.session import CLOSE_TIMEOUT
 from gateway.demo.agent import SimulatedAgent
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import echo
 from gateway.demo.controller import INBOUND, StandInController
 from gateway.demo.identity import InstanceIdentity
+from gateway.runtime.session_loop import CLOSE_TIMEOUT
 from tests.certificates import client_context
 from tests.peers.raw_client import RawClient, Truncated
 from tests.peers.raw_origin import OriginConnection, RawOrigin

@@ -1,0 +1,175 @@
+"""How agents' sessions reach a controller: JNLP4 or WebSocket (``agents.transport``).
+
+Owns: the choice for ``auto``, its cache, and whether a controller is ready by the way chosen.
+
+Must not know: sessions, how a leg is opened.
+
+The choice: JNLP4 when discovery offers it and the port answers ``Protocol:Ping``, else WebSocket
+when ``/wsagents/`` is there. It holds until it fails (``forget``), and is logged when it changes.
+
+No downgrade. JNLP4 proves the controller's key before the secret is sent; a WebSocket proves no
+more than its url does. Whoever can keep the gateway from the agent port must not thereby get
+secrets over plain http that are meant for the holder of a key: where one is configured or pinned,
+``auto`` goes on to WebSocket with an https url only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gateway.agents.discovery import READY_TTL, AnswerCache, Discovery
+from gateway.agents.identity import PinStore
+from gateway.config.models import ControllerConfig
+from gateway.errors import (
+    ControllerTimeout,
+    ControllerUnreachable,
+    GatewayError,
+    IdentityMismatch,
+)
+from gateway.http.upstream import Fetch
+from gateway.observability.logs import get_logger
+
+_log = get_logger("session")
+
+PROBE_TIMEOUT: Final = 5.0
+PATH: Final = "/wsagents/"
+_FOREVER: Final = float("inf")
+
+
+class Transport(Enum):
+    """The two ways."""
+
+    JNLP4 = "jnlp4"
+    WEBSOCKET = "websocket"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way, and why this one."""
+
+    transport: Transport
+    reason: str
+
+
+class Transports:
+    """The choices of one worker."""
+
+    def __init__(self, fetch: Fetch, discovery: Discovery, pins: PinStore) -> None:
+        self._fetch = fetch
+        self._discovery = discovery
+        self._pins = pins
+        self._choices = AnswerCache[Choice](self._make, ttl=_FOREVER)
+        self._ready = AnswerCache[None](self._probe, ttl=READY_TTL)
+        self._logged: dict[str, Choice] = {}
+
+    async def choose(self, name: str, controller: ControllerConfig) -> Choice:
+        """Return the way to ``controller``.
+
+        Raises ControllerUnreachable or ControllerTimeout, both with the reason for agents.
+        """
+        configured = controller.agents.transport
+        if configured != "auto":
+            return Choice(Transport(configured), "configured")
+        if controller.url is None:
+            return Choice(Transport.JNLP4, "without url there is nothing else")
+        return await self._choices.get(name, controller)
+
+    async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+        """Return if ``controller`` is ready by the way chosen, or raise why it is not."""
+        choice = await self.choose(name, controller)
+        try:
+            if choice.transport is Transport.JNLP4:
+                await self._discovery.check_ready(name, controller)
+            else:
+                await self._ready.get(name, controller)
+        except GatewayError:
+            self._choices.forget(name)
+            raise
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget all controllers but these."""
+        self._choices.keep(names)
+        self._ready.keep(names)
+        self._discovery.keep(names)
+
+    def forget(self, name: str) -> None:
+        """Forget what is known about ``name``: a session could not be opened."""
+        self._choices.forget(name)
+        self._ready.forget(name)
+        self._discovery.forget(name)
+
+    # -- the choice --------------------------------------------------------------------------------
+
+    async def _make(self, name: str, controller: ControllerConfig) -> Choice:
+        choice = await self._choose(name, controller)
+        if self._logged.get(name) != choice:
+            self._logged[name] = choice
+            _log.info(
+                "transport chosen",
+                controller=name,
+                transport=choice.transport.value,
+                reason=choice.reason,
+            )
+        return choice
+
+    async def _choose(self, name: str, controller: ControllerConfig) -> Choice:
+        try:
+            await self._discovery.check_ready(name, controller)
+        except (ControllerUnreachable, ControllerTimeout) as error:
+            refused = _why(error)
+        else:
+            protocol = controller.agents.protocol
+            return Choice(
+                Transport.JNLP4, f"{protocol} is offered, and the agent port answers Protocol:Ping"
+            )
+        held_back = self._held_back(name, controller)
+        if held_back is not None:
+            raise _unusable(f"no JNLP4: {refused}; no WebSocket: {held_back}")
+        try:
+            await self._probe(name, controller)
+        except (ControllerUnreachable, ControllerTimeout) as error:
+            raise _unusable(f"no JNLP4: {refused}; no WebSocket: {_why(error)}") from None
+        return Choice(Transport.WEBSOCKET, f"/wsagents/ is there; no JNLP4: {refused}")
+
+    def _held_back(self, name: str, controller: ControllerConfig) -> str | None:
+        """Say why ``auto`` must not go on to WebSocket, if so."""
+        assert controller.url is not None
+        if controller.url.scheme == "https":
+            return None
+        remedy = "over http nobody proves to hold it; if that is meant: transport: websocket"
+        if controller.agents.identity != "discover":
+            return f"a key is configured, and {remedy}"
+        try:
+            pinned = self._pins.get(name) is not None
+        except IdentityMismatch:
+            pinned = True
+        return f"a key is pinned, and {remedy}" if pinned else None
+
+    # -- the other side ----------------------------------------------------------------------------
+
+    async def _probe(self, name: str, controller: ControllerConfig) -> None:
+        """Ask for ``/wsagents/`` as nobody's agent, which Jenkins refuses in its own way (A.3)."""
+        assert controller.url is not None  # the configuration demands it
+        try:
+            head, _ = await self._fetch(
+                name, controller, controller.url.prefix + PATH, timeout=PROBE_TIMEOUT
+            )
+        except ControllerUnreachable as error:
+            raise _unusable(error.detail) from None
+        if head.status != 400:
+            raise _unusable(
+                f"GET {controller.url.prefix}{PATH} was answered {head.status}, not 400"
+            )
+
+
+def _why(error: GatewayError) -> str:
+    return error.detail or error.public
+
+
+def _unusable(detail: str) -> ControllerUnreachable:
+    return ControllerUnreachable(
+        "the controller is not ready for agents", detail=detail, for_agents=True
+    )

@@ -1,0 +1,44 @@
+"""The rules across the keys that concern the way of agents' sessions to a controller.
+
+Owns: which of them mean something with which ``transport``, and secrets that nothing protects.
+
+Must not know: what a transport does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gateway.config.checks import Findings
+    from gateway.config.document import Location
+    from gateway.config.models import ControllerConfig
+
+# What describes the TCP agent port, and what is done on the way to it.
+_FOR_JNLP4: Final = ("protocol", "allow_plaintext", "address", "identity", "chunks_per_message")
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def check_transport(controller: ControllerConfig, here: Location, findings: Findings) -> None:
+    """Check one controller; ``here`` is the place of its ``agents``."""
+    agents = controller.agents
+    if agents.transport != "websocket":
+        return
+    if controller.url is None:
+        findings.error(
+            (*here, "transport"),
+            'found "websocket"; allowed: only for a controller with url, where /wsagents/ is.',
+        )
+    elif controller.url.scheme == "http" and controller.url.host not in _LOOPBACK:
+        findings.warn(
+            (*here, "transport"),
+            "agents' secrets go to the controller's url without encryption, and to whoever answers"
+            " there; use an https url where the network in between is not yours",
+        )
+    for key in _FOR_JNLP4:
+        if key in agents.model_fields_set:
+            findings.error(
+                (*here, key),
+                "allowed: only with transport: jnlp4 or auto, since it is about the TCP agent port."
+                " Remove it.",
+            )

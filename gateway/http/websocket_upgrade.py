@@ -1,0 +1,263 @@
+"""Asking a controller for a WebSocket, and passing its answer on.
+
+Owns: the request upstream (fields as for any request, with the upgrade put back), the wait for the
+answer, 101 or refusal as it came, and whose upgrades these are: everything but agents'
+(``/cli/ws``, ``/wsecho/``, plugins' own), where the route allows it.
+
+Must not know: agents' sessions (they use the same two steps), frames (``websocket_relay``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from gateway.config.models import GatewayConfig
+from gateway.errors import (
+    ControllerTimeout,
+    ControllerUnreachable,
+    LimitExceeded,
+    NotImplementedHere,
+    UpgradeRefused,
+)
+from gateway.http.controller_connection import UNUSABLE, ControllerConnection
+from gateway.http.exchange import Exchange
+from gateway.http.forwarding import request_headers, response_fields, trailer_fields
+from gateway.http.introduction import proxy_header
+from gateway.http.upstream import Upstream
+from gateway.http.websocket_relay import Leg, LiveSessions, RelayLimits, RelaySession
+from gateway.observability.target import redact_path
+from gateway.protocol.http_head import RequestHead, ResponseHead
+from gateway.protocol.http_headers import Field, Headers
+from gateway.protocol.ws_handshake import accept_value, check_upgrade
+from gateway.runtime.session_end import Side
+
+_VERSION: Final[Field] = (b"Sec-WebSocket-Version", b"13")
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeAnswer:
+    """What the controller said, and the connection on which it did. Close it, or take its stream.
+
+    ``head`` is the final one: 101, or a refusal whose body may follow.
+    """
+
+    head: ResponseHead
+    connection: ControllerConnection
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether it is a WebSocket now."""
+        return self.head.status == 101
+
+
+def check_request(exchange: Exchange) -> None:
+    """Check that the request asks for a WebSocket, and for nothing else.
+
+    Raises NotImplementedHere (501) for other protocols, UpgradeRefused (400) for what is malformed.
+    """
+    request = exchange.request
+    if request.headers.elements(b"upgrade") != [b"websocket"]:
+        raise NotImplementedHere("upgrades are only to WebSocket here")
+    if request.method != b"GET":
+        raise UpgradeRefused(detail="not a GET")
+    try:
+        check_upgrade(request)
+    except UpgradeRefused:
+        # RFC 6455 section 4.4: a server names the version that it speaks.
+        exchange.error_headers.append(_VERSION)
+        raise
+    if request.has_body:
+        raise UpgradeRefused("an upgrade request must not have a body")
+
+
+def upgrade_request(
+    exchange: Exchange, *, agent_fields: bool, replaced: Iterable[Field] = ()
+) -> RequestHead:
+    """Return the head that goes to the controller; ``replaced`` fields take others' places.
+
+    Raises RemoteProtocolError for a request that must not be forwarded.
+    """
+    request = exchange.request
+    headers = request_headers(
+        request,
+        exchange.provenance,
+        request_id=exchange.request_id,
+        agent_fields=agent_fields,
+    )
+    headers = headers.with_(*replaced)
+    headers = Headers([*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")])
+    return RequestHead(b"GET", exchange.match.inside(request.target), b"1.1", headers)
+
+
+async def ask(exchange: Exchange, upstream: Upstream, head: RequestHead) -> UpgradeAnswer:
+    """Send ``head`` on a connection of its own; return the answer.
+
+    Raises ControllerUnreachable, ControllerTimeout. The caller has a deadline, and sees to it that
+    the client's leaving cancels this.
+    """
+    exchange.upstream_began()
+    greeting = proxy_header(exchange) if upstream.introduces else None
+    connection, address = await upstream.connect_apart(greeting)
+    try:
+        answer = await _final_head(connection, head)
+    except ControllerUnreachable:
+        upstream.failed(address)
+        connection.close()
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    upstream.answered(address)
+    return UpgradeAnswer(answer, connection)
+
+
+async def _final_head(connection: ControllerConnection, head: RequestHead) -> ResponseHead:
+    await connection.send_request(head, ended=True)
+    answer = await connection.receive_head()
+    while answer.status < 200 and answer.status != 101:
+        answer = await connection.receive_head()
+    if answer.status == 101:
+        key = head.headers.get(b"sec-websocket-key") or b""
+        # Whoever says 101 without having understood what was asked is not at the other end of a
+        # WebSocket, and what follows would not be frames.
+        if answer.headers.get_all(b"sec-websocket-accept") != [accept_value(key)]:
+            raise ControllerUnreachable(UNUSABLE, detail="its 101 is not for this WebSocket")
+    return answer
+
+
+async def accept(exchange: Exchange, answer: UpgradeAnswer, side: Side) -> tuple[Leg, Leg]:
+    """Pass 101 on exactly; return the client's leg and the controller's.
+
+    Raises what ``Exchange.upgrade`` does; the controller's connection is closed then.
+    """
+    head = answer.head
+    try:
+        client, early = await exchange.upgrade(head.headers, head.reason)
+    except BaseException:
+        answer.connection.close()
+        raise
+    controller, leading = answer.connection.take_stream()
+    return Leg(side, client, early), Leg(Side.CONTROLLER, controller, leading)
+
+
+async def refuse(exchange: Exchange, answer: UpgradeAnswer, more: Iterable[Field] = ()) -> None:
+    """Pass a refusal on: status, fields in order and case, body; then close the connection.
+
+    ``more`` fields are added. Raises as ``Proxy.forward`` does for an answer that breaks off.
+    """
+    head, connection = answer.head, answer.connection
+    try:
+        fields = [*response_fields(head), *more]
+        async with exchange.cancel_if_client_leaves():
+            exchange.queue_head(head.status, head.reason, fields, length=head.content_length)
+            data = connection.body_at_hand()
+            while True:
+                if data:
+                    exchange.queue_body(data)
+                if connection.received_all:
+                    exchange.queue_end(trailer_fields(head, connection.trailers))
+                    break
+                await exchange.flush()
+                data = await connection.receive_body()
+        await exchange.flush()
+    finally:
+        connection.close()
+
+
+class OpenWebSockets:
+    """How many WebSockets each controller has, those of earlier configurations included."""
+
+    def __init__(self, workers: int) -> None:
+        """Of ``workers`` each has its part of the limit, rounded up."""
+        self._workers = workers
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, controller: str, limit: int) -> Iterator[None]:
+        """Hold a place for one of ``controller``. Raises LimitExceeded."""
+        share = -(-limit // self._workers)
+        if self._open[controller] >= share:
+            raise LimitExceeded(
+                detail=f"{share} WebSockets are open (controllers.{controller}"
+                ".connections.websockets, divided by the workers)"
+            )
+        self._open[controller] += 1
+        try:
+            yield
+        finally:
+            self._open[controller] -= 1
+            if not self._open[controller]:
+                del self._open[controller]
+
+
+class WebSocketUpgrades:
+    """Upgrades that are not agents'. One for a worker."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        sessions: LiveSessions,
+        open_ones: OpenWebSockets | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._limits = RelayLimits.of(config.agents.keepalive)
+        self._open = OpenWebSockets(1) if open_ones is None else open_ones
+
+    async def forward(self, exchange: Exchange, upstream: Upstream) -> None:
+        """Serve one upgrade to the end of its session.
+
+        Raises NotImplementedHere, UpgradeRefused, LimitExceeded, ControllerUnreachable,
+        ControllerTimeout, ClientGone, Stalled, Draining.
+        """
+        check_request(exchange)
+        match = exchange.match
+        if not match.route.websockets:
+            raise UpgradeRefused(
+                "this route has no WebSockets", detail=f"websockets of route {match.route.id}"
+            )
+        head = upgrade_request(exchange, agent_fields=False)
+        with self._open.place(match.controller_id, match.controller.connections.websockets):
+            legs = await self._open_session(exchange, upstream, head)
+            if legs is not None:
+                await self._run(exchange, *legs)
+
+    async def _open_session(
+        self, exchange: Exchange, upstream: Upstream, head: RequestHead
+    ) -> tuple[Leg, Leg] | None:
+        """Return both legs, or None where a refusal was passed on."""
+        timeout: float = exchange.match.route.response_timeout
+        answer: UpgradeAnswer | None = None
+        try:
+            with trio.move_on_after(timeout):
+                async with exchange.cancel_if_client_leaves():
+                    answer = await ask(exchange, upstream, head)
+        except BaseException:  # such as the client's leaving when the answer is in
+            if answer is not None:
+                answer.connection.close()
+            raise
+        if answer is None:
+            raise ControllerTimeout(detail=f"no answer to the upgrade in {timeout:g} s")
+        if answer.accepted:
+            return await accept(exchange, answer, Side.CLIENT)
+        await refuse(exchange, answer)
+        return None
+
+    async def _run(self, exchange: Exchange, client: Leg, controller: Leg) -> None:
+        match = exchange.match
+        names = {
+            "session": exchange.request_id,
+            "controller": match.controller_id,
+            "route": match.route.id,
+            "path": redact_path(exchange.request.path)[:256],
+            "client": exchange.client_address,
+        }
+        session = RelaySession(names, client=client, controller=controller, limits=self._limits)
+        with self._sessions.register(session):
+            await session.run()
