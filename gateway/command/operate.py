@@ -128,7 +128,13 @@ def _folder(config: Path | None, state_dir: Path | None) -> Path:
         if config is not None:
             raise click.UsageError("-c FILE and --state-dir FOLDER exclude each other.")
         return state_dir
-    return _state_dir_of(find_config(config))
+    from gateway.config.models import default_state_dir
+
+    try:
+        found = find_config(config)
+    except ConfigError:  # it may have been started without a file
+        return default_state_dir()
+    return _state_dir_of(found)
 
 
 def _state_dir_of(path: Path) -> Path:

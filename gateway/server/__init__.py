@@ -1,7 +1,12 @@
-"""Processes: a supervisor that binds, starts and restarts, and workers that serve.
+"""Processes: a supervisor that binds, starts, restarts and replaces, and workers that serve.
 
 Owns: the process seam ``worker.serve(listeners, snapshot, control)``, the control stream between
 the two, signals, and the one place where everything is put together (``worker``).
+
+The supervisor's side: ``supervisor`` over ``fleet`` (all workers), ``children`` (one of them),
+``slots`` (sockets), ``reloader`` and ``watch``, ``upgrade`` and ``handover``, ``control_socket``
+and ``status``, ``service_manager``. The worker's: ``worker_process``, ``worker``, ``accepting``,
+``orders``, ``generation``, ``ending``. Both: ``control``.
 
 Must not know: the command line.
 """

@@ -104,6 +104,17 @@ def test_the_folder_is_that_of_the_configuration(
         assert gateway.asked[-1] == (folder, "status")
 
 
+def test_a_gateway_without_a_file(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/run/state")
+    monkeypatch.delenv("REMOTING_GATEWAY_CONFIG", raising=False)
+    monkeypatch.setattr("gateway.command.options._PLACES", (tmp_path / "none.yaml",) * 2)
+    gateway.answers.append({"ok": True, "status": STATUS})
+    assert run("status").exit_code == 0
+    assert gateway.asked == [(Path("/run/state"), "status")]
+
+
 def test_a_file_that_cannot_be_read(gateway: Gateway, tmp_path: Path) -> None:
     result = run("reload", "-c", str(tmp_path / "none.yaml"))
     assert result.exit_code == 1

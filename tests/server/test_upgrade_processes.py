@@ -439,3 +439,40 @@ def check_served(hammer: Hammer) -> None:
     assert {why for _, why in hammer.failed if "502" not in why} == set()
     assert hammer.served == []
     assert len(hammer.failed) > 10
+
+
+async def test_a_program_that_cannot_be_replaced_after_all_goes_on(tmp_path: Path) -> None:
+    """What was tried a moment ago is gone: the same program takes over from itself."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        f'state_dir: state\nlisteners: [{{address: "{HOST}:0"}}]\nworkers: 2\n'
+        f'controllers: {{main: {{url: "http://127.0.0.1:9/"}}}}\nshutdown: {{drain_spread: 0s}}\n'
+    )
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from gateway.observability.logs import configure\n"
+        "from gateway.server import supervisor\n"
+        "from gateway.server.reloader import FileSource\n"
+        "from gateway.server.upgrade import replace_program\n"
+        "def replace(source, heritage):\n"
+        "    sys.executable, there = '/nowhere/python', sys.executable\n"
+        "    try:\n        return replace_program(source, heritage)\n"
+        "    finally:\n        sys.executable = there\n"
+        "supervisor.replace_program = replace\n"
+        "configure()\n"
+        f"sys.exit(supervisor.run_supervisor(FileSource(Path({str(path)!r}))))\n"
+    )
+    async with started([sys.executable, "-W", "error", "-c", program], tmp_path) as running:
+        port = int((await running.wait_for(STARTED, count=2))["listeners"][0].rpartition(":")[2])
+        async with hammering(port, rate=50) as hammer:
+            running.process.send_signal(signal.SIGUSR2)
+            line = await running.wait_for(
+                "the program cannot be replaced; going on with this one", within=60
+            )
+            assert line["reason"] == "/nowhere/python: No such file or directory"
+            await running.wait_for("upgraded", within=60)
+        check_served(hammer)
+        running.process.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+    assert len(running.all(STARTED)) == 4
+    assert [line for line in running.lines if "Warning" in line["event"]] == []
