@@ -213,7 +213,7 @@ async def test_the_granted_secret_is_the_one_that_is_presented(
         async def verify(self, presented: Presented) -> Granted:
             return Granted(SECRET, proved=True)
 
-    monkeypatch.setattr("gateway.server.worker.ControllerCheck", Granting)
+    monkeypatch.setattr("gateway.server.generation.ControllerCheck", Granting)
     controller = jenkins()
     request = agent_request({"Secret-Key": "mine"})
     async with relaying(tmp_path, controller) as port, connected(port, request):
@@ -278,7 +278,7 @@ async def test_stopping_ends_sessions_of_both_kinds_with_1012(
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.server.worker.Registry", lambda: registry)
+        patch.setattr("gateway.server.generation.Registry", lambda: registry)
         async with (
             relaying(tmp_path, controller) as port,
             connected(port, agent_request()) as (_, agent),

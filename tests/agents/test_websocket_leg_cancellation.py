@@ -107,7 +107,7 @@ class Relay:
 async def relay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
     """Run a gateway that has one place for everything, and pings all the time."""
     registry = Registry()
-    monkeypatch.setattr("gateway.server.worker.Registry", lambda: registry)
+    monkeypatch.setattr("gateway.server.generation.Registry", lambda: registry)
     controller = WebSocketController({"my-agent": SECRET}, echo)
     made = Relay(controller, registry)
     monkeypatch.setattr("gateway.server.worker.serve_connection", made.serve)
