@@ -20,6 +20,7 @@ import contextlib
 import errno
 import os
 import select
+import stat
 import threading  # noqa: TID251 - it writes before, during and after any event loop
 import time
 from collections import deque
@@ -31,8 +32,10 @@ MAX_HELD: Final = 4 * 1024 * 1024
 # Seconds: as long as a line may wait for others to be written with it.
 GATHER: Final = 0.01
 # Bytes written at a time: as much goes into a pipe in one piece. With more, somebody else's line
-# could end up in the middle of one of ours (supervisor and worker share standard error).
+# could end up in the middle of one of ours (supervisor and worker share standard error). A file
+# takes any write in one piece; each costs a change of threads and back.
 _BATCH: Final = select.PIPE_BUF
+_BATCH_OF_FILE: Final = 64 * 1024
 # The reader of a pipe, or the terminal, is gone for good.
 _GONE: Final = (errno.EPIPE, errno.EIO)
 
@@ -96,6 +99,7 @@ class LineWriter:
     __slots__ = (
         "__weakref__",
         "_awake",
+        "_batch",
         "_closing",
         "_dropped",
         "_encoding",
@@ -127,6 +131,7 @@ class LineWriter:
         that there is no reader any more, once. Both are called in the writing thread.
         """
         self._fd = fd
+        self._batch = _BATCH_OF_FILE if _is_file(fd) else _BATCH
         self._encoding = encoding
         self._limit = limit
         self._gather = gather
@@ -212,7 +217,7 @@ class LineWriter:
         size = 0
         with self._lock:
             waiting = self._lines
-            while waiting and (not lines or size + len(waiting[0]) <= _BATCH):
+            while waiting and (not lines or size + len(waiting[0]) <= self._batch):
                 size += len(waiting[0])
                 lines.append(waiting.popleft())
         return "".join(lines)
@@ -243,6 +248,13 @@ class LineWriter:
     def _is_own_thread(self) -> bool:
         """Say whether reports may be made: callers may hold locks that a logger takes."""
         return threading.current_thread() is self._thread
+
+
+def _is_file(fd: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 
 
 def _discard(fd: int) -> bool:
