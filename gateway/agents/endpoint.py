@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,13 +27,15 @@ from gateway.agents.registry import Registry
 from gateway.agents.session import AgentSession, SessionInfo
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
-from gateway.credentials.policy import Presented, Verifier, authorize
+from gateway.credentials.gate import Admission, Credentials
+from gateway.credentials.policy import CertificateNames, Presented
 from gateway.errors import (
     ControllerTimeout,
     ControllerUnreachable,
     IdentityMismatch,
     MethodRefused,
     MissingAgentHeaders,
+    NotAuthorized,
     RemoteProtocolError,
     UpgradeRefused,
 )
@@ -45,6 +47,7 @@ from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
 from gateway.runtime.admission import HandshakePlaces
+from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import Limits
 
 _log = get_logger("session")
@@ -82,14 +85,14 @@ class AgentEndpoint:
         pins: PinStore,
         opener: LegOpener,
         registry: Registry,
-        verifiers: Sequence[Verifier],
+        credentials: Credentials,
     ) -> None:
         self._config = config
         self._discovery = discovery
         self._pins = pins
         self._opener = opener
         self._registry = registry
-        self._verifiers = verifiers
+        self._credentials = credentials
         self._places: Mapping[str, HandshakePlaces] = {
             name: HandshakePlaces(config.limits.controller_handshakes)
             for name in config.controllers
@@ -105,12 +108,13 @@ class AgentEndpoint:
         echo_cookie(exchange)
         self._check_transport(exchange)
         request = read_agent_request(exchange)
+        admission = self._credentials.admission(_presented(exchange, request))
         timeout = self._config.agents.handshake_timeout
         leg: ControllerLeg | None = None
         try:
             with trio.fail_after(timeout):
                 async with exchange.cancel_if_client_leaves():
-                    leg, port = await self._open_leg(exchange, request)
+                    leg, port = await self._open_leg(exchange, request, admission)
                 agent, leading = await exchange.upgrade(_answer(request, leg, port))
         except trio.TooSlowError:
             await _give_up(leg)
@@ -126,7 +130,11 @@ class AgentEndpoint:
             exchange.match.controller.agents.chunks_per_message,
         )
         session = AgentSession(info, agent=agent, leading=leading, leg=leg, limits=self._limits)
-        with self._registry.register(session):
+
+        def end(error: NotAuthorized) -> None:
+            session.end(SessionEnd.of(Side.GATEWAY, error))
+
+        with self._registry.register(session), admission.live(end):
             await session.run(request.capability)
 
     def _check_transport(self, exchange: Exchange) -> None:
@@ -139,14 +147,11 @@ class AgentEndpoint:
         raise RemoteProtocolError("use https")
 
     async def _open_leg(
-        self, exchange: Exchange, request: AgentRequest
+        self, exchange: Exchange, request: AgentRequest, admission: Admission
     ) -> tuple[ControllerLeg, AgentPort]:
         name = exchange.match.controller_id
         controller = exchange.match.controller
-        granted = await authorize(
-            self._verifiers,
-            Presented(name, request.node, request.secret, exchange.client_address),
-        )
+        granted = await admission.judge()
         async with self._places[name].place():
             port = await self._discovery.agent_port(name, controller)
             leg_request = LegRequest(
@@ -159,6 +164,9 @@ class AgentEndpoint:
             )
             try:
                 return await self._opener.open(leg_request), port
+            except NotAuthorized:
+                admission.refused()
+                raise
             except (ControllerUnreachable, ControllerTimeout):
                 self._discovery.forget(name)
                 raise
@@ -246,6 +254,20 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
         text,
         None if cookie is None else cookie.decode("ascii"),
         accept,
+    )
+
+
+def _presented(exchange: Exchange, request: AgentRequest) -> Presented:
+    tls = exchange.stream.tls
+    names = None
+    if tls is not None and tls.subject is not None:
+        names = CertificateNames(tls.common_names, tls.alternative_names)
+    return Presented(
+        exchange.match.controller_id,
+        request.node,
+        request.secret,
+        exchange.client_address,
+        names,
     )
 
 

@@ -16,6 +16,8 @@ from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
 from gateway.command.identity import identity
+from gateway.command.jenkins_secrets import jenkins_secrets
+from gateway.command.nodes import nodes
 from gateway.command.run import run
 from gateway.command.schema import schema
 from gateway.errors import ConfigError
@@ -37,7 +39,7 @@ def cli() -> None:
     """A gateway for Jenkins: WebSocket agents in, JNLP4-connect out."""
 
 
-for _command in (run, check, schema, identity, demo):
+for _command in (run, check, schema, identity, nodes, jenkins_secrets, demo):
     cli.add_command(_command)
 
 

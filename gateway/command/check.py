@@ -58,12 +58,16 @@ def _routes(config: GatewayConfig) -> list[tuple[str, ...]]:
 
 
 def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("CONTROLLER", "URL", "AGENT PORT", "PROTOCOL", "IDENTITY")]
+    rows: list[tuple[str, ...]] = [
+        ("CONTROLLER", "URL", "AGENT PORT", "PROTOCOL", "IDENTITY", "JUDGED BY")
+    ]
     for name, controller in config.controllers.items():
         agents = controller.agents
         url = str(controller.url) if controller.url is not None else "none: agents only"
         port = str(agents.address) if agents.address is not None else "discovered"
-        rows.append((name, url, port, agents.protocol, describe_identity(config, name)))
+        judges = ", ".join(controller.credentials.modes)
+        identity = describe_identity(config, name)
+        rows.append((name, url, port, agents.protocol, identity, judges))
     return rows
 
 

@@ -27,7 +27,7 @@ from gateway.agents.jnlp4_leg import LegOpener
 from gateway.agents.login import AgentLogin
 from gateway.agents.registry import Registry
 from gateway.config.models import GatewayConfig
-from gateway.credentials.controller_check import ControllerCheck
+from gateway.credentials.gate import Credentials
 from gateway.errors import Draining, LimitExceeded
 from gateway.http.connection import serve_connection
 from gateway.http.exchange import ClientLimits
@@ -109,6 +109,7 @@ class _Worker:
         self._router = Router(config)
         self._registry = Registry()
         self._upstreams = Upstreams(config)
+        self._credentials = Credentials(config)
         discovery = Discovery(self._upstreams.fetch)
         agents = AgentEndpoint(
             config,
@@ -116,7 +117,7 @@ class _Worker:
             pins=PinStore(config.state_dir),
             opener=LegOpener(),
             registry=self._registry,
-            verifiers=[ControllerCheck()],
+            credentials=self._credentials,
         )
         self._dispatcher = Dispatcher(
             agents=agents,
@@ -126,9 +127,10 @@ class _Worker:
         )
 
     async def keep_up(self) -> None:
-        """Look after connections to controllers, and after memory, until cancelled."""
+        """Look after connections to controllers, credentials and memory, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upstreams.run)
+            nursery.start_soon(self._credentials.run)
             nursery.start_soon(give_back_after_crowds, self._places)
 
     async def accept(

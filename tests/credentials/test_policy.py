@@ -48,8 +48,7 @@ async def test_the_first_mode_that_knows_the_secret_decides() -> None:
 
 @pytest.mark.parametrize("modes", [[], [knows_nothing()], [knows_nothing(), knows_nothing()]])
 async def test_nobody_knows_the_secret(modes: list[Mode]) -> None:
-    with pytest.raises(NotAuthorized, match="no mode recognises"):
-        await authorize(modes, PRESENTED)
+    assert await authorize(modes, PRESENTED) is None
 
 
 async def test_a_refusal_is_final() -> None:
@@ -60,10 +59,7 @@ async def test_a_refusal_is_final() -> None:
     assert last.asked == []
 
 
-async def test_no_secret_in_a_repr_or_an_error() -> None:
+def test_no_secret_in_a_repr() -> None:
     assert "hunter2" not in repr(PRESENTED)
     assert "node" in repr(PRESENTED)
     assert "upstream" not in repr(Granted("upstream", proved=False))
-    with pytest.raises(NotAuthorized) as caught:
-        await authorize([], PRESENTED)
-    assert "hunter2" not in str(caught.value)
