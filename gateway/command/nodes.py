@@ -140,7 +140,11 @@ def _deliver(
 @node_arguments
 @config_option
 def revoke(controller: str, node: str, config: Path | None) -> None:
-    """Let NODE in no more, and end its session within 5 s."""
+    """End all of NODE's secrets, and its session with one of them, within 5 s.
+
+    Where the controller has further modes, what these accept is still let in; `deny` in nodes.rules
+    of the configuration keeps a node out altogether.
+    """
     with opened(config, controller, node) as site:
         site.issuing.revoke(controller, node)
     click.echo(f"{controller}/{node}: revoked; a running gateway ends its session within 5 s")

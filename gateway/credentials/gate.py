@@ -15,7 +15,9 @@ after the question: what differs by microseconds cannot be measured from outside
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,7 +33,7 @@ from gateway.credentials.lockout import Lockout
 from gateway.credentials.modes import Policy
 from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
 from gateway.credentials.nodes import Node, NodeStore, context_of
-from gateway.credentials.policy import Granted, Presented, authorize
+from gateway.credentials.policy import Granted, Presented, Unrecognised, authorize
 from gateway.credentials.store_access import StoreAccess
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
 from gateway.observability.logs import get_logger
@@ -41,7 +43,12 @@ _log = get_logger("system")
 POLL_EVERY: Final = 2.0  # seconds between two looks at the store's revision
 RECHECK_EVERY: Final = 300.0  # seconds between two looks at everything
 REFUSAL_STEP: Final = 0.025  # seconds
-_LOOPBACK: Final = ("127.", "::1")
+# The event loop waits whole milliseconds from the moment at which it begins to, so that its end
+# would still tell how long judging took. A thread's sleep ends when it is to.
+_LAST_WAIT: Final = 0.003  # seconds
+_LAST_WAITS: Final = 8  # threads; more refusals at a time are a little later
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_LOCKED: Final = "locked out after too many wrong secrets"
 
 End = Callable[[NotAuthorized], None]
 
@@ -64,6 +71,7 @@ class Credentials:
             SqliteNodeStore(config.state_dir, now=self._now) if store is None else store,
             config.store_key_file,
         )
+        self._waiting = trio.CapacityLimiter(_LAST_WAITS)
         self._live: set[Admission] = set()
         self._wake = trio.Event()
         self._recheck_due = False
@@ -103,9 +111,16 @@ class Credentials:
         try:
             return await self._judge(presented)
         except NotAuthorized:
-            steps = math.floor((trio.current_time() - began) / REFUSAL_STEP) + 1
-            await trio.sleep_until(began + steps * REFUSAL_STEP)
+            await self._wait_for_step(began)
             raise
+
+    async def _wait_for_step(self, began: float) -> None:
+        steps = math.floor((trio.current_time() - began) / REFUSAL_STEP) + 1
+        until = began + steps * REFUSAL_STEP
+        await trio.sleep_until(until - _LAST_WAIT)
+        left = until - trio.current_time()
+        if left > 0:
+            await trio.to_thread.run_sync(time.sleep, left, limiter=self._waiting)
 
     async def _judge(self, presented: Presented) -> Granted:
         controller, node = presented.controller, presented.node
@@ -119,10 +134,13 @@ class Credentials:
         except NotAuthorized as error:
             self._audit.refused(presented, error.detail, by="gateway")
             raise
-        if granted is None:
-            return self._refuse_wrong(presented, fingerprint, locked=locked)
+        if isinstance(granted, Unrecognised):
+            self.note_wrong(presented, fingerprint, granted.reason, by="gateway")
+            if locked:
+                raise LockedOut(detail=f"{_LOCKED}; {granted.reason}")
+            raise NotAuthorized(detail=granted.reason)
         if not granted.proved and locked:
-            raise LockedOut(detail="locked out after too many wrong secrets")
+            raise LockedOut(detail=_LOCKED)
         if not granted.proved and known_wrong:
             raise NotAuthorized(
                 detail="the controller judged this secret wrong less than a minute ago"
@@ -133,20 +151,13 @@ class Credentials:
             raise NotAuthorized(detail=reason)
         return replace(granted, ends_at=_first(granted.ends_at, policy.rules.ends_at(node)))
 
-    def _refuse_wrong(self, presented: Presented, fingerprint: bytes, *, locked: bool) -> Granted:
-        """Note a secret that no mode recognises, and raise NotAuthorized or LockedOut."""
-        self.note_wrong(presented, fingerprint, by="gateway")
-        if locked:
-            raise LockedOut(detail="locked out after too many wrong secrets")
-        raise NotAuthorized(detail="unknown node or wrong secret")
-
-    def note_wrong(self, presented: Presented, fingerprint: bytes, *, by: str) -> None:
+    def note_wrong(self, presented: Presented, fingerprint: bytes, reason: str, *, by: str) -> None:
         """Note a secret that was judged wrong; the same one is reported once a minute."""
         lockout = self._lockout
         repeated = lockout.is_known_wrong(fingerprint)
         locked = lockout.is_locked(presented.client_address, presented.controller, presented.node)
         if not (repeated or locked):
-            self._audit.refused(presented, "unknown node or wrong secret", by=by)
+            self._audit.refused(presented, reason, by=by)
         for lock in lockout.fail(
             presented.client_address, presented.controller, presented.node, fingerprint
         ):
@@ -303,10 +314,10 @@ def _node_failures(node: Node | None, admission: Admission, now: float) -> list[
 
 
 def _exemption(config: GatewayConfig) -> Callable[[str], bool]:
-    networks = (*config.trusted_proxies, *config.lockout.exempt)
+    networks = (*_LOOPBACK, *config.trusted_proxies, *config.lockout.exempt)
 
     def is_exempt(address: str) -> bool:
-        return address.startswith(_LOOPBACK) or is_in(networks, address)
+        return is_in(networks, address)
 
     return is_exempt
 
@@ -350,7 +361,9 @@ class Admission:
                 mode=self.granted.mode,
             )
             return
-        self._credentials.note_wrong(self.presented, self.fingerprint, by="controller")
+        self._credentials.note_wrong(
+            self.presented, self.fingerprint, "wrong secret", by="controller"
+        )
 
     @contextmanager
     def live(self, end: End) -> Iterator[None]:

@@ -22,7 +22,7 @@ import trio
 from gateway.config.credentials import JenkinsHomeConfig
 from gateway.config.extracted import Extracted
 from gateway.credentials.jenkins_home import JenkinsHome
-from gateway.credentials.policy import Granted, Presented
+from gateway.credentials.policy import Granted, Presented, Unrecognised
 from gateway.errors import CredentialsUnavailable
 from gateway.observability.logs import get_logger
 
@@ -115,9 +115,9 @@ class JenkinsSecretsCheck:
     def __init__(self, source: SecretSource) -> None:
         self._source = source
 
-    async def verify(self, presented: Presented) -> Granted | None:
-        """Return the grant, or None. Raises CredentialsUnavailable."""
+    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+        """Return the grant, or why not. Raises CredentialsUnavailable."""
         expected = await self._source.secret(presented.node)
         if not hmac.compare_digest(expected.encode(), presented.secret.encode()):
-            return None
+            return Unrecognised("not the secret that Jenkins has for this name")
         return Granted(expected, proved=True, mode="jenkins_secrets")

@@ -26,7 +26,7 @@ from gateway.credentials.nodes import (
     StoreUnavailable,
     context_of,
 )
-from gateway.credentials.policy import Granted, Presented
+from gateway.credentials.policy import Granted, Presented, Unrecognised
 from gateway.credentials.store_access import StoreAccess
 from gateway.credentials.store_keys import StoreKeys
 from gateway.errors import CredentialsUnavailable, NotAuthorized
@@ -62,8 +62,8 @@ class NodesCheck:
         self._now = now
         self._audit = audit
 
-    async def verify(self, presented: Presented) -> Granted | None:
-        """Return the grant, or None.
+    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+        """Return the grant, or why not.
 
         Raises NotAuthorized where the secret is right and a stored condition does not hold,
         CredentialsUnavailable where the store fails or there is no secret for the controller.
@@ -72,8 +72,8 @@ class NodesCheck:
         found = await self._access.call_with_keys(
             lambda store, keys: _find(store, keys, presented, now)
         )
-        if found is None:
-            return None
+        if isinstance(found, Unrecognised):
+            return found
         failures = found.node.conditions.failures(presented, now)
         if failures:
             raise NotAuthorized(detail="; ".join(failures))
@@ -115,7 +115,9 @@ class NodesCheck:
             self._audit.first_used(presented)
 
 
-def _find(store: NodeStore, keys: StoreKeys, presented: Presented, now: float) -> _Found | None:
+def _find(
+    store: NodeStore, keys: StoreKeys, presented: Presented, now: float
+) -> _Found | Unrecognised:
     node = store.find(presented.controller, presented.node)
     valid = () if node is None else node.valid_credentials(now)
     context = context_of(presented.controller, presented.node)
@@ -126,8 +128,12 @@ def _find(store: NodeStore, keys: StoreKeys, presented: Presented, now: float) -
         digest = keys.digest(context, presented.secret, key_id)
         if hmac.compare_digest(digest, _NOTHING if known is None else known.digest):
             match = known
-    if node is None or match is None:
-        return None
+    if node is None:
+        return Unrecognised("unknown node: nothing was issued for it")
+    if match is None:
+        if node.revoked_at is not None:
+            return Unrecognised("the node is revoked")
+        return Unrecognised("wrong secret, or one that has ended")
     upstream = None
     if node.upstream is not None:
         upstream = keys.open_sealed("upstream-secret", context, node.upstream)

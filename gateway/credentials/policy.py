@@ -48,21 +48,33 @@ class Granted:
     ends_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unrecognised:
+    """A secret that a mode does not know. ``reason`` is for the log, never for the caller."""
+
+    reason: str
+
+
 class Verifier(Protocol):
     """One mode of judging secrets."""
 
-    async def verify(self, presented: Presented) -> Granted | None:
-        """Return how to go on, or None if this mode does not recognise the secret.
+    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+        """Return how to go on, or why this mode does not recognise the secret.
 
         Raises NotAuthorized where it does, and something else than the secret is not right, and
         CredentialsUnavailable.
         """
 
 
-async def authorize(verifiers: Sequence[Verifier], presented: Presented) -> Granted | None:
-    """Ask ``verifiers`` in order; None when none recognises the secret. Raises what they do."""
+async def authorize(verifiers: Sequence[Verifier], presented: Presented) -> Granted | Unrecognised:
+    """Ask ``verifiers`` in order; the first that recognises the secret decides.
+
+    Raises what they do.
+    """
+    reasons = []
     for verifier in verifiers:
-        granted = await verifier.verify(presented)
-        if granted is not None:
-            return granted
-    return None
+        answer = await verifier.verify(presented)
+        if isinstance(answer, Granted):
+            return answer
+        reasons.append(answer.reason)
+    return Unrecognised("; ".join(reasons))

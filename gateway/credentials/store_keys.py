@@ -163,10 +163,10 @@ def new_secret() -> str:
     return secrets.token_hex(_KEY)
 
 
-def hand_to_owner_of(folder: Path, descriptor: int) -> None:
-    """Give a file that root made to the owner of ``folder``: the gateway must be able to use it."""
+def hand_to_owner_of(path: Path, descriptor: int) -> None:
+    """Give a file that root made to the owner of ``path``: the gateway must be able to use it."""
     if os.geteuid() == 0:
-        owner = folder.stat()
+        owner = path.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
@@ -200,7 +200,7 @@ def _write(path: Path, keys: tuple[_Key, ...]) -> Path:
                 file.write(f"{key.id} {base64.b64encode(key.secret).decode()}\n".encode())
             file.flush()
             os.fsync(descriptor)
-            hand_to_owner_of(path.parent, descriptor)
+            hand_to_owner_of(path if path.exists() else path.parent, descriptor)
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise

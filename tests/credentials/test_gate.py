@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from structlog.testing import LogCapture
 from trio.testing import MockClock
 
 from gateway.config.extracted import Extracted
+from gateway.credentials import gate as gate_module
 from gateway.credentials.gate import RECHECK_EVERY, REFUSAL_STEP, Admission
 from gateway.credentials.policy import CertificateNames, Granted, Presented
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
@@ -39,8 +41,9 @@ async def test_the_controller_judges_by_default(tmp_path: Path, clock: MockClock
 async def test_jenkins_secrets(tmp_path: Path, clock: MockClock) -> None:
     gate = Gate(make_config(tmp_path, "jenkins_secrets"))
     assert await gate.judge(RIGHT) == Granted(RIGHT, proved=True, mode="jenkins_secrets")
-    assert await gate.why_not(WRONG) == "NotAuthorized: unknown node or wrong secret"
-    assert await gate.why_not(RIGHT, "other") == "NotAuthorized: unknown node or wrong secret"
+    reason = "NotAuthorized: not the secret that Jenkins has for this name"
+    assert await gate.why_not(WRONG) == reason
+    assert await gate.why_not(RIGHT, "other") == reason
 
 
 async def test_issued_secrets_stand_for_the_real_ones(tmp_path: Path, clock: MockClock) -> None:
@@ -51,8 +54,13 @@ async def test_issued_secrets_stand_for_the_real_ones(tmp_path: Path, clock: Moc
     assert granted.upstream_secret == RIGHT
     assert granted.proved
     assert (await gate.judge(stored, "other")).upstream_secret == "the real one"
-    assert await gate.why_not(stored) == "NotAuthorized: unknown node or wrong secret"
-    assert await gate.why_not(RIGHT) is not None, "Jenkins' own is not one of them"
+    wrong = "NotAuthorized: wrong secret, or one that has ended"
+    assert await gate.why_not(stored) == wrong
+    assert await gate.why_not(RIGHT) == wrong, "Jenkins' own is not one of them"
+    unknown = "NotAuthorized: unknown node: nothing was issued for it"
+    assert await gate.why_not(stored, "none") == unknown
+    gate.issuing.revoke("main", "other")
+    assert await gate.why_not(stored, "other") == "NotAuthorized: the node is revoked"
     gate.credentials._access.close()
     gate.close()
 
@@ -85,7 +93,7 @@ async def test_a_lost_key_file(tmp_path: Path, clock: MockClock) -> None:
     with pytest.raises(CredentialsUnavailable, match="is not a key file"):
         await gate.judge(issued)
     gate.config.store_key_file.unlink()
-    assert await gate.why_not(issued) == "NotAuthorized: unknown node or wrong secret"
+    assert await gate.why_not(issued) == "NotAuthorized: wrong secret, or one that has ended"
     gate.credentials._access.close()
     gate.close()
 
@@ -149,7 +157,9 @@ async def test_lockout_by_the_controllers_word(tmp_path: Path, clock: MockClock)
     assert await gate.why_not("another guess") is None
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "10.0.0.1", "198.51.100.7"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "198.51.100.7"]
+)
 async def test_who_is_never_locked_out(tmp_path: Path, clock: MockClock, address: str) -> None:
     config = make_config(
         tmp_path,
@@ -183,8 +193,10 @@ async def test_the_controller_refuses_what_was_proved(
 
 @pytest.mark.parametrize("modes", [["jenkins_secrets"], ["nodes"], ["nodes", "jenkins_secrets"]])
 async def test_refusals_look_and_last_alike(
-    tmp_path: Path, clock: MockClock, modes: list[str]
+    tmp_path: Path, clock: MockClock, modes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slept: list[float] = []  # by a thread, at the end
+    monkeypatch.setattr(gate_module, "time", SimpleNamespace(sleep=slept.append))
     gate = Gate(make_config(tmp_path, *modes))
     if "nodes" in modes:
         gate.issuing.issue("main", "my-agent")
@@ -195,7 +207,8 @@ async def test_refusals_look_and_last_alike(
         began = trio.current_time()
         with pytest.raises(NotAuthorized) as caught:
             await gate.judge(secret, node)
-        return caught.value.public, round((trio.current_time() - began) / REFUSAL_STEP, 6)
+        took = trio.current_time() - began + slept.pop()
+        return caught.value.public, round(took / REFUSAL_STEP, 6)
 
     found = {await refusal("my-agent", WRONG), await refusal("unknown", WRONG)}
     found |= {await refusal("revoked", WRONG), await refusal("my-agent", WRONG)}
@@ -203,6 +216,7 @@ async def test_refusals_look_and_last_alike(
         found.add(await refusal("my-agent", f"guess {i}"))
     with pytest.raises(LockedOut):
         await gate.judge("one more")
+    slept.clear()
     found.add(await refusal("my-agent", "and more"))
     assert found == {("not authorized", 1.0)}
     gate.credentials._access.close()

@@ -11,10 +11,11 @@ from trio.testing import MockClock
 from gateway.config.credentials import JenkinsHomeConfig
 from gateway.config.extracted import Extracted
 from gateway.credentials.jenkins_secrets import JenkinsSecretsCheck, SecretSource, node_secret
-from gateway.credentials.policy import Granted, Presented
+from gateway.credentials.policy import Granted, Presented, Unrecognised
 from gateway.errors import CredentialsUnavailable
 from tests.credentials.jenkins_files import NODE_KEY, SECRETS, write_home
 
+UNRECOGNISED = Unrecognised("not the secret that Jenkins has for this name")
 OTHER_KEY = bytes(reversed(NODE_KEY))
 
 
@@ -39,8 +40,8 @@ async def test_right_and_wrong(tmp_path: Path, node: str) -> None:
     granted = await check.verify(_presented(node, right))
     assert granted == Granted(right, proved=True, mode="jenkins_secrets")
     for wrong in (right.upper(), right[:-1], right + "0", "", "é" * 64, "0" * 64):
-        assert await check.verify(_presented(node, wrong)) is None
-    assert await check.verify(_presented(node + " ", right)) is None
+        assert await check.verify(_presented(node, wrong)) == UNRECOGNISED
+    assert await check.verify(_presented(node + " ", right)) == UNRECOGNISED
 
 
 async def test_the_key_is_read_again_when_its_file_changes(

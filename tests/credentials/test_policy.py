@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.credentials.policy import Granted, Presented, authorize
+from gateway.credentials.policy import Granted, Presented, Unrecognised, authorize
 from gateway.errors import NotAuthorized
 
 PRESENTED = Presented("main", "node", "hunter2", "192.0.2.1")
@@ -15,11 +15,11 @@ PRESENTED = Presented("main", "node", "hunter2", "192.0.2.1")
 class Mode:
     """A mode that gives one answer, and remembers that it was asked."""
 
-    def __init__(self, answer: Callable[[Presented], Granted | None]) -> None:
+    def __init__(self, answer: Callable[[Presented], Granted | Unrecognised]) -> None:
         self.asked: list[Presented] = []
         self._answer = answer
 
-    async def verify(self, presented: Presented) -> Granted | None:
+    async def verify(self, presented: Presented) -> Granted | Unrecognised:
         self.asked.append(presented)
         return self._answer(presented)
 
@@ -29,11 +29,11 @@ def knows(secret: str) -> Mode:
 
 
 def knows_nothing() -> Mode:
-    return Mode(lambda _: None)
+    return Mode(lambda _: Unrecognised("not mine"))
 
 
 def refuses() -> Mode:
-    def answer(_: Presented) -> None:
+    def answer(_: Presented) -> Granted:
         raise NotAuthorized(detail="revoked")
 
     return Mode(answer)
@@ -48,7 +48,8 @@ async def test_the_first_mode_that_knows_the_secret_decides() -> None:
 
 @pytest.mark.parametrize("modes", [[], [knows_nothing()], [knows_nothing(), knows_nothing()]])
 async def test_nobody_knows_the_secret(modes: list[Mode]) -> None:
-    assert await authorize(modes, PRESENTED) is None
+    reason = "; ".join(["not mine"] * len(modes))
+    assert await authorize(modes, PRESENTED) == Unrecognised(reason)
 
 
 async def test_a_refusal_is_final() -> None:
