@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import trio
 
 from gateway.credentials.node_tables import connect
 from gateway.credentials.nodes import StoreUnavailable
@@ -37,6 +38,28 @@ def test_a_store_of_a_newer_program(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreUnavailable, match=r"newer version .*tables 9, known here 1"):
         connect(tmp_path / "s")
+
+
+async def test_others_that_are_busy_are_waited_for(tmp_path: Path) -> None:
+    """Two processes that make the store at the same time."""
+    path = tmp_path / "s"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("CREATE TABLE x (y)")
+    made: list[int] = []
+
+    def make() -> None:
+        connection = connect(path)
+        made.append(connection.execute("PRAGMA user_version").fetchone()[0])
+        connection.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, make)
+        await trio.sleep(0.1)
+        assert made == []
+        other.execute("COMMIT")
+        other.close()
+    assert made == [1]
 
 
 def test_something_else(tmp_path: Path) -> None:
