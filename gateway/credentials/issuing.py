@@ -22,6 +22,7 @@ from gateway.credentials.nodes import (
     Node,
     NodeStore,
     context_of,
+    open_keys,
 )
 from gateway.credentials.store_keys import StoreKeys, new_secret
 
@@ -70,7 +71,7 @@ class Issuing:
         taken instead of a new one. Raises NodeError, StoreUnavailable, StoreKeyError.
         """
         with self._store.change() as changes:
-            keys, now = self._keys(), self._now()
+            keys, now = self._keys(changes), self._now()
             found = changes.find(controller, name)
             if found is not None and found.valid_credentials(now):
                 raise NodeError(
@@ -95,7 +96,7 @@ class Issuing:
         Older ones end at once: at most two are valid at a time. Raises as ``issue``.
         """
         with self._store.change() as changes:
-            keys, now = self._keys(), self._now()
+            keys, now = self._keys(changes), self._now()
             node = _existing(changes, controller, name)
             if node.revoked_at is not None:
                 raise NodeError(f"{controller}/{name} is revoked; `nodes issue` gives it a secret")
@@ -150,7 +151,7 @@ class Issuing:
         """
         with self._store.change() as changes:  # keeps other commands away from the key file
             old = frozenset(_needed(changes))
-            keys = self._keys().rotate(keep=old)
+            keys = self._keys(changes).rotate(keep=old)
             self._record(changes, "key rotated", details={"key": keys.ids[0]})
         # Not in the same transaction: were it undone, what it sealed before must still open.
         with self._store.change() as changes:
@@ -160,7 +161,7 @@ class Issuing:
                     sealed = keys.seal("upstream-secret", node.context, text)
                     changes.save(replace(node, upstream=sealed))
         with self._store.change() as changes:
-            keys = self._keys().prune(keep=frozenset(_needed(changes)))
+            keys = self._keys(changes).prune(keep=frozenset(_needed(changes)))
         return keys.ids[1:]
 
     # -- moving ------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Issuing:
         Raises NodeError where one exists, unless ``force``: then it is replaced.
         """
         with self._store.change() as changes:
-            nodes = make(self._keys(), self._now())
+            nodes = make(self._keys(changes), self._now())
             for node in nodes:
                 if not force and changes.find(node.controller, node.name) is not None:
                     raise NodeError(
@@ -188,9 +189,9 @@ class Issuing:
                 self._save(changes, node, "imported")
         return len(nodes)
 
-    def _keys(self) -> StoreKeys:
+    def _keys(self, changes: Changes) -> StoreKeys:
         # Anew in each transaction: another command may have rotated them.
-        return StoreKeys.open(self._key_file)
+        return open_keys(self._key_file, changes.nodes)
 
     def _save(
         self, changes: Changes, node: Node, event: str, details: dict[str, str] | None = None

@@ -3,18 +3,19 @@
 Owns: the records and the interface. A record is changed as a whole, within a transaction that keeps
 other writers out: what a reader sees is one state or the next.
 
-Must not know: SQL, files, keys. (A store in PostgreSQL has the same interface.)
+Must not know: SQL, what is done with keys. (A store in PostgreSQL has the same interface.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.credentials.conditions import Conditions
-from gateway.credentials.store_keys import Sealed
+from gateway.credentials.store_keys import Sealed, StoreKeyError, StoreKeys
 
 # Secrets of a node that may be valid at a time: the one in use, and during a rotation the one
 # before it.
@@ -72,6 +73,19 @@ class Node:
         ends = [each.expires_at for each in self.credentials if each.id == credential]
         ends.append(self.conditions.valid_until)
         return min((each for each in ends if each is not None), default=None)
+
+
+def open_keys(path: Path, nodes: Callable[[], Sequence[Node]]) -> StoreKeys:
+    """Open the key file; it is made only for a store in which nothing needs another one.
+
+    Raises StoreKeyError, and what ``nodes`` does.
+    """
+    if not path.exists() and any(node.credentials or node.upstream for node in nodes()):
+        raise StoreKeyError(
+            f"{path} is missing, and without it no issued secret can be checked. Restore it from a"
+            " backup; if there is none, move nodes.sqlite3 away and issue every secret anew"
+        )
+    return StoreKeys.open(path)
 
 
 def context_of(controller: str, node: str) -> str:

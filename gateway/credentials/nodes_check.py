@@ -133,6 +133,8 @@ def _find(
     if match is None:
         if node.revoked_at is not None:
             return Unrecognised("the node is revoked")
+        if any(each.key_id not in keys.ids for each in valid):
+            return Unrecognised("what was issued needs a key that is not in the key file")
         return Unrecognised("wrong secret, or one that has ended")
     upstream = None
     if node.upstream is not None:

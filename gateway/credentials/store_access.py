@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from gateway.credentials.nodes import NodeStore, StoreUnavailable
+from gateway.credentials.nodes import NodeStore, StoreUnavailable, open_keys
 from gateway.credentials.store_keys import StoreKeyError, StoreKeys
 from gateway.errors import CredentialsUnavailable
 
@@ -53,7 +53,7 @@ class StoreAccess:
         except OSError:
             stamp = None
         if self._keys is None or stamp is None or stamp != self._stamp:
-            self._keys = StoreKeys.open(self._key_file)
+            self._keys = open_keys(self._key_file, self._store.nodes)
             self._stamp = stamp
         return self._keys
 

@@ -17,6 +17,7 @@ from gateway.config.extracted import Extracted
 from gateway.credentials import gate as gate_module
 from gateway.credentials.gate import RECHECK_EVERY, REFUSAL_STEP, Admission
 from gateway.credentials.policy import CertificateNames, Granted, Presented
+from gateway.credentials.store_keys import StoreKeys
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
 from tests.credentials.gates import ADDRESS, RIGHT, Gate, make_config, watched
 
@@ -93,7 +94,11 @@ async def test_a_lost_key_file(tmp_path: Path, clock: MockClock) -> None:
     with pytest.raises(CredentialsUnavailable, match="is not a key file"):
         await gate.judge(issued)
     gate.config.store_key_file.unlink()
-    assert await gate.why_not(issued) == "NotAuthorized: wrong secret, or one that has ended"
+    with pytest.raises(CredentialsUnavailable, match="Restore it from a backup"):
+        await gate.judge(issued)
+    assert not await trio.Path(gate.config.store_key_file).exists(), "no other one is made"
+    StoreKeys.open(gate.config.store_key_file)  # of another store
+    assert "not in the key file" in str(await gate.why_not(issued))
     gate.credentials._access.close()
     gate.close()
 

@@ -12,7 +12,7 @@ from gateway.credentials.conditions import Conditions
 from gateway.credentials.issuing import Issued, Issuing, NodeError, make_node
 from gateway.credentials.node_store import SqliteNodeStore
 from gateway.credentials.nodes import Node
-from gateway.credentials.store_keys import StoreKeys
+from gateway.credentials.store_keys import StoreKeyError, StoreKeys
 from tests.credentials.node_records import node
 
 HOUR = 3600.0
@@ -164,6 +164,21 @@ def test_rekey(desk: Desk) -> None:
     desk.issuing.rotate("main", "a", overlap=0.0)
     assert desk.issuing.rekey() == StoreKeys.open(desk.key_file).ids[1:]
     assert old[0] not in StoreKeys.open(desk.key_file).ids
+
+
+def test_a_lost_key_file_is_not_replaced(desk: Desk) -> None:
+    desk.issuing.issue("main", "a")
+    desk.key_file.unlink()
+    for action in (
+        lambda: desk.issuing.issue("main", "b"),
+        lambda: desk.issuing.rotate("main", "a", overlap=0.0),
+        desk.issuing.rekey,
+    ):
+        with pytest.raises(StoreKeyError, match="Restore it from a backup"):
+            action()
+    assert not desk.key_file.exists()
+    desk.issuing.revoke("main", "a")
+    desk.issuing.issue("main", "a")  # nothing needs the lost one any more
 
 
 def test_import_is_all_or_nothing(desk: Desk) -> None:
