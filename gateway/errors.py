@@ -121,6 +121,14 @@ class LockedOut(NotAuthorized):
     """Same answer as NotAuthorized, so that a caller cannot tell them apart."""
 
 
+class CredentialsUnavailable(GatewayError):
+    """What secrets are compared with cannot be read now: nobody can be let in, or told that his is
+    wrong.
+    """
+
+    default_public = "credentials cannot be checked at the moment, try again"
+
+
 class AlreadyConnected(GatewayError):
     default_public = "already connected"
 
@@ -227,6 +235,7 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
     UnknownNode: Outcome(400, None, "warning"),
     NotAuthorized: Outcome(403, 1008, "warning", silent=True),
     LockedOut: Outcome(403, 1008, "warning", silent=True),
+    CredentialsUnavailable: Outcome(503, 1011, "error"),
     AlreadyConnected: Outcome(400, None, "warning"),
     RouteNotFound: Outcome(404, None, "info"),
     HostNotServed: Outcome(421, None, "info"),

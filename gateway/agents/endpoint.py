@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,13 +28,15 @@ from gateway.agents.transport import Transport, Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
-from gateway.credentials.policy import Presented, Verifier, authorize
+from gateway.credentials.gate import Admission, Credentials
+from gateway.credentials.policy import CertificateNames, Presented
 from gateway.errors import (
     ControllerTimeout,
     ControllerUnreachable,
     IdentityMismatch,
     MethodRefused,
     MissingAgentHeaders,
+    NotAuthorized,
     RemoteProtocolError,
     UpgradeRefused,
 )
@@ -48,6 +49,7 @@ from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
 from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
 from gateway.runtime.handshakes import Handshakes
+from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import Limits
 from gateway.transport.networks import is_in
 
@@ -93,7 +95,7 @@ class AgentEndpoint:
         handshakes: Handshakes,
         websocket_legs: WebSocketLegs,
         registry: Registry,
-        verifiers: Sequence[Verifier],
+        credentials: Credentials,
     ) -> None:
         self._config = config
         self._discovery = discovery
@@ -102,7 +104,7 @@ class AgentEndpoint:
         self._opener = opener
         self._websocket_legs = websocket_legs
         self._registry = registry
-        self._verifiers = verifiers
+        self._credentials = credentials
         self._handshakes = handshakes
         keepalive = config.agents.keepalive
         self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
@@ -115,12 +117,13 @@ class AgentEndpoint:
         echo_cookie(exchange)
         self._check_transport(exchange)
         request = read_agent_request(exchange)
+        admission = self._credentials.admission(_presented(exchange, request))
         timeout = self._config.agents.handshake_timeout
         opened: _Opened | None = None
         try:
             with trio.fail_after(timeout):
                 async with exchange.cancel_if_client_leaves():
-                    opened = await self._open_leg(exchange, request)
+                    opened = await self._open_leg(exchange, request, admission)
                 session = await self._start(exchange, request, opened)
         except trio.TooSlowError:
             await _give_up(opened)
@@ -137,7 +140,11 @@ class AgentEndpoint:
             request.node,
             exchange.client_address,
         )
-        with self._registry.register(session, entry):
+
+        def end(error: NotAuthorized) -> None:
+            session.end(SessionEnd.of(Side.GATEWAY, error))
+
+        with self._registry.register(session, entry), admission.live(end):
             if isinstance(session, AgentSession):
                 await session.run(request.capability)
             else:
@@ -169,17 +176,19 @@ class AgentEndpoint:
             return
         raise RemoteProtocolError("use https")
 
-    async def _open_leg(self, exchange: Exchange, request: AgentRequest) -> _Opened:
+    async def _open_leg(
+        self, exchange: Exchange, request: AgentRequest, admission: Admission
+    ) -> _Opened:
         name = exchange.match.controller_id
         controller = exchange.match.controller
-        granted = await authorize(
-            self._verifiers,
-            Presented(name, request.node, request.secret, exchange.client_address),
-        )
+        granted = await admission.judge()
         async with self._handshakes.of(name).place(exchange.client_address):
             choice = await self._transports.choose(name, controller)
             if choice.transport is Transport.WEBSOCKET:
-                return await self._websocket_legs.ask(exchange, granted.upstream_secret)
+                answer = await self._websocket_legs.ask(exchange, granted.upstream_secret)
+                if answer.head.status == 403:
+                    admission.refused()
+                return answer
             port = await self._discovery.agent_port(name, controller)
             leg_request = LegRequest(
                 port.address,
@@ -191,6 +200,9 @@ class AgentEndpoint:
             )
             try:
                 return await self._opener.open(leg_request), port
+            except NotAuthorized:
+                admission.refused()
+                raise
             except (ControllerUnreachable, ControllerTimeout):
                 self._transports.forget(name)
                 raise
@@ -278,6 +290,20 @@ def read_agent_request(exchange: Exchange) -> AgentRequest:
         text,
         None if cookie is None else cookie.decode("ascii"),
         accept,
+    )
+
+
+def _presented(exchange: Exchange, request: AgentRequest) -> Presented:
+    tls = exchange.stream.tls
+    names = None
+    if tls is not None and tls.subject is not None:
+        names = CertificateNames(tls.common_names, tls.alternative_names)
+    return Presented(
+        exchange.match.controller_id,
+        request.node,
+        request.secret,
+        exchange.client_address,
+        names,
     )
 
 

@@ -16,6 +16,8 @@ from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
 from gateway.command.identity import identity
+from gateway.command.jenkins_secrets import jenkins_secrets
+from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
 from gateway.command.run import run
 from gateway.command.schema import schema
@@ -38,7 +40,19 @@ def cli() -> None:
     """A gateway for Jenkins: WebSocket agents in, JNLP4-connect out."""
 
 
-for _command in (run, check, reload, drain, upgrade, status, schema, identity, demo):
+for _command in (
+    run,
+    check,
+    reload,
+    drain,
+    upgrade,
+    status,
+    schema,
+    identity,
+    nodes,
+    jenkins_secrets,
+    demo,
+):
     cli.add_command(_command)
 
 

@@ -72,7 +72,7 @@ def _routes(config: GatewayConfig) -> list[tuple[str, ...]]:
 
 def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
-        ("CONTROLLER", "URL", "TRANSPORT", "AGENT PORT", "PROTOCOL", "IDENTITY")
+        ("CONTROLLER", "URL", "TRANSPORT", "AGENT PORT", "PROTOCOL", "IDENTITY", "JUDGED BY")
     ]
     for name, controller in config.controllers.items():
         agents = controller.agents
@@ -81,8 +81,9 @@ def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
             rows.append((name, url, agents.transport, "-", "-", "-"))
             continue
         port = str(agents.address) if agents.address is not None else "discovered"
+        judges = ", ".join(controller.credentials.modes)
         identity = describe_identity(config, name)
-        rows.append((name, url, agents.transport, port, agents.protocol, identity))
+        rows.append((name, url, agents.transport, port, agents.protocol, identity, judges))
     return rows
 
 

@@ -40,13 +40,13 @@ def controller_option(command: _Command) -> _Command:
     )(command)
 
 
-def load_config(given: Path | None) -> Loaded:
-    """Load the named file, or the first of the usual ones; print its warnings.
+def load_config(given: Path | None, *, warn: bool = True) -> Loaded:
+    """Load the named file, or the first of the usual ones; print its warnings if ``warn``.
 
     Raises ConfigError when there is none, or when it cannot be used.
     """
     loaded = load(find_config(given))
-    for warning in loaded.warnings:
+    for warning in loaded.warnings if warn else ():
         click.echo(f"warning: {warning}", err=True)
     return loaded
 

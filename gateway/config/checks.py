@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from gateway.config.credentials_checks import check_credentials
 from gateway.config.document import Problem
 from gateway.config.jenkins_url_checks import check_jenkins_urls
 from gateway.config.listener_tls_checks import check_listener_tls, check_names
@@ -70,6 +71,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     check_names(config, findings)
     check_routing(config, findings)
     check_jenkins_urls(config, findings)
+    check_credentials(config, findings)
     _check_keepalive(config, findings)
     _check_limits(config, findings)
     _check_shutdown(config, findings)

@@ -14,21 +14,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Discriminator,
     Field,
     StrictBool,
     Tag,
-    ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from gateway.config.base import CertificateConfig as CertificateConfig
-from gateway.config.base import FilePath, Name, resolve
+from gateway.config.base import FilePath, Name
 from gateway.config.base import Model as _Model
-from gateway.config.keys import PublicKey
+from gateway.config.credentials import CredentialsConfig, LockoutConfig, NodesConfig, StoreConfig
+from gateway.config.identity import Identity
 from gateway.config.limits import LimitsConfig
 from gateway.config.listener_tls import TlsConfig as TlsConfig
 from gateway.config.processes import ShutdownConfig, Workers
@@ -53,16 +51,6 @@ _IDLE_CUT: Final = 60.0  # nginx's and AWS ALB's default
 _AGENT_PATIENCE: Final = 30.0  # PROTOCOLS A.5: agent.jar's handshake limit
 
 
-def _read_identity(value: object, info: ValidationInfo) -> object:
-    if value == "discover" or isinstance(value, PublicKey):
-        return value
-    if isinstance(value, dict):
-        if set(value) != {"file"} or not isinstance(value["file"], str):
-            raise ValueError("allowed: {file: PATH} with nothing else in it")
-        return PublicKey.read(resolve(Path(value["file"]), info))
-    return PublicKey.validate(value)
-
-
 def default_state_dir() -> Path:
     """Return $STATE_DIRECTORY (the first of several, as systemd may give), else the XDG folder."""
     given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -85,24 +73,6 @@ def _home() -> Path:
 
 
 Host = Annotated[str, AfterValidator(parse_host)]
-Identity = Annotated[
-    Literal["discover"] | PublicKey,
-    BeforeValidator(_read_identity),
-    WithJsonSchema(
-        {
-            "oneOf": [
-                {"const": "discover"},
-                PublicKey.json_schema,
-                {
-                    "type": "object",
-                    "properties": {"file": {"type": "string"}},
-                    "required": ["file"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
 
 
 class ListenerConfig(_Model):
@@ -196,8 +166,8 @@ class ControllerAgentsConfig(_Model):
         description=(
             'The controller\'s public key, which it must prove before a secret is sent. "discover":'
             " the key that the controller's https url states, or over http the first one seen,"
-            " which is then pinned in state_dir. Best: base64 SubjectPublicKeyInfo, or {file:"
-            " PATH}."
+            " which is then pinned in state_dir. Best: base64 SubjectPublicKeyInfo, {file:"
+            " PATH}, or {jenkins_secrets: PATH}, what `jenkins-secrets extract` wrote."
         ),
     )
     chunks_per_message: Literal["many", "one"] = Field(
@@ -277,6 +247,9 @@ class ControllerConfig(_Model):
     )
     agents: ControllerAgentsConfig = Field(
         default_factory=ControllerAgentsConfig, description="How agents' sessions reach it."
+    )
+    credentials: CredentialsConfig = Field(
+        default_factory=CredentialsConfig, description="Who judges agents' secrets."
     )
 
 
@@ -398,6 +371,15 @@ class GatewayConfig(_Model):
     agents: AgentsConfig = Field(
         default_factory=AgentsConfig, description="What all agents' sessions share."
     )
+    nodes: NodesConfig = Field(
+        default_factory=NodesConfig, description="Conditions for agents besides their secret."
+    )
+    lockout: LockoutConfig = Field(
+        default_factory=LockoutConfig, description="What follows from many wrong secrets."
+    )
+    store: StoreConfig = Field(
+        default_factory=StoreConfig, description="Where issued secrets are kept."
+    )
     limits: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What clients may take, each and together."
     )
@@ -430,6 +412,11 @@ class GatewayConfig(_Model):
             return data
         (only,) = controllers
         return {**data, "routes": ({"id": only, "host": "*", "controller": only},)}
+
+    @property
+    def store_key_file(self) -> Path:
+        """Return the key file of the store."""
+        return self.store.key_file or self.state_dir / "store.key"
 
     def prefix_of(self, route: RouteConfig) -> str:
         """Return the context path of the route's controller; without url, the route's own path."""

@@ -12,9 +12,9 @@ from typing import Final
 
 from gateway.config.models import GatewayConfig, ListenerConfig
 
-# Settled for the whole program: the folder holds the control socket and the pins in use, and each
-# worker has listening sockets of its own.
-_FIXED: Final = ("state_dir", "workers")
+# Settled for the whole program: the folder holds the control socket and the pins in use, the store's
+# key is that of what is in it, and each worker has listening sockets of its own.
+_FIXED: Final = ("state_dir", "store", "workers")
 
 
 def changes_that_need_a_restart(old: GatewayConfig, new: GatewayConfig) -> list[str]:

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.errors import NotAuthorized
+
+@dataclass(frozen=True, slots=True)
+class CertificateNames:
+    """What a verified client certificate says who it is for: CNs, and DNS and URI alternatives."""
+
+    common: tuple[str, ...] = ()
+    alternative: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Presented:
     node: str
     secret: str = field(repr=False)
     client_address: str
+    certificate: CertificateNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +36,45 @@ class Granted:
     """How to go on.
 
     ``upstream_secret`` is presented to the controller. ``proved`` says that the gateway itself has
-    verified the presented one; False leaves the verdict to the controller.
+    verified the presented one; False leaves the verdict to the controller. ``mode`` is the one that
+    decided; ``credential`` is the id of an issued secret; ``ends_at`` is when it, or its node, ends
+    by itself (seconds since the epoch).
     """
 
     upstream_secret: str = field(repr=False)
     proved: bool
+    mode: str = "controller"
+    credential: int | None = None
+    ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecognised:
+    """A secret that a mode does not know. ``reason`` is for the log, never for the caller."""
+
+    reason: str
 
 
 class Verifier(Protocol):
     """One mode of judging secrets."""
 
-    async def verify(self, presented: Presented) -> Granted | None:
-        """Return how to go on, or None if this mode does not recognise the secret."""
+    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+        """Return how to go on, or why this mode does not recognise the secret.
+
+        Raises NotAuthorized where it does, and something else than the secret is not right, and
+        CredentialsUnavailable.
+        """
 
 
-async def authorize(verifiers: Sequence[Verifier], presented: Presented) -> Granted:
-    """Ask ``verifiers`` in order. Raises NotAuthorized when none recognises the secret."""
+async def authorize(verifiers: Sequence[Verifier], presented: Presented) -> Granted | Unrecognised:
+    """Ask ``verifiers`` in order; the first that recognises the secret decides.
+
+    Raises what they do.
+    """
+    reasons = []
     for verifier in verifiers:
-        granted = await verifier.verify(presented)
-        if granted is not None:
-            return granted
-    raise NotAuthorized(detail="no mode recognises the secret")
+        answer = await verifier.verify(presented)
+        if isinstance(answer, Granted):
+            return answer
+        reasons.append(answer.reason)
+    return Unrecognised("; ".join(reasons))

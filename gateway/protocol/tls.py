@@ -20,10 +20,18 @@ ciphertext to send comes out of the other. Four traps shape this file:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import (
+    DNSName,
+    ExtensionNotFound,
+    SubjectAlternativeName,
+    UniformResourceIdentifier,
+)
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 # OpenSSL keeps a memory BIO at the largest size it ever had; 64 KiB is four full records.
@@ -117,6 +125,26 @@ class TlsEngine:
             return certificate.to_cryptography().subject.rfc4514_string()
         except ValueError as error:
             raise TlsError(f"unreadable certificate: {error}") from None
+
+    def peer_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the common names of the peer's certificate, and its DNS and URI alternatives.
+
+        Who trusts them has had it verified. What cannot be read is left out.
+        """
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            return (), ()
+        read = certificate.to_cryptography()
+        common: list[str] = []
+        alternative: list[str] = []
+        with suppress(ValueError):
+            found = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            common += [str(each.value) for each in found]
+        with suppress(ValueError, ExtensionNotFound):
+            names = read.extensions.get_extension_for_class(SubjectAlternativeName).value
+            alternative += names.get_values_for_type(DNSName)
+            alternative += names.get_values_for_type(UniformResourceIdentifier)
+        return tuple(common), tuple(alternative)
 
     def handshake(self, data: bytes = b"") -> bytes:
         """Take a step with ``data`` received; return bytes to send. Sets ``handshake_done``.

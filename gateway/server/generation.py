@@ -19,7 +19,7 @@ from gateway.agents.registry import Registry
 from gateway.agents.transport import Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.models import GatewayConfig
-from gateway.credentials.controller_check import ControllerCheck
+from gateway.credentials.gate import Credentials
 from gateway.http.client_limits import ClientLimits
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
@@ -49,9 +49,11 @@ class Lasting:
         self.pins = PinStore(config.state_dir)
         self.transports = Transports(fetch, self.discovery, self.pins)
         self.websockets = OpenWebSockets(workers)
+        self.credentials = Credentials(config)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
         self._workers = workers
+        self._config = config
         self.follow(config)
 
     def follow(self, config: GatewayConfig) -> None:
@@ -69,6 +71,9 @@ class Lasting:
             workers=workers,
         )
         self.transports.keep(config.controllers)
+        if config is not self._config:
+            self.credentials.follow(config)
+            self._config = config
 
 
 def _share(limit: int, workers: int) -> int:
@@ -107,7 +112,7 @@ class Generation:
             ),
             handshakes=lasting.handshakes,
             registry=lasting.registry,
-            verifiers=[ControllerCheck()],
+            credentials=lasting.credentials,
         )
         dispatcher = Dispatcher(
             agents=agents,

@@ -73,12 +73,18 @@ UNKNOWN: Final = PeerAddress("unknown", 0)
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What a TLS handshake agreed on. ``subject`` is that of a client's verified certificate."""
+    """What a TLS handshake agreed on.
+
+    ``subject`` and the names are those of a client's verified certificate: its CNs, and its DNS and
+    URI alternatives.
+    """
 
     version: str
     cipher: str
     server_name: str | None
     subject: str | None = None
+    common_names: tuple[str, ...] = ()
+    alternative_names: tuple[str, ...] = ()
 
 
 class Activity:
@@ -213,7 +219,8 @@ class Stream:
         self._engine = engine
         try:
             subject = engine.peer_subject() if engine.server_side else None
-            self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name, subject)
+            names = ((), ()) if subject is None else engine.peer_names()
+            self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name, subject, *names)
             self._leading = engine.receive_data(
                 b""
             )  # data may have come with the last handshake message

@@ -165,6 +165,8 @@ async def test_a_refused_leg_leaves_nothing_behind(tmp_path: Path) -> None:
             (stopping_at(Stage.VERDICT, scripted.reset), 503),
         ):
             controller.script = script
+            # A node of its own: a secret that was refused is not asked about again for a minute.
+            request = agent_request({"Node-Name": f"node-{status}"})
             async with await RawClient.connect(port) as client:
-                await client.send(REQUEST)
+                await client.send(request)
                 assert (await client.read_answer()).status == status

@@ -168,8 +168,8 @@ def test_rules_of_single_keys(data: dict[str, Any], text: str) -> None:
         ({"protocol": "JNLP3-connect"}, "'JNLP4-connect' or 'JNLP4-plaintext'"),
         ({"chunks_per_message": 1}, "'many' or 'one'"),
         ({"identity": "AAAA"}, 'allowed: "discover"'),
-        ({"identity": {"path": "x"}}, "allowed: {file: PATH} with nothing else"),
-        ({"identity": {"file": 5}}, "allowed: {file: PATH} with nothing else"),
+        ({"identity": {"path": "x"}}, "{jenkins_secrets: PATH} with nothing else"),
+        ({"identity": {"file": 5}}, "{jenkins_secrets: PATH} with nothing else"),
         ({"identity": {"file": "/nonexistent"}}, "no such file"),
     ],
 )

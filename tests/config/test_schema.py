@@ -68,6 +68,10 @@ controllers:
       address: jenkins.lan:50000
       identity: discover
       chunks_per_message: many
+    credentials: {modes: [nodes, jenkins_secrets, controller], jenkins_secrets: main.secrets}
+  third:
+    credentials: {jenkins_secrets: {jenkins_home: /var/jenkins_home, master_key: /run/mk}}
+    agents: {identity: {jenkins_secrets: main.secrets}}
   other:
     tcp_discovery: {host: a, port: 5}
     agents: {identity: {file: a.pem}}
@@ -85,6 +89,25 @@ agents:
   keepalive: {interval: 20s, suspect_after: 500ms, dead_after: 1m}
   handshake_timeout: 25s
   handshake_rate: 50
+nodes:
+  unlisted: deny
+  rules:
+    - match: "build-*"
+      deny: false
+      controllers: [main]
+      allow_from: [10.0.0.0/8]
+      client_certificate: {by: san, name: "{node}.agents.example.com"}
+      valid_from: "2026-01-01T00:00:00Z"
+      valid_until: "2026-12-31T18:00:00+01:00"
+lockout:
+  enabled: true
+  per_node: 5
+  per_address: 50
+  window: 60s
+  first: 60s
+  longest: 15m
+  exempt: [10.0.0.0/8]
+store: {key_file: /etc/gateway/store.key}
 limits:
   head: 32KiB
   request_line: 8KiB

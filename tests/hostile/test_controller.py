@@ -6,6 +6,7 @@ gateway never waits longer for it than ``agents.handshake_timeout``.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -222,6 +223,9 @@ async def _quoting_the_secret(visit: Visit) -> None:
     await visit.read_to_end()
 
 
+_numbers = itertools.count()
+
+
 async def _meet(site: Site, dispatch: Dispatch, row: Garbage) -> None:
     """Send a good agent to the bad controller; read what it is told."""
     script = stopping_at(row.stage, row.script)
@@ -229,7 +233,8 @@ async def _meet(site: Site, dispatch: Dispatch, row: Garbage) -> None:
     async with await RawClient.connect(site.plain_port) as client:
         async with dispatch.turn:
             dispatch.expect(script)
-            await client.send(request_for("any-node", SECRET, prefix=BAD))
+            # A name of its own: what a controller refused is not asked again for a minute.
+            await client.send(request_for(f"any-node-{next(_numbers)}", SECRET, prefix=BAD))
             with trio.move_on_after(10) as scope:
                 await dispatch.arrived.wait()
             assert not scope.cancelled_caught, site.gateway.log.tail()

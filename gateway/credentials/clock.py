@@ -1,0 +1,31 @@
+"""What time it is, for what begins and ends at a time of day.
+
+Owns: that the clock being set back gives nothing back that has ended: within one process, time
+never goes slower than the monotonic clock. Set forward, the clock is believed at once.
+
+Must not know: what ends.
+
+A process that starts again believes the clock. That is why a revocation is a state and not a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+Now = Callable[[], float]
+
+
+class SteadyClock:
+    """Seconds since the epoch, that do not go back."""
+
+    __slots__ = ("_monotonic", "_offset", "_wall")
+
+    def __init__(self, wall: Now = time.time, monotonic: Now = time.monotonic) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._offset = wall() - monotonic()
+
+    def __call__(self) -> float:
+        """Return the time: the wall clock's, or what it would be had nobody set it back."""
+        return max(self._wall(), self._monotonic() + self._offset)

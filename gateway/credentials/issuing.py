@@ -1,0 +1,254 @@
+"""What operators do to nodes: issue, rotate, revoke, expire, unlock, import, export, rekey.
+
+Owns: what each of these means, and its entry in the audit trail, which is part of the same
+transaction: nothing happens without it.
+
+Must not know: command lines, how workers find out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gateway.credentials.conditions import Conditions, format_time
+from gateway.credentials.nodes import (
+    MOST_VALID,
+    AuditEntry,
+    Changes,
+    Credential,
+    Node,
+    NodeStore,
+    context_of,
+    open_keys,
+)
+from gateway.credentials.store_keys import StoreKeys, new_secret
+
+
+class NodeError(Exception):
+    """Something that cannot be done to a node; the text says why, and what can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new secret, to be shown once, and the node it is for."""
+
+    secret: str = field(repr=False)
+    node: Node
+
+
+class Issuing:
+    """Changes nodes in the name of ``operator``."""
+
+    def __init__(
+        self,
+        store: NodeStore,
+        key_file: Path,
+        *,
+        operator: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._key_file = key_file
+        self._operator = operator
+        self._now = now
+
+    def issue(
+        self,
+        controller: str,
+        name: str,
+        *,
+        conditions: Conditions | None = None,
+        upstream: str | None = None,
+        note: str = "",
+        secret: str | None = None,
+    ) -> Issued:
+        """Issue the first secret of a node, or one to a node that was revoked.
+
+        ``upstream`` is the node's secret at the controller, stored encrypted; ``secret`` one to be
+        taken instead of a new one. Raises NodeError, StoreUnavailable, StoreKeyError.
+        """
+        with self._store.change() as changes:
+            keys, now = self._keys(changes), self._now()
+            found = changes.find(controller, name)
+            if found is not None and found.valid_credentials(now):
+                raise NodeError(
+                    f"{controller}/{name} has a secret already; `nodes rotate` gives it another one"
+                )
+            text = new_secret() if secret is None else secret
+            node = Node(controller, name, now, conditions or Conditions(), note=note)
+            if upstream is not None:
+                sealed = keys.seal("upstream-secret", node.context, upstream)
+                node = replace(node, upstream=sealed)
+            elif found is not None:
+                node = replace(node, upstream=found.upstream)
+            node = replace(node, credentials=(_credential(keys, node, text, now),))
+            self._save(changes, node, "issued", _describe(node.conditions))
+        return Issued(text, node)
+
+    def rotate(
+        self, controller: str, name: str, *, overlap: float, secret: str | None = None
+    ) -> Issued:
+        """Issue another secret; the one before it is good for ``overlap`` more seconds.
+
+        Older ones end at once: at most two are valid at a time. Raises as ``issue``.
+        """
+        with self._store.change() as changes:
+            keys, now = self._keys(changes), self._now()
+            node = _existing(changes, controller, name)
+            if node.revoked_at is not None:
+                raise NodeError(f"{controller}/{name} is revoked; `nodes issue` gives it a secret")
+            text = new_secret() if secret is None else secret
+            until = now + overlap
+            kept = [
+                replace(each, expires_at=min(until, each.expires_at or until))
+                for each in node.valid_credentials(now)[: MOST_VALID - 1]
+                if overlap > 0
+            ]
+            node = replace(node, credentials=(_credential(keys, node, text, now), *kept))
+            ends = {"previous_ends": format_time(until)} if kept else {"previous_ends": "now"}
+            self._save(changes, node, "rotated", ends)
+        return Issued(text, node)
+
+    def revoke(self, controller: str, name: str) -> Node:
+        """Let nobody in as this node any more, and end its session. Raises as ``issue``."""
+        with self._store.change() as changes:
+            node = _existing(changes, controller, name)
+            node = replace(node, revoked_at=self._now(), credentials=())
+            self._save(changes, node, "revoked")
+        return node
+
+    def expire(self, controller: str, name: str, *, at: float | None) -> Node:
+        """Have the node's access end at a time, or with None never. Raises as ``issue``."""
+        with self._store.change() as changes:
+            node = _existing(changes, controller, name)
+            begin = node.conditions.valid_from
+            if at is not None and begin is not None and at <= begin:
+                raise NodeError(f"{controller}/{name} is not valid before {format_time(begin)}")
+            node = replace(node, conditions=replace(node.conditions, valid_until=at))
+            self._save(
+                changes, node, "expiry set", {"ends": "never" if at is None else format_time(at)}
+            )
+        return node
+
+    def unlock(self, *, node: tuple[str, str] | None, address: str | None) -> None:
+        """Have every worker forget the failures of a node, of an address, of both, or all."""
+        controller, name = node or (None, None)
+        with self._store.change() as changes:
+            changes.add_unlock(controller, name, address)
+            details = {"address": address or "all"}
+            self._record(changes, "unlocked", controller, name, details)
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    def rekey(self) -> tuple[str, ...]:
+        """Put a new key in use; return the ids of old ones that are still needed.
+
+        Stored secrets are encrypted anew. Digests cannot be made anew without the secret: each
+        worker does so when an agent presents it, and an old key goes when nothing needs it.
+        """
+        with self._store.change() as changes:  # keeps other commands away from the key file
+            old = frozenset(_needed(changes))
+            keys = self._keys(changes).rotate(keep=old)
+            self._record(changes, "key rotated", details={"key": keys.ids[0]})
+        # Not in the same transaction: were it undone, what it sealed before must still open.
+        with self._store.change() as changes:
+            for node in changes.nodes():
+                if node.upstream is not None and node.upstream.key_id != keys.ids[0]:
+                    text = keys.open_sealed("upstream-secret", node.context, node.upstream)
+                    sealed = keys.seal("upstream-secret", node.context, text)
+                    changes.save(replace(node, upstream=sealed))
+        with self._store.change() as changes:
+            keys = self._keys(changes).prune(keep=frozenset(_needed(changes)))
+        return keys.ids[1:]
+
+    # -- moving ------------------------------------------------------------------------------------
+
+    def export(self) -> list[Node]:
+        """Return all nodes; digests and sealed secrets are worth nothing without the key file."""
+        with self._store.change() as changes:
+            nodes = changes.nodes()
+            self._record(changes, "exported", details={"nodes": str(len(nodes))})
+        return nodes
+
+    def import_(self, make: Callable[[StoreKeys, float], list[Node]], *, force: bool) -> int:
+        """Save the nodes that ``make`` returns, given keys and time; all of them, or none.
+
+        Raises NodeError where one exists, unless ``force``: then it is replaced.
+        """
+        with self._store.change() as changes:
+            nodes = make(self._keys(changes), self._now())
+            for node in nodes:
+                if not force and changes.find(node.controller, node.name) is not None:
+                    raise NodeError(
+                        f"{node.context} exists already; nothing was imported. --replace puts"
+                        " imported nodes in the place of existing ones"
+                    )
+                self._save(changes, node, "imported")
+        return len(nodes)
+
+    def _keys(self, changes: Changes) -> StoreKeys:
+        # Anew in each transaction: another command may have rotated them.
+        return open_keys(self._key_file, changes.nodes)
+
+    def _save(
+        self, changes: Changes, node: Node, event: str, details: dict[str, str] | None = None
+    ) -> None:
+        changes.save(node)
+        self._record(changes, event, node.controller, node.name, details)
+
+    def _record(
+        self,
+        changes: Changes,
+        event: str,
+        controller: str | None = None,
+        node: str | None = None,
+        details: dict[str, str] | None = None,
+    ) -> None:
+        changes.record(
+            AuditEntry(self._now(), event, self._operator, controller, node, details or {})
+        )
+
+
+def make_node(
+    keys: StoreKeys, now: float, node: Node, *, secret: str, upstream: str | None
+) -> Node:
+    """Return ``node`` with a secret that somebody else has issued, for ``import_``."""
+    if upstream is not None:
+        node = replace(node, upstream=keys.seal("upstream-secret", node.context, upstream))
+    return replace(node, created_at=now, credentials=(_credential(keys, node, secret, now),))
+
+
+def _existing(changes: Changes, controller: str, name: str) -> Node:
+    node = changes.find(controller, name)
+    if node is None:
+        raise NodeError(f"{context_of(controller, name)}: no secret was ever issued for it")
+    return node
+
+
+def _credential(keys: StoreKeys, node: Node, secret: str, now: float) -> Credential:
+    return Credential(keys.digest(node.context, secret), keys.ids[0], now)
+
+
+def _needed(changes: Changes) -> set[str]:
+    needed: set[str] = set()
+    for node in changes.nodes():
+        needed.update(each.key_id for each in node.credentials)
+        if node.upstream is not None:
+            needed.add(node.upstream.key_id)
+    return needed
+
+
+def _describe(conditions: Conditions) -> dict[str, str]:
+    found = {}
+    if conditions.allow_from:
+        found["allow_from"] = ", ".join(map(str, conditions.allow_from))
+    if conditions.certificate is not None:
+        found["certificate"] = f"{conditions.certificate.by} {conditions.certificate.name}"
+    if conditions.valid_from is not None:
+        found["valid_from"] = format_time(conditions.valid_from)
+    if conditions.valid_until is not None:
+        found["valid_until"] = format_time(conditions.valid_until)
+    return found

@@ -1,0 +1,62 @@
+"""Tests of ``gateway.command.node_options``: values of options, and who the operator is."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.command import cli
+from gateway.command.node_options import operator
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "state_dir: state\n"
+        'listeners: [{address: "127.0.0.1:1"}]\n'
+        'controllers: {main: {url: "http://j", credentials: {modes: [nodes]}}}\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["issue", "main", "a", "--allow-from", "10.0.0.1/8"], "without host bits"),
+        (["issue", "main", "a", "--certificate", "issuer"], "allowed: subject, san"),
+        (["issue", "main", "a", "--valid-from", "tomorrow"], "allowed: a time with its offset"),
+        (["issue", "main", "a", "--valid-until", "2026-01-01T00:00:00"], "with its offset"),
+        (["rotate", "main", "a", "--overlap", "1"], "allowed: a number and a unit"),
+        (["rotate", "mian", "a"], 'CONTROLLER: found "mian"; allowed: "main". Did you mean'),
+        (["rotate", "main", "日本"], "NODE: allowed: a name of up to 1024"),
+        (["expire", "main", "a"], "Give one of --at TIME"),
+        (["expire", "main", "a", "--never", "--in", "1h"], "Give one of --at TIME"),
+        (["unlock"], "Give CONTROLLER NODE"),
+        (["unlock", "main"], "NODE is missing"),
+        (["unlock", "main", "a", "--all"], "Give CONTROLLER NODE"),
+        (["unlock", "--address", "x"], 'found "x"; allowed: an IP address'),
+    ],
+)
+def test_what_is_wrong(config: Path, arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(cli, ["nodes", *arguments, "-c", str(config)])
+    assert result.exit_code in {1, 2}
+    assert text in " ".join(result.output.split())
+    assert not (config.parent / "state" / "store.key").exists()
+
+
+def test_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    assert operator() == "root"
+    monkeypatch.setenv("SUDO_USER", "bob")
+    assert operator() == "bob as root"
+
+    def nobody() -> str:
+        raise KeyError
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert operator().startswith("bob as uid ")

@@ -1,0 +1,208 @@
+"""Tests of ``gateway.credentials.issuing``: what operators do, and that it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.credentials.conditions import Conditions
+from gateway.credentials.issuing import Issued, Issuing, NodeError, make_node
+from gateway.credentials.node_store import SqliteNodeStore
+from gateway.credentials.nodes import Node
+from gateway.credentials.store_keys import StoreKeyError, StoreKeys
+from tests.credentials.node_records import node
+
+HOUR = 3600.0
+
+
+@dataclass
+class Desk:
+    """An operator's desk, with a clock."""
+
+    store: SqliteNodeStore
+    key_file: Path
+    time: float = 1_000_000.0
+
+    def __post_init__(self) -> None:
+        self.issuing = Issuing(self.store, self.key_file, operator="bob", now=lambda: self.time)
+
+    def node(self, name: str = "a") -> Node:
+        found = self.store.find("main", name)
+        assert found is not None
+        return found
+
+    def takes(self, issued: Issued, name: str = "a") -> bool:
+        """Say whether the secret is one of the node's at this time."""
+        keys = StoreKeys.open(self.key_file)
+        found = self.node(name)
+        return any(
+            keys.digest(found.context, issued.secret, each.key_id) == each.digest
+            for each in found.valid_credentials(self.time)
+        )
+
+    def events(self, name: str = "a") -> list[str]:
+        return [each.event for each in self.store.history("main", name)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    store = SqliteNodeStore(tmp_path)
+    yield Desk(store, tmp_path / "key")
+    store.close()
+
+
+def test_issue(desk: Desk) -> None:
+    issued = desk.issuing.issue("main", "a", upstream="the real one", note="Bob's")
+    assert desk.takes(issued)
+    assert issued.secret not in repr(issued)
+    found = desk.node()
+    assert found.upstream is not None
+    keys = StoreKeys.open(desk.key_file)
+    assert keys.open_sealed("upstream-secret", "main/a", found.upstream) == "the real one"
+    (entry,) = desk.store.take_unlogged()
+    assert (entry.event, entry.operator, entry.node) == ("issued", "bob", "a")
+    with pytest.raises(NodeError, match="has a secret already"):
+        desk.issuing.issue("main", "a")
+    assert desk.takes(issued)
+    for path in desk.store.path.parent.iterdir():
+        assert issued.secret.encode() not in path.read_bytes()
+        assert b"the real one" not in path.read_bytes()
+
+
+def test_rotate_with_overlap(desk: Desk) -> None:
+    first = desk.issuing.issue("main", "a")
+    second = desk.issuing.rotate("main", "a", overlap=HOUR)
+    assert desk.takes(first)
+    assert desk.takes(second)
+    desk.time += HOUR - 0.001
+    assert desk.takes(first)
+    desk.time += 0.001
+    assert not desk.takes(first)
+    assert desk.takes(second)
+
+
+def test_rotating_again_within_the_overlap(desk: Desk) -> None:
+    first = desk.issuing.issue("main", "a")
+    second = desk.issuing.rotate("main", "a", overlap=HOUR)
+    third = desk.issuing.rotate("main", "a", overlap=2 * HOUR)
+    assert [desk.takes(each) for each in (first, second, third)] == [False, True, True]
+    assert len(desk.node().credentials) == 2
+    fourth = desk.issuing.rotate("main", "a", overlap=0.0)
+    assert [desk.takes(each) for each in (second, third, fourth)] == [False, False, True]
+    assert desk.events() == ["issued", "rotated", "rotated", "rotated"]
+
+
+def test_a_rotation_does_not_prolong_an_earlier_one(desk: Desk) -> None:
+    """An overlap that was given an end keeps it."""
+    desk.issuing.issue("main", "a")
+    second = desk.issuing.rotate("main", "a", overlap=HOUR)
+    desk.issuing.rotate("main", "a", overlap=60.0)
+    desk.time += 61
+    assert not desk.takes(second)
+
+
+def test_the_clock_set_back(desk: Desk) -> None:
+    """What was revoked or replaced stays so: that is a state, not a time."""
+    first = desk.issuing.issue("main", "a")
+    desk.issuing.rotate("main", "a", overlap=0.0)
+    desk.time -= 10 * 365 * 24 * HOUR
+    assert not desk.takes(first)
+    second = desk.issuing.rotate("main", "a", overlap=0.0)
+    assert desk.takes(second)
+    desk.issuing.revoke("main", "a")
+    desk.time -= HOUR
+    assert not desk.takes(second)
+
+
+def test_revoke_and_issue_again(desk: Desk) -> None:
+    first = desk.issuing.issue("main", "a", upstream="the real one")
+    desk.issuing.revoke("main", "a")
+    assert not desk.takes(first)
+    with pytest.raises(NodeError, match="is revoked"):
+        desk.issuing.rotate("main", "a", overlap=HOUR)
+    again = desk.issuing.issue("main", "a")
+    assert desk.takes(again)
+    assert not desk.takes(first)
+    assert desk.node().upstream is not None, "the secret in Jenkins is what it was"
+    assert desk.events() == ["issued", "revoked", "issued"]
+
+
+def test_expire(desk: Desk) -> None:
+    issued = desk.issuing.issue("main", "a", conditions=Conditions(valid_from=desk.time))
+    desk.issuing.expire("main", "a", at=desk.time + 60)
+    assert desk.node().conditions.valid_until == desk.time + 60
+    with pytest.raises(NodeError, match="is not valid before"):
+        desk.issuing.expire("main", "a", at=desk.time)
+    desk.issuing.expire("main", "a", at=None)
+    assert desk.node().conditions.valid_until is None
+    assert desk.takes(issued)
+
+
+@pytest.mark.parametrize("what", ["rotate", "revoke", "expire"])
+def test_nodes_that_do_not_exist(desk: Desk, what: str) -> None:
+    actions: dict[str, Callable[[], object]] = {
+        "rotate": lambda: desk.issuing.rotate("main", "a", overlap=0.0),
+        "revoke": lambda: desk.issuing.revoke("main", "a"),
+        "expire": lambda: desk.issuing.expire("main", "a", at=None),
+    }
+    with pytest.raises(NodeError, match="main/a: no secret was ever issued"):
+        actions[what]()
+    assert desk.store.take_unlogged() == []
+
+
+def test_rekey(desk: Desk) -> None:
+    used = desk.issuing.issue("main", "a", upstream="the real one")
+    old = StoreKeys.open(desk.key_file).ids
+    assert desk.issuing.rekey() == old, "the secret of a is known by its digest only"
+    assert desk.takes(used)
+    sealed = desk.node().upstream
+    assert sealed is not None
+    assert sealed.key_id == StoreKeys.open(desk.key_file).ids[0]
+    desk.issuing.rotate("main", "a", overlap=0.0)
+    assert desk.issuing.rekey() == StoreKeys.open(desk.key_file).ids[1:]
+    assert old[0] not in StoreKeys.open(desk.key_file).ids
+
+
+def test_a_lost_key_file_is_not_replaced(desk: Desk) -> None:
+    desk.issuing.issue("main", "a")
+    desk.key_file.unlink()
+    for action in (
+        lambda: desk.issuing.issue("main", "b"),
+        lambda: desk.issuing.rotate("main", "a", overlap=0.0),
+        desk.issuing.rekey,
+    ):
+        with pytest.raises(StoreKeyError, match="Restore it from a backup"):
+            action()
+    assert not desk.key_file.exists()
+    desk.issuing.revoke("main", "a")
+    desk.issuing.issue("main", "a")  # nothing needs the lost one any more
+
+
+def test_import_is_all_or_nothing(desk: Desk) -> None:
+    def two(keys: StoreKeys, now: float) -> list[Node]:
+        return [
+            make_node(keys, now, node(name), secret=f"{name}" * 40, upstream=None)
+            for name in ("b", "a")
+        ]
+
+    desk.issuing.issue("main", "a")
+    with pytest.raises(NodeError, match="main/a exists already; nothing was imported"):
+        desk.issuing.import_(two, force=False)
+    assert desk.store.find("main", "b") is None
+    assert desk.issuing.import_(two, force=True) == 2
+    assert desk.takes(Issued("b" * 40, desk.node("b")), "b")
+    assert desk.events("b") == ["imported"]
+    assert len(desk.issuing.export()) == 2
+
+
+def test_unlock_is_written_down(desk: Desk) -> None:
+    desk.issuing.unlock(node=("main", "a"), address=None)
+    desk.issuing.unlock(node=None, address="192.0.2.1")
+    assert [(each.node, each.address) for each in desk.store.unlocks_after(0)] == [
+        ("a", None),
+        (None, "192.0.2.1"),
+    ]
+    assert [each.event for each in desk.store.take_unlogged()] == ["unlocked", "unlocked"]

@@ -1,0 +1,165 @@
+"""Tests of ``gateway.credentials.node_store``: what is saved is found, whole, by everybody."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.credentials.node_store import SqliteNodeStore
+from gateway.credentials.nodes import AuditEntry, Credential, StoreUnavailable, Unlock
+from tests.credentials.node_records import FULL, node, without_ids
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[tuple[SqliteNodeStore, SqliteNodeStore]]:
+    """Two connections to one store, as two processes have."""
+    found = (SqliteNodeStore(tmp_path, now=lambda: 5000.0), SqliteNodeStore(tmp_path))
+    yield found
+    for store in found:
+        store.close()
+
+
+Stores = tuple[SqliteNodeStore, SqliteNodeStore]
+
+
+def test_there_and_back(stores: Stores) -> None:
+    one, other = stores
+    assert other.find("main", "build-1") is None
+    with one.change() as changes:
+        changes.save(FULL)
+        changes.save(node("a", "zoo"))
+        changes.save(node("agent ü"))
+    assert without_ids(other.find("main", "build-1")) == FULL
+    assert [(each.controller, each.name) for each in other.nodes()] == [
+        ("main", "agent ü"),
+        ("main", "build-1"),
+        ("zoo", "a"),
+    ]
+    assert other.find("main", "BUILD-1") is None
+    assert other.find("zoo", "build-1") is None
+
+
+def test_saving_replaces_the_credentials(stores: Stores) -> None:
+    one, other = stores
+    with one.change() as changes:
+        changes.save(FULL)
+    found = other.find("main", "build-1")
+    assert found is not None
+    newest, oldest = found.credentials
+    assert newest.id is not None
+    assert oldest.id is not None
+    assert newest.id > oldest.id
+    added = Credential(b"c" * 32, "k2", 1700.0)
+    with one.change() as changes:
+        changes.save(replace(found, credentials=(added, replace(newest, expires_at=1800.0))))
+    found = other.find("main", "build-1")
+    assert found is not None
+    assert [each.id for each in found.credentials] == [newest.id + 1, newest.id]
+    assert found.credentials[1].expires_at == 1800.0
+    with one.change() as changes:
+        changes.save(replace(found, revoked_at=1900.0, credentials=()))
+    found = other.find("main", "build-1")
+    assert found is not None
+    assert found.credentials == ()
+    assert found.valid_credentials(0.0) == ()
+
+
+def test_an_exception_undoes_everything(stores: Stores) -> None:
+    one, other = stores
+
+    def fail() -> None:
+        with one.change() as changes:
+            changes.save(FULL)
+            changes.record(AuditEntry(1.0, "issued", "me"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert other.nodes() == []
+    assert other.take_unlogged() == []
+    assert other.revision() == 0
+
+
+def test_the_revision(stores: Stores) -> None:
+    one, other = stores
+    assert other.revision() == 0
+    with one.change() as changes:
+        changes.save(FULL)
+        changes.save(node())
+    assert other.revision() == 1
+    found = one.find("main", "build-1")
+    assert found is not None
+    identity = found.credentials[0].id
+    assert identity is not None
+    with one.change() as changes:
+        assert changes.note_use(identity, 1501.0)
+        assert not changes.note_use(identity, 1502.0)
+        changes.record(AuditEntry(1.0, "first used", "gateway"), logged=True)
+    assert other.revision() == 1, "nobody who is connected needs to know"
+    with one.change() as changes:
+        changes.add_unlock(None, None, None)
+    assert other.revision() == 2
+    found = other.find("main", "build-1")
+    assert found is not None
+    assert found.credentials[0].first_used_at == 1501.0
+
+
+def test_unlocks(stores: Stores) -> None:
+    one, other = stores
+    assert other.last_unlock() == 0
+    with one.change() as changes:
+        changes.add_unlock("main", "a", None)
+        changes.add_unlock(None, None, "192.0.2.1")
+    assert other.unlocks_after(0) == [
+        Unlock(1, "main", "a", None),
+        Unlock(2, None, None, "192.0.2.1"),
+    ]
+    assert other.unlocks_after(2) == []
+    assert other.last_unlock() == 2
+    with other.change() as changes:  # much later than 5000: the old ones go
+        changes.add_unlock(None, None, None)
+    assert [each.id for each in one.unlocks_after(0)] == [3]
+
+
+def test_each_audit_entry_is_taken_once(stores: Stores) -> None:
+    one, other = stores
+    entry = AuditEntry(1.0, "issued", "bob", "main", "a", {"from": "x"})
+    with one.change() as changes:
+        changes.record(entry)
+        changes.record(AuditEntry(2.0, "first used", "gateway", "main", "a"), logged=True)
+        changes.record(AuditEntry(3.0, "exported", "bob"))
+    assert other.take_unlogged() == [entry, AuditEntry(3.0, "exported", "bob")]
+    assert one.take_unlogged() == []
+    assert [each.event for each in one.history("main", "a")] == ["issued", "first used"]
+
+
+def test_a_disk_that_fails_and_works_again(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("not a folder")
+    store = SqliteNodeStore(folder)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"nodes\.sqlite3"):
+            store.revision()
+    folder.unlink()
+    assert store.revision() == 0
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE nodes SET allow_from = '[\"x\"]'", "UPDATE nodes SET certificate_by = 'x'"]
+)
+def test_damaged_records(tmp_path: Path, damage: str) -> None:
+    store = SqliteNodeStore(tmp_path)
+    with store.change() as changes:
+        changes.save(FULL)
+    connection = sqlite3.connect(store.path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreUnavailable, match="record of node 1 is damaged"):
+        store.find("main", "build-1")
+    store.close()

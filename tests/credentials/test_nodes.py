@@ -1,0 +1,26 @@
+"""Tests of ``gateway.credentials.nodes``: which secrets of a node are valid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.credentials.nodes import Credential
+from tests.credentials.node_records import FULL, node
+
+
+def test_valid_credentials() -> None:
+    newest, before = FULL.credentials
+    assert FULL.valid_credentials(1599.9) == (newest, before)
+    assert FULL.valid_credentials(1600.0) == (newest,)
+    assert replace(FULL, revoked_at=1.0).valid_credentials(1000.0) == ()
+
+
+def test_never_more_than_two() -> None:
+    many = node(credentials=tuple(Credential(b"%d" % i, "k", 9.0 - i) for i in range(5)))
+    assert [each.digest for each in many.valid_credentials(10.0)] == [b"0", b"1"]
+
+
+def test_nothing_shows_a_digest() -> None:
+    assert "aaaa" not in repr(FULL)
+    assert "sealed" not in repr(FULL)
+    assert FULL.context == "main/build-1"

@@ -1,0 +1,55 @@
+"""Tests of ``gateway.credentials.store_access``: threads, keys that change, failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.credentials.node_store import SqliteNodeStore
+from gateway.credentials.nodes import NodeStore
+from gateway.credentials.store_access import StoreAccess
+from gateway.credentials.store_keys import StoreKeys
+from gateway.errors import CredentialsUnavailable
+
+
+async def test_keys_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
+    access = StoreAccess(SqliteNodeStore(tmp_path), tmp_path / "key")
+
+    def ids(store: NodeStore, keys: StoreKeys) -> tuple[str, ...]:
+        return keys.ids
+
+    first = await access.call_with_keys(ids)
+    StoreKeys.open(tmp_path / "key").rotate(keep=frozenset(first))
+    second = await access.call_with_keys(ids)
+    assert second[1:] == first
+    access.close()
+
+
+async def test_one_call_at_a_time(tmp_path: Path) -> None:
+    access = StoreAccess(SqliteNodeStore(tmp_path), tmp_path / "key")
+    inside = 0
+    most = 0
+
+    def call(store: NodeStore) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        store.revision()
+        inside -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(access.call, call)
+    assert most == 1
+    access.close()
+
+
+async def test_failures(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    access = StoreAccess(SqliteNodeStore(tmp_path / "file"), tmp_path / "file" / "key")
+    with pytest.raises(CredentialsUnavailable, match=r"nodes\.sqlite3"):
+        await access.call(lambda store: store.revision())
+    with pytest.raises(CredentialsUnavailable, match="File exists"):
+        await access.call_with_keys(lambda store, keys: None)
