@@ -77,11 +77,11 @@ def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
     for name, controller in config.controllers.items():
         agents = controller.agents
         url = str(controller.url) if controller.url is not None else "none: agents only"
+        judges = ", ".join(controller.credentials.modes)
         if agents.transport == "websocket":
-            rows.append((name, url, agents.transport, "-", "-", "-"))
+            rows.append((name, url, agents.transport, "-", "-", "-", judges))
             continue
         port = str(agents.address) if agents.address is not None else "discovered"
-        judges = ", ".join(controller.credentials.modes)
         identity = describe_identity(config, name)
         rows.append((name, url, agents.transport, port, agents.protocol, identity, judges))
     return rows

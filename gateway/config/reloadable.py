@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.config.models import GatewayConfig, ListenerConfig
 
-# Settled for the whole program: the folder holds the control socket and the pins in use, the store's
+# Settled for the whole program: the folder holds the control socket and pins in use, the store's
 # key is that of what is in it, and each worker has listening sockets of its own.
 _FIXED: Final = ("state_dir", "store", "workers")
 

@@ -213,7 +213,7 @@ async def test_the_granted_secret_is_the_one_that_is_presented(
         async def verify(self, presented: Presented) -> Granted:
             return Granted(SECRET, proved=True)
 
-    monkeypatch.setattr("gateway.server.generation.ControllerCheck", Granting)
+    monkeypatch.setattr("gateway.credentials.modes.ControllerCheck", Granting)
     controller = jenkins()
     request = agent_request({"Secret-Key": "mine"})
     async with relaying(tmp_path, controller) as port, connected(port, request):

@@ -1,4 +1,4 @@
-"""Two gateway processes on one store, operated by commands: what they do, and what nobody sees.
+"""Two workers on one store, operated by commands: what they do, and what nobody sees.
 
 Everything that any of the programs writes, on either stream and on disk, and every command line, is
 searched for every secret that was used.
@@ -7,15 +7,17 @@ searched for every secret that was used.
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
 
-from tests.agents.bridge import COOKIE, SECRET, agent_request, ask, connected
+from tests.agents.bridge import COOKIE, SECRET, Agent, agent_request, ask, connected
 from tests.credentials.jenkins_files import MASTER_KEY, NODE_KEY, SECRETS, write_home
 from tests.gateway_process import ROOT, GatewayProcess, running_program
 from tests.peers import scripted_controller as scripted
@@ -29,14 +31,14 @@ WRONG: Final = "bad0" * 16
 
 
 class Operator:
-    """Runs commands with the first gateway's configuration; keeps what they print."""
+    """Runs commands with the gateway's configuration; keeps what they print."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._config = str(folder / "gateway" / "gateway.yaml")
         self.printed = b""
         self.lines: list[str] = []  # command lines
 
-    async def run(self, *arguments: str, stdin: str = "") -> None:
+    async def run(self, *arguments: str, stdin: str = "") -> bytes:
         command = [sys.executable, "-m", "gateway", *arguments]
         self.lines.append(" ".join(command))
         done = await trio.run_process(
@@ -49,15 +51,21 @@ class Operator:
         )
         self.printed += done.stdout
         assert done.returncode == 0, done.stdout
+        return bytes(done.stdout)
 
     async def nodes(self, *arguments: str, stdin: str = "") -> None:
-        config = str(self._folder / "one" / "gateway.yaml")
-        await self.run("nodes", *arguments, "-c", config, stdin=stdin)
+        await self.run("nodes", *arguments, "-c", self._config, stdin=stdin)
+
+    async def sessions(self) -> list[int]:
+        """Return how many sessions each worker has."""
+        status = json.loads(await self.run("status", "--json", "-c", self._config))
+        return [worker["sessions"] for worker in status["workers"]]
 
 
 def config(folder: Path, url: str) -> dict[str, Any]:
     return {
         "state_dir": str(folder / "state"),
+        "workers": 2,
         "listeners": [{"address": "127.0.0.1:0"}],
         "controllers": {
             "main": {
@@ -75,11 +83,10 @@ def request(secret: str, node: str = "my-agent") -> bytes:
     return agent_request({"Node-Name": node, "Secret-Key": secret, "Connection-Cookie": COOKIE})
 
 
-async def test_two_gateways_and_an_operator(tmp_path: Path) -> None:
+async def test_two_workers_and_an_operator(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     home = write_home(tmp_path / "home")
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "gateway").mkdir()
     await operator.run(
         "jenkins-secrets",
         *("extract", "--jenkins-home", str(home), "-o", str(tmp_path / "main.secrets")),
@@ -88,13 +95,10 @@ async def test_two_gateways_and_an_operator(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(controller.run)
         made = config(tmp_path, controller.url)
-        async with (
-            running_program(tmp_path / "one", made) as one,
-            running_program(tmp_path / "two", made) as two,
-        ):
-            used = await _work(operator, tmp_path, one, two)
-            lines = [_command_line(gateway) for gateway in (one, two)]
-            entries = one.log.lines + two.log.lines
+        async with running_program(tmp_path / "gateway", made) as gateway:
+            used, ended = await _work(operator, tmp_path, gateway)
+            line = _command_line(gateway)
+            entries = gateway.log.lines
         nursery.cancel_scope.cancel()
 
     told = [visit.headers["Secret-Key"] for visit in controller.agents]
@@ -105,10 +109,10 @@ async def test_two_gateways_and_an_operator(tmp_path: Path) -> None:
         ("credential rotated", 1),
         ("credential revoked", 1),
         ("credential first used", 3),
-        ("session no longer allowed", 2),
+        ("session no longer allowed", ended),
     ):
         assert events.count(event) == count, (event, events)
-    seen = operator.printed + "\n".join([*operator.lines, *lines]).encode() + _on_disk(tmp_path)
+    seen = operator.printed + "\n".join([*operator.lines, line]).encode() + _on_disk(tmp_path)
     assert b"my-agent" in seen
     for secret in (*used, REAL, STORED, WRONG, SECRET, COOKIE, MASTER_KEY, *_forms(NODE_KEY)):
         assert secret.encode() not in seen
@@ -117,10 +121,10 @@ async def test_two_gateways_and_an_operator(tmp_path: Path) -> None:
             assert form.encode() not in seen
 
 
-async def _work(
-    operator: Operator, folder: Path, one: GatewayProcess, two: GatewayProcess
-) -> list[str]:
-    """Issue, use, misuse, rotate and revoke; return the secrets that were issued."""
+async def _work(operator: Operator, folder: Path, gateway: GatewayProcess) -> tuple[list[str], int]:
+    """Issue, use, misuse, rotate and revoke; return the secrets that were issued, and how many
+    sessions the revocation ended.
+    """
     files = [folder / f"secret-{i}" for i in range(3)]
     await operator.nodes("issue", "main", "my-agent", "--secret-file", str(files[0]))
     await operator.nodes(
@@ -129,36 +133,42 @@ async def _work(
         stdin=STORED,
     )
     first, other = (files[i].read_text().strip() for i in range(2))
-    ports = one.ports[0], two.ports[0]
-    for port in ports:
-        for secret, node in ((WRONG, "my-agent"), (first, "other"), (SECRET, "nobody")):
-            assert (await ask(port, request(secret, node))).status == 403
+    port = gateway.ports[0]
+    for secret, node in ((WRONG, "my-agent"), (first, "other"), (SECRET, "nobody")):
+        assert (await ask(port, request(secret, node))).status == 403
     async with (
-        connected(ports[0], request(first)) as (_, agent),
-        connected(ports[1], request(other, "other")) as (_, neighbour),
+        AsyncExitStack() as stack,
+        connected(port, request(other, "other")) as (_, neighbour),
     ):
+        agents = [await _enter(stack, port, first)]
+        while 0 in await operator.sessions():  # both workers are to have some
+            agents.append(await _enter(stack, port, first))
         await operator.nodes("rotate", "main", "my-agent", "--secret-file", str(files[2]))
         second = files[2].read_text().strip()
-        async with connected(ports[1], request(second)) as (_, successor):
-            await operator.nodes("list")
-            await operator.nodes("show", "main", "my-agent", "--json")
-            await operator.nodes("export")
-            await operator.nodes("rekey")
-            await operator.nodes("revoke", "main", "my-agent")
-            with trio.fail_after(5):
-                for each in (agent, successor):
-                    assert await each.receive(1) == b""
-                    assert each.close_code == 1008
-        for port in ports:
+        agents.append(await _enter(stack, port, second))
+        await operator.nodes("list")
+        await operator.nodes("show", "main", "my-agent", "--json")
+        await operator.nodes("export")
+        await operator.nodes("rekey")
+        await operator.nodes("revoke", "main", "my-agent")
+        with trio.fail_after(5):
+            for agent in agents:
+                assert await agent.receive(1) == b""
+                assert agent.close_code == 1008
+        for _ in range(4):  # whichever worker is asked
             for secret in (first, second):
                 assert (await ask(port, request(secret))).status == 403
         assert neighbour.close_code is None
         await neighbour.close()
-    async with connected(ports[0], request(REAL)) as (_, agent):  # Jenkins' own, by the other mode
+    async with connected(port, request(REAL)) as (_, agent):  # Jenkins' own, by the other mode
         await agent.close()
-    for gateway in (one, two):
-        await gateway.log.wait_for("session ended", count=2)
-    return [first, other, second]
+    await gateway.log.wait_for("session ended", count=len(agents) + 2)
+    return [first, other, second], len(agents)
+
+
+async def _enter(stack: AsyncExitStack, port: int, secret: str) -> Agent:
+    _, agent = await stack.enter_async_context(connected(port, request(secret)))
+    return agent
 
 
 def _command_line(gateway: GatewayProcess) -> str:
