@@ -82,15 +82,16 @@ class Credentials:
         self._lockout = Lockout(config.lockout, is_exempt=_exemption(config))
         self.policy = self._policy(config)
 
-    def _policy(self, config: GatewayConfig) -> Policy:
-        return Policy(config, self._access, now=self._now, audit=self._audit)
+    def _policy(self, config: GatewayConfig, before: Policy | None = None) -> Policy:
+        return Policy(config, self._access, now=self._now, audit=self._audit, before=before)
 
     def follow(self, config: GatewayConfig) -> None:
         """Judge by another configuration from now on, and look at live sessions again.
 
         ``state_dir`` and ``store`` stay as they were at the start.
         """
-        self.policy = self._policy(config)
+        self.policy = self._policy(config, self.policy)
+        self.policy.look_again()
         self._lockout.follow(config.lockout, is_exempt=_exemption(config))
         self.recheck()
 
@@ -282,6 +283,8 @@ class Credentials:
         now = self._now()
         failures = self.policy.rules.failures(presented, now)
         ends_at = self.policy.rules.ends_at(presented.node)
+        if failures:
+            return "; ".join(failures)  # whatever else cannot be read
         if granted.mode == "jenkins_secrets":
             secret = await self.policy.jenkins_secret(presented.controller, presented.node)
             if self.fingerprint(replace(presented, secret=secret)) != admission.fingerprint:

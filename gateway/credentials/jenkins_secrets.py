@@ -55,22 +55,32 @@ class SecretSource:
         self._stamp: _Stamp | None = None
         self._reason = ""  # why it could not be read the last time
         self._looked_at = float("-inf")
+        self._looking = trio.Lock()
+
+    def look_again(self) -> None:
+        """Have the next one who asks look at the files."""
+        self._looked_at = float("-inf")
 
     async def secret(self, node: str) -> str:
         """Return the secret of ``node``. Raises CredentialsUnavailable where there is no key.
 
-        Looks at the files' times at most every 2 s. What cannot be read any more, such as a file
-        that is just being replaced, leaves the key as it was.
+        Looks at the files' times at most every 2 s; as long as there is no key, everybody waits for
+        the one who looks. What cannot be read any more, such as a file that is just being replaced,
+        leaves the key as it was.
         """
-        now = trio.current_time()
-        if now >= self._looked_at + _LOOK_EVERY:
-            self._looked_at = now
-            await trio.to_thread.run_sync(self._look)  # a home may be on a slow network
+        if self._is_due() and (self._key is None or not self._looking.locked()):
+            async with self._looking:
+                if self._is_due():
+                    await trio.to_thread.run_sync(self._look)  # a home may be on a slow network
+                    self._looked_at = trio.current_time()
         if self._key is None:
             raise CredentialsUnavailable(
                 detail=f"the node-secret key of {self._controller} cannot be read"
             )
         return node_secret(self._key, node)
+
+    def _is_due(self) -> bool:
+        return trio.current_time() >= self._looked_at + _LOOK_EVERY
 
     def _look(self) -> None:
         stamp = tuple(map(_stamp_of, self._files))
@@ -79,7 +89,7 @@ class SecretSource:
         changed, self._stamp = stamp != self._stamp, stamp
         try:
             key = self._read()
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # such as a folder that may not be entered
             reason = str(error).removeprefix("allowed: ")
             if changed or reason != self._reason:
                 _log.error(

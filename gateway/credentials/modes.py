@@ -32,7 +32,9 @@ class Policy:
         *,
         now: Callable[[], float],
         audit: Audit,
+        before: Policy | None = None,
     ) -> None:
+        """``before``: the one so far; keys that it has read need not be read again."""
         self.rules = NodeRules(config.nodes)
         self._modes = {
             name: controller.credentials.modes for name, controller in config.controllers.items()
@@ -40,13 +42,18 @@ class Policy:
         self._sources: dict[str, SecretSource] = {}
         self._verifiers: dict[str, tuple[Verifier, ...]] = {}
         for name, controller in config.controllers.items():
-            source = _source(name, controller)
+            source = _source(name, controller, before)
             if source is not None:
                 self._sources[name] = source
             self._verifiers[name] = tuple(
                 _verifier(mode, access, source, now=now, audit=audit)
                 for mode in controller.credentials.modes
             )
+
+    def look_again(self) -> None:
+        """Have files of controllers looked at when their keys are next asked for."""
+        for source in self._sources.values():
+            source.look_again()
 
     @property
     def needs_store(self) -> bool:
@@ -67,6 +74,10 @@ class Policy:
             raise CredentialsUnavailable(detail=f"{controller} is not configured any more")
         return found
 
+    def source(self, controller: str) -> SecretSource | None:
+        """Return the node-secret key of a controller, where one is configured."""
+        return self._sources.get(controller)
+
     async def jenkins_secret(self, controller: str, node: str) -> str:
         """Return Jenkins' own secret for a node of a controller that has the mode
         ``jenkins_secrets``. Raises CredentialsUnavailable.
@@ -74,9 +85,12 @@ class Policy:
         return await self._sources[controller].secret(node)
 
 
-def _source(name: str, controller: ControllerConfig) -> SecretSource | None:
+def _source(name: str, controller: ControllerConfig, before: Policy | None) -> SecretSource | None:
     config = controller.credentials.jenkins_secrets
-    return None if config is None else SecretSource(name, config)
+    if config is None:
+        return None
+    known = None if before is None else before.source(name)
+    return known if known is not None and known.config == config else SecretSource(name, config)
 
 
 def _verifier(

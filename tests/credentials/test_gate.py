@@ -326,6 +326,40 @@ async def test_a_reload_is_applied_to_live_sessions(tmp_path: Path, clock: MockC
         assert other.reason == "the mode controller is not used any more"
 
 
+async def test_a_reload_asks_nobody_to_come_again(tmp_path: Path, clock: MockClock) -> None:
+    config = make_config(tmp_path, "jenkins_secrets")
+    gate = Gate(config)
+    await gate.judge(RIGHT)
+    (tmp_path / "main.secrets").unlink()
+    gate.credentials.follow(config)
+    await gate.judge(RIGHT)
+
+
+async def test_a_reload_reads_a_key_that_has_just_changed(tmp_path: Path, clock: MockClock) -> None:
+    config = make_config(tmp_path, "jenkins_secrets")
+    gate = Gate(config)
+    async with watched(gate), gate.session(RIGHT) as session:
+        (tmp_path / "main.secrets").write_bytes(Extracted(b"another key", None).to_bytes())
+        gate.credentials.follow(config)
+        with trio.fail_after(1):
+            await session.event.wait()
+
+
+async def test_a_rule_ends_sessions_whose_key_cannot_be_read(
+    tmp_path: Path, clock: MockClock
+) -> None:
+    gate = Gate(make_config(tmp_path, "jenkins_secrets"))
+    async with watched(gate), gate.session(RIGHT) as session:
+        rules = [{"match": "*", "deny": True}]
+        changed = make_config(tmp_path, "jenkins_secrets", rules=rules)
+        path = tmp_path / "main.secrets"
+        path.rename(tmp_path / "unread")
+        changed.controllers["main"].credentials.__dict__["jenkins_secrets"] = tmp_path / "gone"
+        gate.credentials.follow(changed)
+        await trio.sleep(1)
+        assert session.reason == 'rule "*": denied'
+
+
 async def test_a_new_node_secret_key_ends_sessions(tmp_path: Path, clock: MockClock) -> None:
     gate = Gate(make_config(tmp_path, "jenkins_secrets"))
     path = tmp_path / "main.secrets"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
@@ -63,6 +66,60 @@ async def test_the_key_is_read_again_when_its_file_changes(
         "the controller has a new node-secret key",
     ]
     assert log.entries[0]["in_force"] == "the one read before"
+
+
+async def test_everybody_waits_for_the_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SecretSource("main", _write(tmp_path / "f"))
+    looks: list[None] = []
+    real = SecretSource._look
+
+    def look(self: SecretSource) -> None:
+        looks.append(None)
+        real(self)
+
+    monkeypatch.setattr(SecretSource, "_look", look)
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.append(await source.secret("my-agent"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    assert found == [SECRETS["my-agent"]] * 20
+    assert len(looks) == 1
+
+
+async def test_a_look_at_slow_files_holds_up_nobody_who_can_go_on(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SecretSource("main", _write(tmp_path / "f"))
+    await source.secret("my-agent")
+    mock_clock.jump(2.1)
+    go_on = threading.Event()
+    monkeypatch.setattr(SecretSource, "_look", lambda self: go_on.wait(10))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(source.secret, "my-agent")
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            assert await source.secret("my-agent") == SECRETS["my-agent"]
+        finally:
+            go_on.set()
+
+
+async def test_what_the_system_refuses_is_no_key(
+    tmp_path: Path, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Extracted:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Extracted, "read", refuse)
+    source = SecretSource("main", _write(tmp_path / "f"))
+    with pytest.raises(CredentialsUnavailable):
+        await source.secret("a")
+    assert "Permission denied" in log.entries[0]["reason"]
 
 
 async def test_a_home_that_comes_later(
