@@ -42,6 +42,7 @@ _log = get_logger("system")
 
 POLL_EVERY: Final = 2.0  # seconds between two looks at the store's revision
 RECHECK_EVERY: Final = 300.0  # seconds between two looks at everything
+_RECHECKED_AT_ONCE: Final = 64  # sessions, about a millisecond
 REFUSAL_STEP: Final = 0.025  # seconds
 # The event loop waits whole milliseconds from the moment at which it begins to, so that its end
 # would still tell how long judging took. A thread's sleep ends when it is to.
@@ -75,6 +76,7 @@ class Credentials:
         self._live: set[Admission] = set()
         self._wake = trio.Event()
         self._recheck_due = False
+        self._unchecked = False  # against the store, which failed when it was time to
         self.rechecks = 0
         self._revision: int | None = None
         self._unlocks: int | None = None
@@ -217,13 +219,15 @@ class Credentials:
         try:
             revision = await self._access.call(lambda store: store.revision())
             if revision != self._revision:
-                due = due or self._revision is not None
+                # None: nobody knows what has changed since those that are live were judged.
+                due = due or self._revision is not None or bool(self._live)
                 await self._hear_operators()
                 self._revision = revision
         except CredentialsUnavailable as error:
             self._report(error)
-            self._recheck_due = self._recheck_due or due
-            return False
+            self._unchecked = self._unchecked or due
+            return due  # rules and times hold without the store
+        due, self._unchecked = due or self._unchecked, False
         if self._unavailable:
             _log.info("the node store can be used again")
             self._unavailable = ""
@@ -255,7 +259,9 @@ class Credentials:
         nodes: Mapping[str, Node] | None = {}
         if any(each.granted.mode == "nodes" for each in live):
             nodes = await self._nodes()
-        for admission in live:
+        for i, admission in enumerate(live):
+            if i % _RECHECKED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()  # thousands of others have work to do as well
             try:
                 reason = await self._why_not(admission, nodes)
             except CredentialsUnavailable as error:
@@ -270,6 +276,7 @@ class Credentials:
             nodes = await self._access.call(lambda store: store.nodes())
         except CredentialsUnavailable as error:
             self._report(error)
+            self._unchecked = True
             return None
         return {node.context: node for node in nodes}
 
@@ -290,12 +297,15 @@ class Credentials:
             if self.fingerprint(replace(presented, secret=secret)) != admission.fingerprint:
                 failures.append("the controller's node-secret key has changed")
         if granted.mode == "nodes":
-            if nodes is None:  # nobody can tell
-                return "; ".join(failures) or None
-            node = nodes.get(context_of(presented.controller, presented.node))
-            failures += _node_failures(node, admission, now)
-            if node is not None:  # a rotation may have given its secret an end
-                ends_at = _first(ends_at, node.ends_at(granted.credential))
+            if nodes is None:  # nobody can tell; an end that was known stays one
+                ends_at = _first(ends_at, granted.ends_at)
+                if granted.ends_at is not None and granted.ends_at <= now:
+                    failures.append(f"not valid since {format_time(granted.ends_at)}")
+            else:
+                node = nodes.get(context_of(presented.controller, presented.node))
+                failures += _node_failures(node, admission, now)
+                if node is not None:  # a rotation may have given its secret an end
+                    ends_at = _first(ends_at, node.ends_at(granted.credential))
         admission.granted = replace(granted, ends_at=ends_at)
         return "; ".join(failures) or None
 

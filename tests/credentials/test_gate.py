@@ -397,6 +397,56 @@ async def test_a_store_that_fails_ends_nobody(
     assert events.count("the node store cannot be used") == 1
 
 
+async def test_rules_and_ends_hold_without_the_store(tmp_path: Path, clock: MockClock) -> None:
+    config = make_config(tmp_path, "nodes")
+    gate = Gate(config)
+    issued = gate.issuing.issue("main", "my-agent").secret
+    ending = gate.issuing.issue("main", "ending").secret
+    gate.issuing.expire("main", "ending", at=gate.clock.time + 60)
+    async with (
+        watched(gate),
+        gate.session(issued) as session,
+        gate.session(ending, "ending") as other,
+    ):
+        _break_store(gate)
+        await trio.sleep(5)
+        gate.clock.time += 60
+        await trio.sleep(5)
+        assert other.reason == "not valid since 2026-06-01T12:01:00Z"
+        assert session.reason is None
+        rules = [{"match": "my-*", "deny": True}]
+        gate.credentials.follow(make_config(tmp_path, "nodes", rules=rules))
+        await trio.sleep(1)
+        assert session.reason == 'rule "my-*": denied'
+
+
+async def test_a_revocation_before_the_first_look_that_succeeds(
+    tmp_path: Path, clock: MockClock
+) -> None:
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with gate.session(issued) as session:
+        _break_store(gate)
+        async with watched(gate):
+            await trio.sleep(5)
+            _mend_store(gate)
+            gate.issuing.revoke("main", "my-agent")
+            await trio.sleep(5)
+            assert session.reason is not None
+
+
+def _break_store(gate: Gate) -> None:
+    gate.credentials._access.close()
+    gate.store.close()
+    _move(gate.config.state_dir, "nodes", "moved")
+    (gate.config.state_dir / "nodes.sqlite3").mkdir()
+
+
+def _mend_store(gate: Gate) -> None:
+    (gate.config.state_dir / "nodes.sqlite3").rmdir()
+    _move(gate.config.state_dir, "moved", "nodes")
+
+
 def _move(folder: Path, old: str, new: str) -> None:
     for name in os.listdir(folder):
         if name.startswith(f"{old}.sqlite3"):
