@@ -191,7 +191,7 @@ class Credentials:
     async def run(self) -> None:
         """Watch until cancelled."""
         checked_at = trio.current_time()
-        if not self._store_file.exists():
+        if not self._store_exists():
             self._revision = self._unlocks = 0  # whatever is said from now on is for this worker
         try:
             while True:
@@ -214,7 +214,7 @@ class Credentials:
     async def _poll(self) -> bool:
         """Say whether there is a reason to look at everybody again; do what operators said."""
         due, self._recheck_due = self._recheck_due, False
-        if not (self.policy.needs_store or self._store_file.exists()):
+        if not (self.policy.needs_store or self._store_exists()):
             return due
         try:
             revision = await self._access.call(lambda store: store.revision())
@@ -227,17 +227,30 @@ class Credentials:
             self._report(error)
             self._unchecked = self._unchecked or due
             return due  # rules and times hold without the store
+        except Exception as error:  # whatever a store holds, it must not end the watch
+            self._report(error)
+            return True  # what has changed, cannot be told
         due, self._unchecked = due or self._unchecked, False
         if self._unavailable:
             _log.info("the node store can be used again")
             self._unavailable = ""
         return due
 
-    def _report(self, error: CredentialsUnavailable) -> None:
+    def _store_exists(self) -> bool:
+        try:
+            self._store_file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            pass  # opening it will say what is wrong
+        return True
+
+    def _report(self, error: Exception) -> None:
         """Say that the store fails, once for each reason."""
-        if error.detail != self._unavailable:
-            _log.error("the node store cannot be used", reason=error.detail)
-        self._unavailable = error.detail
+        reason = _reason(error)
+        if reason != self._unavailable:
+            _log.error("the node store cannot be used", reason=reason)
+        self._unavailable = reason
 
     async def _hear_operators(self) -> None:
         if self._unlocks is None:  # what was said before this worker began is not for it
@@ -250,7 +263,10 @@ class Credentials:
                 pair = (unlock.controller, unlock.node)
             self._audit.unlocked(self._lockout.unlock(node=pair, address=unlock.address))
         for entry in await self._access.call(lambda store: store.take_unlogged()):
-            self._audit.done(entry)
+            try:
+                self._audit.done(entry)
+            except (ValueError, TypeError, OverflowError, OSError) as error:  # not a time, say
+                _log.error("an entry of the audit trail is damaged", reason=repr(error))
 
     async def _recheck(self) -> None:
         """End every session that would not be let in now. What cannot be read ends none."""
@@ -264,8 +280,13 @@ class Credentials:
                 await trio.lowlevel.checkpoint()  # thousands of others have work to do as well
             try:
                 reason = await self._why_not(admission, nodes)
-            except CredentialsUnavailable as error:
-                _log.warning("a session could not be checked again", reason=error.detail)
+            except Exception as error:  # one bad record must not keep the others from being judged
+                _log.warning(
+                    "a session could not be checked again",
+                    controller=admission.presented.controller,
+                    node=admission.presented.node,
+                    reason=_reason(error),
+                )
                 continue
             if reason is not None and not admission.over:
                 self._audit.ended(admission.presented, reason)
@@ -274,7 +295,7 @@ class Credentials:
     async def _nodes(self) -> Mapping[str, Node] | None:
         try:
             nodes = await self._access.call(lambda store: store.nodes())
-        except CredentialsUnavailable as error:
+        except Exception as error:
             self._report(error)
             self._unchecked = True
             return None
@@ -308,6 +329,10 @@ class Credentials:
                     ends_at = _first(ends_at, node.ends_at(granted.credential))
         admission.granted = replace(granted, ends_at=ends_at)
         return "; ".join(failures) or None
+
+
+def _reason(error: Exception) -> str:
+    return error.detail if isinstance(error, CredentialsUnavailable) else repr(error)
 
 
 def _first(*times: float | None) -> float | None:

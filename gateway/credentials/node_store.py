@@ -330,5 +330,9 @@ def _node(row: tuple[Any, ...], credentials: tuple[Credential, ...]) -> Node:
 
 
 def _audit_entry(row: tuple[Any, ...]) -> AuditEntry:
-    at, event, operator, controller, node, details = row
-    return AuditEntry(at, event, operator, controller, node, json.loads(details))
+    at, event, operator, controller, node, text = row
+    try:
+        details = {str(name): str(value) for name, value in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        details = {"damaged": "the details of this entry"}  # the others are to be read all the same
+    return AuditEntry(at, event, operator, controller, node, details)

@@ -43,7 +43,7 @@ class StoreAccess:
     async def _in_thread(self, function: Callable[[], T]) -> T:
         try:
             return await trio.to_thread.run_sync(function, limiter=self._limiter)
-        except (StoreUnavailable, StoreKeyError) as error:
+        except (StoreUnavailable, StoreKeyError, OSError) as error:
             raise CredentialsUnavailable(detail=str(error)) from None
 
     def _fresh_keys(self) -> StoreKeys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from trio.testing import MockClock
 from gateway.config.extracted import Extracted
 from gateway.credentials import gate as gate_module
 from gateway.credentials.gate import RECHECK_EVERY, REFUSAL_STEP, Admission
+from gateway.credentials.node_store import SqliteNodeStore
 from gateway.credentials.policy import CertificateNames, Granted, Presented
 from gateway.credentials.store_keys import StoreKeys
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
@@ -433,6 +435,84 @@ async def test_a_revocation_before_the_first_look_that_succeeds(
             gate.issuing.revoke("main", "my-agent")
             await trio.sleep(5)
             assert session.reason is not None
+
+
+async def test_a_damaged_audit_entry_does_not_hide_a_revocation(
+    tmp_path: Path, clock: MockClock, log: LogCapture
+) -> None:
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        with sqlite3.connect(tmp_path / "nodes.sqlite3") as connection:
+            for at, details in ((1.0, "{"), (1e300, "{}"), (2.0, '{"at": 1}'), (3.0, "[]")):
+                connection.execute(
+                    "INSERT INTO audit (at, event, operator, controller, node, details, logged)"
+                    " VALUES (?, 'odd', 'eve', 'main', 'x', ?, 0)",
+                    (at, details),
+                )
+        connection.close()
+        gate.issuing.revoke("main", "my-agent")
+        await trio.sleep(5)
+        assert str(session.reason).startswith("revoked")
+    events = [entry["event"] for entry in log.entries]
+    assert events.count("credential odd") == 2
+    assert events.count("an entry of the audit trail is damaged") == 2
+    assert "credential revoked" in events
+
+
+async def test_a_record_that_cannot_be_judged_keeps_no_other_in(
+    tmp_path: Path, clock: MockClock, log: LogCapture
+) -> None:
+    gate = Gate(make_config(tmp_path, "nodes"))
+    odd = gate.issuing.issue("main", "odd").secret
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(odd, "odd") as other, gate.session(issued) as session:
+        with sqlite3.connect(tmp_path / "nodes.sqlite3") as connection:
+            connection.execute("UPDATE nodes SET revoked_at = 1e300 WHERE name = 'odd'")
+        connection.close()
+        gate.issuing.revoke("main", "my-agent")
+        await trio.sleep(5)
+        assert str(session.reason).startswith("revoked")
+        assert other.reason is None or "revoked" in other.reason
+        gate.credentials.recheck()
+        await trio.sleep(5)
+        assert gate.credentials.rechecks >= 2, "the watch goes on"
+
+
+async def test_a_damaged_store_does_not_end_the_watch(
+    tmp_path: Path, clock: MockClock, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OverflowError("too large")
+
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteNodeStore, "revision", fail)
+            patch.setattr(SqliteNodeStore, "nodes", fail)
+            await trio.sleep(10)
+        gate.issuing.revoke("main", "my-agent")
+        await trio.sleep(5)
+        assert session.reason is not None
+    events = [entry["event"] for entry in log.entries]
+    assert events.count("the node store cannot be used") == 1
+
+
+async def test_a_folder_that_may_not_be_looked_into(
+    tmp_path: Path, clock: MockClock, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    gate = Gate(make_config(tmp_path, "controller", jenkins=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        patch.setattr(SqliteNodeStore, "revision", refuse)
+        async with watched(gate):
+            await trio.sleep(5)
+    assert [entry["event"] for entry in log.entries] == ["the node store cannot be used"]
+    assert "Permission denied" in log.entries[0]["reason"]
 
 
 def _break_store(gate: Gate) -> None:

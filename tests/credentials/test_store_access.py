@@ -46,6 +46,16 @@ async def test_one_call_at_a_time(tmp_path: Path) -> None:
     access.close()
 
 
+async def test_what_the_system_refuses_is_a_failure_of_the_store(tmp_path: Path) -> None:
+    access = StoreAccess(SqliteNodeStore(tmp_path), tmp_path / "key")
+
+    def refused(store: NodeStore) -> None:
+        raise PermissionError(13, "Permission denied", "key")
+
+    with pytest.raises(CredentialsUnavailable, match="Permission denied"):
+        await access.call(refused)
+
+
 async def test_failures(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     access = StoreAccess(SqliteNodeStore(tmp_path / "file"), tmp_path / "file" / "key")
