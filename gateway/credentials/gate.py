@@ -15,6 +15,7 @@ after the question: what differs by microseconds cannot be measured from outside
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import math
 import time
@@ -32,7 +33,7 @@ from gateway.credentials.conditions import format_time, is_in
 from gateway.credentials.lockout import Lockout
 from gateway.credentials.modes import Policy
 from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
-from gateway.credentials.nodes import Node, NodeStore, context_of
+from gateway.credentials.nodes import Credential, Node, NodeStore, context_of
 from gateway.credentials.policy import Granted, Presented, Unrecognised, authorize
 from gateway.credentials.store_access import StoreAccess
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
@@ -79,6 +80,7 @@ class Credentials:
         self._unchecked = False  # against the store, which failed when it was time to
         self.rechecks = 0
         self._revision: int | None = None
+        self._file: object = None  # that the revision is of
         self._unlocks: int | None = None
         self._unavailable = ""  # what was reported
         self._lockout = Lockout(config.lockout, is_exempt=_exemption(config))
@@ -217,12 +219,15 @@ class Credentials:
         if not (self.policy.needs_store or self._store_exists()):
             return due
         try:
-            revision = await self._access.call(lambda store: store.revision())
-            if revision != self._revision:
+            revision, file = await self._access.call(lambda store: (store.revision(), store.file()))
+            if (revision, file) != (self._revision, self._file):
+                if self._file not in (None, file):
+                    _log.warning("the node store was replaced by another file")
+                    self._revision = self._unlocks = None
                 # None: nobody knows what has changed since those that are live were judged.
                 due = due or self._revision is not None or bool(self._live)
                 await self._hear_operators()
-                self._revision = revision
+                self._revision, self._file = revision, file
         except CredentialsUnavailable as error:
             self._report(error)
             self._unchecked = self._unchecked or due
@@ -325,8 +330,9 @@ class Credentials:
             else:
                 node = nodes.get(context_of(presented.controller, presented.node))
                 failures += _node_failures(node, admission, now)
-                if node is not None:  # a rotation may have given its secret an end
-                    ends_at = _first(ends_at, node.ends_at(granted.credential))
+                known = None if node is None else _credential(node, granted)
+                if node is not None and known is not None:  # a rotation may have given it an end
+                    ends_at = _first(ends_at, node.ends_at(known.id))
         admission.granted = replace(granted, ends_at=ends_at)
         return "; ".join(failures) or None
 
@@ -345,10 +351,23 @@ def _node_failures(node: Node | None, admission: Admission, now: float) -> list[
     if node.revoked_at is not None:
         return [f"revoked at {format_time(node.revoked_at)}"]
     failures = node.conditions.failures(admission.presented, now)
-    valid = {credential.id for credential in node.valid_credentials(now)}
-    if admission.granted.credential not in valid:
+    if _credential(node, admission.granted) not in node.valid_credentials(now):
         failures.append("its secret was replaced by another one")
     return failures
+
+
+def _credential(node: Node, granted: Granted) -> Credential | None:
+    """Return the credential that was used, as it is now.
+
+    Its id alone may be another one's after a backup was restored; its digest is another one after
+    the key was rotated and it was used.
+    """
+    for each in node.credentials:
+        if hmac.compare_digest(each.digest, granted.digest):
+            return each
+        if (each.id, each.issued_at) == (granted.credential, granted.issued_at):
+            return each
+    return None
 
 
 def _exemption(config: GatewayConfig) -> Callable[[str], bool]:

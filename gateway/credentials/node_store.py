@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ class SqliteNodeStore:
         self.path = state_dir / FILE_NAME
         self._now = now
         self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None  # of the file: device and inode
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -121,12 +123,31 @@ class SqliteNodeStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            if self._connection is None:
-                self._connection = connect(self.path)
-            yield self._connection
+            yield self._connected()
         except (sqlite3.Error, OSError) as error:
             self.close()  # the next one begins anew: the disk may have room again
             raise StoreUnavailable(f"{self.path}: {error}") from None
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return a connection to the file that has the path now; a backup may have been put there.
+
+        A file that was there and is gone is not made anew: the next moment brings the restored one,
+        and meanwhile an empty store would say that nothing was ever issued.
+        """
+        if self._identity is not None and self._identity_now() != self._identity:
+            self.close()
+        if self._connection is None:
+            self._connection = connect(self.path)
+            self._identity = self._identity_now()
+        return self._connection
+
+    def _identity_now(self) -> tuple[int, int]:
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def file(self) -> tuple[int, int] | None:
+        """Return what tells the file from others, as of the last call; None before the first."""
+        return self._identity
 
     def close(self) -> None:
         """Close the file; the store may be used again."""

@@ -164,5 +164,8 @@ class NodeStore(Protocol):
     def history(self, controller: str, node: str) -> Sequence[AuditEntry]:
         """Return a node's audit trail, oldest first."""
 
+    def file(self) -> object:
+        """Return what differs once another store was put in the place of this one, as a backup."""
+
     def close(self) -> None:
         """Let go of everything; the store may be used again."""

@@ -84,6 +84,8 @@ class NodesCheck:
             proved=True,
             mode="nodes",
             credential=found.credential.id,
+            digest=found.credential.digest,
+            issued_at=found.credential.issued_at,
             ends_at=found.node.ends_at(found.credential.id),
         )
 

@@ -37,14 +37,16 @@ class Granted:
 
     ``upstream_secret`` is presented to the controller. ``proved`` says that the gateway itself has
     verified the presented one; False leaves the verdict to the controller. ``mode`` is the one that
-    decided; ``credential`` is the id of an issued secret; ``ends_at`` is when it, or its node, ends
-    by itself (seconds since the epoch).
+    decided; ``credential`` (its id), ``digest`` and ``issued_at`` are an issued secret's;
+    ``ends_at`` is when it, or its node, ends by itself (seconds since the epoch).
     """
 
     upstream_secret: str = field(repr=False)
     proved: bool
     mode: str = "controller"
     credential: int | None = None
+    digest: bytes = field(default=b"", repr=False, compare=False)
+    issued_at: float | None = field(default=None, compare=False)
     ends_at: float | None = None
 
 

@@ -515,6 +515,62 @@ async def test_a_folder_that_may_not_be_looked_into(
     assert "Permission denied" in log.entries[0]["reason"]
 
 
+async def test_a_store_that_was_replaced_by_a_backup(
+    tmp_path: Path, clock: MockClock, log: LogCapture
+) -> None:
+    """Numbers are equal in both: revision, the node's id, the credential's id."""
+    (tmp_path / "backup").mkdir()
+    restored = Gate(make_config(tmp_path / "backup", "nodes"))
+    restored.clock.time -= 5
+    restored.issuing.issue("main", "my-agent")
+    restored.issuing.issue("main", "other")
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    other = gate.issuing.issue("main", "other").secret
+    now = gate.store.find("main", "other")
+    assert now is not None
+    with restored.store.change() as changes:  # this one is the same in both
+        changes.save(replace(now, credentials=(replace(now.credentials[0], id=None),)))
+    async with watched(gate), gate.session(issued) as session, gate.session(other, "other") as kept:
+        restored.close()
+        gate.close()
+        for ending in ("-wal", "-shm"):  # SQLite would take them for the restored file's
+            (tmp_path / f"nodes.sqlite3{ending}").unlink()
+        os.replace(tmp_path / "backup" / "nodes.sqlite3", tmp_path / "nodes.sqlite3")
+        await trio.sleep(5)
+        assert session.reason == "its secret was replaced by another one"
+        assert kept.reason is None
+        gate.issuing.revoke("main", "other")
+        await trio.sleep(5)
+        assert str(kept.reason).startswith("revoked")
+    assert "the node store was replaced by another file" in [each["event"] for each in log.entries]
+
+
+async def test_a_session_outlives_a_new_key(tmp_path: Path, clock: MockClock) -> None:
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        gate.issuing.rekey()
+        await gate.judge(issued)  # has its digest made anew
+        gate.credentials.recheck()
+        await trio.sleep(5)
+        assert session.reason is None
+
+
+async def test_a_store_that_is_gone_is_not_made_anew(tmp_path: Path, clock: MockClock) -> None:
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        gate.close()
+        _move(tmp_path, "nodes", "moved")
+        await trio.sleep(10)
+        assert session.reason is None
+        with pytest.raises(CredentialsUnavailable, match="No such file"):
+            await gate.judge(issued)
+        _move(tmp_path, "moved", "nodes")
+        await gate.judge(issued)
+
+
 def _break_store(gate: Gate) -> None:
     gate.credentials._access.close()
     gate.store.close()

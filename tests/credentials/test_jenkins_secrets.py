@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -98,8 +97,8 @@ async def test_a_look_at_slow_files_holds_up_nobody_who_can_go_on(
     source = SecretSource("main", _write(tmp_path / "f"))
     await source.secret("my-agent")
     mock_clock.jump(2.1)
-    go_on = threading.Event()
-    monkeypatch.setattr(SecretSource, "_look", lambda self: go_on.wait(10))
+    go_on = trio.Event()
+    monkeypatch.setattr(SecretSource, "_look", lambda self: trio.from_thread.run(go_on.wait))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(source.secret, "my-agent")
         await trio.testing.wait_all_tasks_blocked()
