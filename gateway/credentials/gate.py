@@ -135,7 +135,7 @@ class Credentials:
         locked = lockout.is_locked(presented.client_address, controller, node)
         known_wrong = lockout.is_known_wrong(fingerprint)
         try:
-            granted = await authorize(policy.verifiers(controller), presented)
+            granted = await authorize(policy.verifiers(controller), presented, failures)
         except NotAuthorized as error:
             self._audit.refused(presented, error.detail, by="gateway")
             raise

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -125,7 +126,9 @@ class JenkinsSecretsCheck:
     def __init__(self, source: SecretSource) -> None:
         self._source = source
 
-    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+    async def verify(
+        self, presented: Presented, failures: Sequence[str] = ()
+    ) -> Granted | Unrecognised:
         """Return the grant, or why not. Raises CredentialsUnavailable."""
         expected = await self._source.secret(presented.node)
         if not hmac.compare_digest(expected.encode(), presented.secret.encode()):

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from gateway.credentials.audit import Audit
 from gateway.credentials.jenkins_secrets import SecretSource
@@ -42,7 +42,6 @@ class _Found:
 
     node: Node
     credential: Credential
-    upstream: str | None = field(repr=False)
 
 
 class NodesCheck:
@@ -62,10 +61,12 @@ class NodesCheck:
         self._now = now
         self._audit = audit
 
-    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+    async def verify(
+        self, presented: Presented, failures: Sequence[str] = ()
+    ) -> Granted | Unrecognised:
         """Return the grant, or why not.
 
-        Raises NotAuthorized where the secret is right and a stored condition does not hold,
+        Raises NotAuthorized where the secret is right and a condition does not hold,
         CredentialsUnavailable where the store fails or there is no secret for the controller.
         """
         now = self._now()
@@ -74,7 +75,7 @@ class NodesCheck:
         )
         if isinstance(found, Unrecognised):
             return found
-        failures = found.node.conditions.failures(presented, now)
+        failures = (*failures, *found.node.conditions.failures(presented, now))
         if failures:
             raise NotAuthorized(detail="; ".join(failures))
         upstream = await self._upstream(found)
@@ -90,14 +91,17 @@ class NodesCheck:
         )
 
     async def _upstream(self, found: _Found) -> str:
-        if found.upstream is not None:
-            return found.upstream
+        node, sealed = found.node, found.node.upstream
+        if sealed is not None:
+            return await self._access.call_with_keys(
+                lambda _, keys: keys.open_sealed("upstream-secret", node.context, sealed)
+            )
         if self._source is None:
             raise CredentialsUnavailable(
-                detail=f"no secret of {found.node.context} for the controller: give one to `nodes"
+                detail=f"no secret of {node.context} for the controller: give one to `nodes"
                 " issue --upstream-secret-file`, or configure jenkins_secrets"
             )
-        return await self._source.secret(found.node.name)
+        return await self._source.secret(node.name)
 
     async def _note_use(self, found: _Found, presented: Presented, now: float) -> None:
         """Note a first use, and use of an old key; that it cannot be noted keeps nobody out."""
@@ -138,10 +142,7 @@ def _find(
         if any(each.key_id not in keys.ids for each in valid):
             return Unrecognised("what was issued needs a key that is not in the key file")
         return Unrecognised("wrong secret, or one that has ended")
-    upstream = None
-    if node.upstream is not None:
-        upstream = keys.open_sealed("upstream-secret", context, node.upstream)
-    return _Found(node, match, upstream)
+    return _Found(node, match)
 
 
 def _note(

@@ -60,22 +60,29 @@ class Unrecognised:
 class Verifier(Protocol):
     """One mode of judging secrets."""
 
-    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+    async def verify(
+        self, presented: Presented, failures: Sequence[str] = ()
+    ) -> Granted | Unrecognised:
         """Return how to go on, or why this mode does not recognise the secret.
+
+        ``failures``: conditions that do not hold. Whatever the answer, the agent is refused then,
+        so nothing is to be noted or fetched for it that would tell whether the secret was right.
 
         Raises NotAuthorized where it does, and something else than the secret is not right, and
         CredentialsUnavailable.
         """
 
 
-async def authorize(verifiers: Sequence[Verifier], presented: Presented) -> Granted | Unrecognised:
+async def authorize(
+    verifiers: Sequence[Verifier], presented: Presented, failures: Sequence[str] = ()
+) -> Granted | Unrecognised:
     """Ask ``verifiers`` in order; the first that recognises the secret decides.
 
-    Raises what they do.
+    ``failures``: conditions that do not hold. Raises what they do.
     """
     reasons = []
     for verifier in verifiers:
-        answer = await verifier.verify(presented)
+        answer = await verifier.verify(presented, failures)
         if isinstance(answer, Granted):
             return answer
         reasons.append(answer.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import LogCapture
 
 from gateway.credentials import nodes_check
 from gateway.credentials.nodes import MOST_VALID, StoreUnavailable
-from gateway.credentials.store_keys import StoreKeys
+from gateway.credentials.store_keys import Sealed, StoreKeys
 from tests.credentials.gates import Gate, make_config
 
 
@@ -36,6 +37,35 @@ async def test_the_first_use_is_noted_once(gate: Gate, log: LogCapture) -> None:
     found = gate.store.find("main", "a")
     assert found is not None
     assert found.credentials[0].first_used_at == gate.clock.time
+
+
+async def test_who_is_refused_has_used_nothing(tmp_path: Path, log: LogCapture) -> None:
+    gate = Gate(make_config(tmp_path, "nodes", rules=[{"match": "a", "deny": True}]))
+    secret = gate.issuing.issue("main", "a").secret
+    assert await gate.why_not(secret, "a") == 'NotAuthorized: rule "a": denied'
+    found = gate.store.find("main", "a")
+    assert found is not None
+    assert found.credentials[0].first_used_at is None
+    assert [entry["event"] for entry in log.entries] == ["agent refused"]
+    gate.credentials._access.close()
+    gate.close()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_refusal_does_not_tell_that_the_secret_is_right(
+    tmp_path: Path, stored: bool
+) -> None:
+    """Who may not come in is told nothing of a secret for the controller that cannot be had."""
+    gate = Gate(make_config(tmp_path, "nodes", jenkins=False, rules=[{"match": "a", "deny": True}]))
+    secret = gate.issuing.issue("main", "a", upstream="real" if stored else None).secret
+    if stored:
+        node = gate.store.find("main", "a")
+        assert node is not None
+        with gate.store.change() as changes:
+            changes.save(replace(node, upstream=Sealed("k0", b"another key's")))
+    assert await gate.why_not(secret, "a") == 'NotAuthorized: rule "a": denied'
+    gate.credentials._access.close()
+    gate.close()
 
 
 async def test_a_rotated_key_is_taken_over_by_use(gate: Gate) -> None:

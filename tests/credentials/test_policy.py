@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -19,7 +19,9 @@ class Mode:
         self.asked: list[Presented] = []
         self._answer = answer
 
-    async def verify(self, presented: Presented) -> Granted | Unrecognised:
+    async def verify(
+        self, presented: Presented, failures: Sequence[str] = ()
+    ) -> Granted | Unrecognised:
         self.asked.append(presented)
         return self._answer(presented)
 
