@@ -1,7 +1,8 @@
 """What time it is, for what begins and ends at a time of day.
 
-Owns: that the clock being set back gives nothing back that has ended: within one process, time
-never goes slower than the monotonic clock. Set forward, the clock is believed at once.
+Owns: that a clock which is set back gives nothing back that had ended by the clock as it was at the
+start: within one process, time is never behind that plus the monotonic clock. Set forward, the
+clock is believed at once, and again when that is put right: then time does go back, that far.
 
 Must not know: what ends.
 
@@ -17,7 +18,7 @@ Now = Callable[[], float]
 
 
 class SteadyClock:
-    """Seconds since the epoch, that do not go back."""
+    """Seconds since the epoch, never behind the time at the start plus what has passed since."""
 
     __slots__ = ("_monotonic", "_offset", "_wall")
 

@@ -144,6 +144,12 @@ class Credentials:
             if locked:
                 raise LockedOut(detail=f"{_LOCKED}; {granted.reason}")
             raise NotAuthorized(detail=granted.reason)
+        ends_at = _first(granted.ends_at, policy.rules.ends_at(node))
+        if granted.mode != "nodes" and "nodes" in (policy.modes(controller) or ()):
+            stored = await self._access.call(lambda store: store.find(controller, node))
+            if stored is not None:  # what operators said of the node holds for its other secrets
+                failures += _stored_failures(stored, presented, self._now())
+                ends_at = _first(ends_at, stored.conditions.valid_until)
         if not granted.proved and locked:
             raise LockedOut(detail=_LOCKED)
         if not granted.proved and known_wrong:
@@ -154,7 +160,7 @@ class Credentials:
             reason = "; ".join(failures)
             self._audit.refused(presented, reason, by="gateway")
             raise NotAuthorized(detail=reason)
-        return replace(granted, ends_at=_first(granted.ends_at, policy.rules.ends_at(node)))
+        return replace(granted, ends_at=ends_at)
 
     def note_wrong(self, presented: Presented, fingerprint: bytes, reason: str, *, by: str) -> None:
         """Note a secret that was judged wrong; the same one is reported once a minute."""
@@ -278,7 +284,8 @@ class Credentials:
         self.rechecks += 1
         live = tuple(each for each in self._live if not each.over)
         nodes: Mapping[str, Node] | None = {}
-        if any(each.granted.mode == "nodes" for each in live):
+        controllers = {each.presented.controller for each in live}
+        if any("nodes" in (self.policy.modes(each) or ()) for each in controllers):
             nodes = await self._nodes()
         for i, admission in enumerate(live):
             if i % _RECHECKED_AT_ONCE == 0:
@@ -322,17 +329,21 @@ class Credentials:
             secret = await self.policy.jenkins_secret(presented.controller, presented.node)
             if self.fingerprint(replace(presented, secret=secret)) != admission.fingerprint:
                 failures.append("the controller's node-secret key has changed")
-        if granted.mode == "nodes":
+        if "nodes" in modes:
             if nodes is None:  # nobody can tell; an end that was known stays one
                 ends_at = _first(ends_at, granted.ends_at)
                 if granted.ends_at is not None and granted.ends_at <= now:
                     failures.append(f"not valid since {format_time(granted.ends_at)}")
             else:
                 node = nodes.get(context_of(presented.controller, presented.node))
-                failures += _node_failures(node, admission, now)
-                known = None if node is None else _credential(node, granted)
-                if node is not None and known is not None:  # a rotation may have given it an end
-                    ends_at = _first(ends_at, node.ends_at(known.id))
+                if node is not None:
+                    failures += _stored_failures(node, presented, now)
+                    ends_at = _first(ends_at, node.conditions.valid_until)
+                if granted.mode == "nodes":
+                    failures = failures or _credential_failures(node, granted, now)
+                    known = None if node is None else _credential(node, granted)
+                    if known is not None:  # a rotation may have given it an end
+                        ends_at = _first(ends_at, known.expires_at)
         admission.granted = replace(granted, ends_at=ends_at)
         return "; ".join(failures) or None
 
@@ -345,15 +356,18 @@ def _first(*times: float | None) -> float | None:
     return min((each for each in times if each is not None), default=None)
 
 
-def _node_failures(node: Node | None, admission: Admission, now: float) -> list[str]:
-    if node is None:
-        return ["the node is not in the store any more"]
+def _stored_failures(node: Node, presented: Presented, now: float) -> list[str]:
     if node.revoked_at is not None:
         return [f"revoked at {format_time(node.revoked_at)}"]
-    failures = node.conditions.failures(admission.presented, now)
-    if _credential(node, admission.granted) not in node.valid_credentials(now):
-        failures.append("its secret was replaced by another one")
-    return failures
+    return node.conditions.failures(presented, now)
+
+
+def _credential_failures(node: Node | None, granted: Granted, now: float) -> list[str]:
+    if node is None:
+        return ["the node is not in the store any more"]
+    if _credential(node, granted) not in node.valid_credentials(now):
+        return ["its secret was replaced by another one"]
+    return []
 
 
 def _credential(node: Node, granted: Granted) -> Credential | None:

@@ -127,6 +127,29 @@ async def test_stored_conditions(tmp_path: Path, clock: MockClock) -> None:
     gate.close()
 
 
+@pytest.mark.parametrize("modes", [("nodes", "controller"), ("jenkins_secrets", "nodes")])
+async def test_what_is_stored_holds_whatever_mode_recognises(
+    tmp_path: Path, clock: MockClock, modes: tuple[str, ...]
+) -> None:
+    gate = Gate(make_config(tmp_path, *modes))
+    assert await gate.why_not(RIGHT) is None, "nothing is stored"
+    gate.issuing.issue("main", "my-agent")
+    gate.issuing.expire("main", "my-agent", at=gate.clock.time + 60)
+    assert (await gate.judge(RIGHT)).ends_at == gate.clock.time + 60
+    async with watched(gate), gate.session(RIGHT) as session:
+        gate.clock.time += 60
+        await trio.sleep(5)
+        ended = "not valid since 2026-06-01T12:01:00Z"
+        assert session.reason == ended
+        assert await gate.why_not(RIGHT) == f"NotAuthorized: {ended}"
+        gate.issuing.expire("main", "my-agent", at=None)
+        async with gate.session(RIGHT) as other:
+            gate.issuing.revoke("main", "my-agent")
+            await trio.sleep(5)
+            assert other.reason == "revoked at 2026-06-01T12:01:00Z"
+            assert await gate.why_not(RIGHT) == f"NotAuthorized: {other.reason}"
+
+
 async def test_a_certificate_for_the_node(tmp_path: Path, clock: MockClock) -> None:
     rules = [{"match": "*", "client_certificate": {"by": "subject"}}]
     gate = Gate(make_config(tmp_path, "jenkins_secrets", rules=rules))
