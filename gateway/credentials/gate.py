@@ -67,7 +67,7 @@ class Credentials:
     ) -> None:
         """``now``: seconds since the epoch, by default a clock that cannot be set back."""
         self._now = SteadyClock() if now is None else now
-        self._audit = Audit()
+        self._audit = Audit(trio.current_time)
         self._store_file = config.state_dir / FILE_NAME
         self._access = StoreAccess(
             SqliteNodeStore(config.state_dir, now=self._now) if store is None else store,
@@ -203,6 +203,7 @@ class Credentials:
             self._revision = self._unlocks = 0  # whatever is said from now on is for this worker
         try:
             while True:
+                self._audit.write_repeated()
                 changed = await self._poll()
                 now = trio.current_time()
                 if changed or self._has_ended() or now >= checked_at + RECHECK_EVERY:

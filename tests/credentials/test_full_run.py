@@ -150,18 +150,18 @@ async def _work(operator: Operator, folder: Path, gateway: GatewayProcess) -> tu
         await operator.nodes("show", "main", "my-agent", "--json")
         await operator.nodes("export")
         await operator.nodes("rekey")
+        async with connected(port, request(REAL)) as (_, agent):  # Jenkins' own, by the other mode
+            await agent.close()
         await operator.nodes("revoke", "main", "my-agent")
         with trio.fail_after(5):
             for agent in agents:
                 assert await agent.receive(1) == b""
                 assert agent.close_code == 1008
         for _ in range(4):  # whichever worker is asked
-            for secret in (first, second):
+            for secret in (first, second, REAL):
                 assert (await ask(port, request(secret))).status == 403
         assert neighbour.close_code is None
         await neighbour.close()
-    async with connected(port, request(REAL)) as (_, agent):  # Jenkins' own, by the other mode
-        await agent.close()
     await gateway.log.wait_for("session ended", count=len(agents) + 2)
     return [first, other, second], len(agents)
 
