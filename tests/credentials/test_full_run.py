@@ -152,6 +152,7 @@ async def _work(operator: Operator, folder: Path, gateway: GatewayProcess) -> tu
         await operator.nodes("rekey")
         async with connected(port, request(REAL)) as (_, agent):  # Jenkins' own, by the other mode
             await agent.close()
+        await gateway.log.wait_for("session ended", count=1)  # not by the revocation
         await operator.nodes("revoke", "main", "my-agent")
         with trio.fail_after(5):
             for agent in agents:
