@@ -13,15 +13,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from gateway.command.options import load_config
 from gateway.config.checks import suggest
 from gateway.config.credentials import ClientCertificateCondition
+from gateway.config.times import parse_time
 from gateway.config.values import parse_duration, parse_network
 from gateway.errors import ConfigError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.credentials.issuing import Issuing
     from gateway.credentials.node_store import SqliteNodeStore
 
+_LONGEST: Final = 36500 * 86400.0  # seconds: what ends later than in a lifetime does not end
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -195,16 +196,18 @@ def _time(context: click.Context, option: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise click.BadParameter('allowed: a time with its offset, such as "2026-12-31T18:00:00Z"')
-    return time.timestamp()
+        return parse_time(value).timestamp()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _duration(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else parse_duration(value)
+        found = parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    if found > _LONGEST:
+        raise click.BadParameter("allowed: 36500d or less")
+    return found

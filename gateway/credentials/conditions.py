@@ -141,5 +141,13 @@ def is_in(networks: Sequence[Network], host: str) -> bool:
 
 
 def format_time(time: float) -> str:
-    """Return a time as RFC 3339 has it, in UTC, to the second."""
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """Return a time as RFC 3339 has it, in UTC, to the second.
+
+    For what no calendar has, the number: what is shown may come from a damaged or older store, and
+    a time that looks odd must not cost more than that.
+    """
+    try:
+        found = datetime.fromtimestamp(time, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time:g} s after 1970"
+    return found.isoformat(timespec="seconds").replace("+00:00", "Z")

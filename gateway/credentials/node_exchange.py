@@ -12,10 +12,10 @@ import base64
 import binascii
 import ipaddress
 import re
-from datetime import datetime
 from typing import Any, Final
 
 from gateway.config.credentials import ClientCertificateCondition
+from gateway.config.times import parse_time
 from gateway.credentials.conditions import Conditions, format_time
 from gateway.credentials.issuing import NodeError, make_node
 from gateway.credentials.nodes import Credential, Node
@@ -216,9 +216,4 @@ def _with_digests(entry: dict[str, Any], keys: StoreKeys, node: Node) -> Node:
 
 
 def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError
-    return time.timestamp()
+    return None if text is None else parse_time(text).timestamp()
