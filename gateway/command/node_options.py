@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import ipaddress
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.config.models import GatewayConfig
     from gateway.credentials.issuing import Issuing
     from gateway.credentials.node_store import SqliteNodeStore
+    from gateway.credentials.nodes import Node
 
 _LONGEST: Final = 36500 * 86400.0  # seconds: what ends later than in a lifetime does not end
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -63,11 +64,24 @@ class Site:
                 " cannot be computed; give it with --upstream-secret-file FILE"
             )
         if "nodes" not in credentials.modes:
-            click.echo(
-                f"warning: {controller} does not have the mode nodes (credentials.modes), so the"
-                " secret will not be taken yet",
-                err=True,
-            )
+            _warn_of_mode(controller)
+
+    def check_imported(self, nodes: Sequence[Node]) -> None:
+        """Raise ConfigError where ``issue`` would for one of the nodes."""
+        without: set[str] = set()
+        for node in nodes:
+            self.check_controller(node.controller)
+            credentials = self.config.controllers[node.controller].credentials
+            if "nodes" not in credentials.modes:
+                without.add(node.controller)
+            if node.credentials and node.upstream is None and credentials.jenkins_secrets is None:
+                raise ConfigError(
+                    f"{node.context}: {node.controller} has no jenkins_secrets configured, so the"
+                    " node's secret in Jenkins cannot be computed; give it as upstream_secret."
+                    " Nothing was imported"
+                )
+        for name in sorted(without):
+            _warn_of_mode(name)
 
     def delivery(self, file: Path | None, secret: str) -> AbstractContextManager[None]:
         """Have the secret in ``file`` if, and only if, the block ends well."""
@@ -76,6 +90,14 @@ class Site:
         if file is None:
             return nullcontext()
         return prepared_secret_file(file, secret.encode() + b"\n")
+
+
+def _warn_of_mode(controller: str) -> None:
+    click.echo(
+        f"warning: {controller} does not have the mode nodes (credentials.modes), so the"
+        " secret will not be taken yet",
+        err=True,
+    )
 
 
 @contextmanager

@@ -286,22 +286,22 @@ def import_(file: Path, config: Path | None, *, replace: bool) -> None:
     """Read nodes from FILE, `-` for standard input: all of them, or none.
 
     Either what `nodes export` wrote, with the same key file, or entries with plain secrets:
-    {"controller": ..., "node": ..., "secret": ..., "upstream_secret": ...}.
+    {"controller": ..., "node": ..., "secret": ..., "upstream_secret": ...}, with note, allow_from,
+    certificate, valid_from and valid_until where wanted. Other keys are errors.
     """
-    from gateway.command.secret_files import read_input
-    from gateway.credentials.node_exchange import read_nodes
+    from gateway.command.secret_files import read_input, unrepeated
+    from gateway.credentials.node_import import read_nodes
     from gateway.credentials.store_keys import StoreKeys
 
     try:
-        document = json.loads(read_input(file))
+        document = json.loads(read_input(file), object_pairs_hook=unrepeated)
     except (ValueError, RecursionError):
         raise ConfigError(f"{file}: allowed: JSON as `nodes export` writes it") from None
     with opened(config, None, None) as site:
 
         def make(keys: StoreKeys, now: float) -> list[Node]:
             found = read_nodes(document, keys, now)
-            for each in found:
-                site.check_controller(each.controller)
+            site.check_imported(found)
             return found
 
         count = site.issuing.import_(make, force=replace)

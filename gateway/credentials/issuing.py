@@ -71,6 +71,7 @@ class Issuing:
         taken instead of a new one. Raises NodeError, StoreUnavailable, StoreKeyError.
         """
         with self._store.change() as changes:
+            check_times(conditions or Conditions())
             keys, now = self._keys(changes), self._now()
             found = changes.find(controller, name)
             if found is not None and found.valid_credentials(now):
@@ -124,10 +125,8 @@ class Issuing:
         """Have the node's access end at a time, or with None never. Raises as ``issue``."""
         with self._store.change() as changes:
             node = _existing(changes, controller, name)
-            begin = node.conditions.valid_from
-            if at is not None and begin is not None and at <= begin:
-                raise NodeError(f"{controller}/{name} is not valid before {format_time(begin)}")
             node = replace(node, conditions=replace(node.conditions, valid_until=at))
+            check_times(node.conditions)
             self._save(
                 changes, node, "expiry set", {"ends": "never" if at is None else format_time(at)}
             )
@@ -219,6 +218,16 @@ def make_node(
     if upstream is not None:
         node = replace(node, upstream=keys.seal("upstream-secret", node.context, upstream))
     return replace(node, created_at=now, credentials=(_credential(keys, node, secret, now),))
+
+
+def check_times(conditions: Conditions) -> None:
+    """Raise NodeError unless there is a time at which the conditions can hold."""
+    begin, end = conditions.valid_from, conditions.valid_until
+    if begin is not None and end is not None and end <= begin:
+        raise NodeError(
+            f"it ends at {format_time(end)}, and is not valid before {format_time(begin)}; allowed:"
+            " an end after the beginning"
+        )
 
 
 def _existing(changes: Changes, controller: str, name: str) -> Node:

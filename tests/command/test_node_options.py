@@ -37,6 +37,7 @@ def config(tmp_path: Path) -> Path:
         (["rotate", "main", "a", "--overlap", "1"], "allowed: a number and a unit"),
         (["rotate", "mian", "a"], 'CONTROLLER: found "mian"; allowed: "main". Did you mean'),
         (["rotate", "main", "日本"], "NODE: allowed: a name of up to 1024"),
+        (["rotate", "main", " a"], "NODE: allowed: a name without white space around it"),
         (["expire", "main", "a"], "Give one of --at TIME"),
         (["expire", "main", "a", "--never", "--in", "1h"], "Give one of --at TIME"),
         (["unlock"], "Give CONTROLLER NODE"),

@@ -206,8 +206,21 @@ def test_import_of_plain_secrets(desk: Desk) -> None:
     entry["controller"] = "mian"
     _, err = desk.run("import", "-", stdin=json.dumps(document), status=1)
     assert 'found "mian"' in err
-    _, err = desk.run("import", "-", stdin="{hunter2", status=1)
-    assert "hunter2" not in err
+    for text in ("{hunter2", '{"hunter2": 1, "hunter2": 2}'):
+        _, err = desk.run("import", "-", stdin=text, status=1)
+        assert "allowed: JSON" in err
+        assert "hunter2" not in err
+
+
+def test_import_refuses_what_issue_refuses(desk: Desk) -> None:
+    entry = {"controller": "main", "node": "a", "secret": "5" * 64}
+    document = {"format": "remoting-gateway nodes 1", "nodes": [entry]}
+    _, err = desk.run("import", "-", stdin=json.dumps(document), status=1)
+    assert "main/a: main has no jenkins_secrets configured" in err
+    assert desk.json("list") == []
+    entry |= {"controller": "other", "upstream_secret": REAL}
+    _, err = desk.run("import", "-", stdin=json.dumps(document))
+    assert err.startswith("warning: other does not have the mode nodes")
 
 
 def test_rekey(desk: Desk) -> None:

@@ -134,11 +134,17 @@ def test_expire(desk: Desk) -> None:
     issued = desk.issuing.issue("main", "a", conditions=Conditions(valid_from=desk.time))
     desk.issuing.expire("main", "a", at=desk.time + 60)
     assert desk.node().conditions.valid_until == desk.time + 60
-    with pytest.raises(NodeError, match="is not valid before"):
+    with pytest.raises(NodeError, match="allowed: an end after the beginning"):
         desk.issuing.expire("main", "a", at=desk.time)
     desk.issuing.expire("main", "a", at=None)
     assert desk.node().conditions.valid_until is None
     assert desk.takes(issued)
+
+
+def test_an_end_before_the_beginning(desk: Desk) -> None:
+    with pytest.raises(NodeError, match="allowed: an end after the beginning"):
+        desk.issuing.issue("main", "a", conditions=Conditions(valid_from=60.0, valid_until=60.0))
+    assert not desk.key_file.exists()
 
 
 @pytest.mark.parametrize("what", ["rotate", "revoke", "expire"])
