@@ -160,6 +160,19 @@ def secret_file_option(command: _Command) -> _Command:
     )(command)
 
 
+def upstream_option(command: _Command) -> _Command:
+    """Add ``--upstream-secret-file``."""
+    return click.option(
+        "--upstream-secret-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help=(
+            "The node's secret in Jenkins, `-` for standard input; stored encrypted. Not needed"
+            " where the controller has jenkins_secrets configured."
+        ),
+    )(command)
+
+
 def network_option(command: _Command) -> _Command:
     """Add ``--allow-from``, which may be given several times."""
     return click.option(

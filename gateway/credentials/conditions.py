@@ -30,6 +30,15 @@ class Conditions:
     valid_from: float | None = None
     valid_until: float | None = None
 
+    def completed_by(self, former: Conditions) -> Conditions:
+        """Return these, and of ``former`` what these do not ask for."""
+        return Conditions(
+            self.allow_from or former.allow_from,
+            self.certificate or former.certificate,
+            former.valid_from if self.valid_from is None else self.valid_from,
+            former.valid_until if self.valid_until is None else self.valid_until,
+        )
+
     def failures(self, presented: Presented, now: float) -> list[str]:
         """Return what does not hold, one sentence each."""
         found = []

@@ -38,6 +38,8 @@ def config(tmp_path: Path) -> Path:
         (["rotate", "mian", "a"], 'CONTROLLER: found "mian"; allowed: "main". Did you mean'),
         (["rotate", "main", "日本"], "NODE: allowed: a name of up to 1024"),
         (["rotate", "main", " a"], "NODE: allowed: a name without white space around it"),
+        (["change", "main", "a"], "Give what is to change"),
+        (["change", "main", "a", "--drop", "all"], "'all' is not one of"),
         (["expire", "main", "a"], "Give one of --at TIME"),
         (["expire", "main", "a", "--never", "--in", "1h"], "Give one of --at TIME"),
         (["unlock"], "Give CONTROLLER NODE"),
