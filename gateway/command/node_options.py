@@ -7,9 +7,9 @@ Must not know: what commands do.
 
 from __future__ import annotations
 
-import getpass
 import ipaddress
 import os
+import pwd
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -128,12 +128,17 @@ def opened(config: Path | None, controller: str | None, node: str | None) -> Ite
 
 
 def operator() -> str:
-    """Return who runs the command, as far as the system knows: for the audit trail."""
+    """Return who runs the command, as far as the system knows: for the audit trail.
+
+    By the user id, since everybody may set LOGNAME and SUDO_USER. Only root is believed when it
+    says whom it acts for: it could write anything into the store anyway.
+    """
+    user = os.getuid()
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a user id that has no name, as in some containers
-        name = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER")
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # a user id that has no name, as in some containers
+        name = f"uid {user}"
+    behind = os.environ.get("SUDO_USER") if user == 0 else None
     return f"{behind} as {name}" if behind else name
 
 
