@@ -7,21 +7,21 @@ Must not know: what commands do.
 
 from __future__ import annotations
 
-import getpass
 import ipaddress
 import os
-from collections.abc import Callable, Iterator
+import pwd
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from gateway.command.options import load_config
 from gateway.config.checks import suggest
 from gateway.config.credentials import ClientCertificateCondition
+from gateway.config.times import parse_time
 from gateway.config.values import parse_duration, parse_network
 from gateway.errors import ConfigError
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from gateway.config.models import GatewayConfig
     from gateway.credentials.issuing import Issuing
     from gateway.credentials.node_store import SqliteNodeStore
+    from gateway.credentials.nodes import Node
 
+_LONGEST: Final = 36500 * 86400.0  # seconds: what ends later than in a lifetime does not end
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -62,11 +64,24 @@ class Site:
                 " cannot be computed; give it with --upstream-secret-file FILE"
             )
         if "nodes" not in credentials.modes:
-            click.echo(
-                f"warning: {controller} does not have the mode nodes (credentials.modes), so the"
-                " secret will not be taken yet",
-                err=True,
-            )
+            _warn_of_mode(controller)
+
+    def check_imported(self, nodes: Sequence[Node]) -> None:
+        """Raise ConfigError where ``issue`` would for one of the nodes."""
+        without: set[str] = set()
+        for node in nodes:
+            self.check_controller(node.controller)
+            credentials = self.config.controllers[node.controller].credentials
+            if "nodes" not in credentials.modes:
+                without.add(node.controller)
+            if node.credentials and node.upstream is None and credentials.jenkins_secrets is None:
+                raise ConfigError(
+                    f"{node.context}: {node.controller} has no jenkins_secrets configured, so the"
+                    " node's secret in Jenkins cannot be computed; give it as upstream_secret."
+                    " Nothing was imported"
+                )
+        for name in sorted(without):
+            _warn_of_mode(name)
 
     def delivery(self, file: Path | None, secret: str) -> AbstractContextManager[None]:
         """Have the secret in ``file`` if, and only if, the block ends well."""
@@ -75,6 +90,14 @@ class Site:
         if file is None:
             return nullcontext()
         return prepared_secret_file(file, secret.encode() + b"\n")
+
+
+def _warn_of_mode(controller: str) -> None:
+    click.echo(
+        f"warning: {controller} does not have the mode nodes (credentials.modes), so the"
+        " secret will not be taken yet",
+        err=True,
+    )
 
 
 @contextmanager
@@ -105,12 +128,17 @@ def opened(config: Path | None, controller: str | None, node: str | None) -> Ite
 
 
 def operator() -> str:
-    """Return who runs the command, as far as the system knows: for the audit trail."""
+    """Return who runs the command, as far as the system knows: for the audit trail.
+
+    By the user id, since everybody may set LOGNAME and SUDO_USER. Only root is believed when it
+    says whom it acts for: it could write anything into the store anyway.
+    """
+    user = os.getuid()
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a user id that has no name, as in some containers
-        name = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER")
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:  # a user id that has no name, as in some containers
+        name = f"uid {user}"
+    behind = os.environ.get("SUDO_USER") if user == 0 else None
     return f"{behind} as {name}" if behind else name
 
 
@@ -134,6 +162,19 @@ def secret_file_option(command: _Command) -> _Command:
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False),
         help="Write the new secret here (mode 0600) instead of printing it.",
+    )(command)
+
+
+def upstream_option(command: _Command) -> _Command:
+    """Add ``--upstream-secret-file``."""
+    return click.option(
+        "--upstream-secret-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help=(
+            "The node's secret in Jenkins, `-` for standard input; stored encrypted. Not needed"
+            " where the controller has jenkins_secrets configured."
+        ),
     )(command)
 
 
@@ -195,16 +236,18 @@ def _time(context: click.Context, option: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise click.BadParameter('allowed: a time with its offset, such as "2026-12-31T18:00:00Z"')
-    return time.timestamp()
+        return parse_time(value).timestamp()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _duration(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else parse_duration(value)
+        found = parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    if found > _LONGEST:
+        raise click.BadParameter("allowed: 36500d or less")
+    return found

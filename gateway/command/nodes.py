@@ -22,6 +22,7 @@ from gateway.command.node_options import (
     opened,
     secret_file_option,
     time_option,
+    upstream_option,
 )
 from gateway.command.options import config_option
 from gateway.errors import ConfigError
@@ -43,20 +44,12 @@ def nodes() -> None:
 @node_arguments
 @config_option
 @secret_file_option
-@click.option(
-    "--upstream-secret-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help=(
-        "The node's secret in Jenkins, `-` for standard input; stored encrypted. Not needed where"
-        " the controller has jenkins_secrets configured."
-    ),
-)
+@upstream_option
 @network_option
 @certificate_option
 @time_option("--valid-from", "Not before this time, such as 2026-12-31T18:00:00Z.")
 @time_option("--valid-until", "Not from this time on.")
-@click.option("--note", default="", help="Shown in lists; whom to ask.")
+@click.option("--note", help="Shown in lists; whom to ask.")
 @json_option
 def issue(
     controller: str,
@@ -68,16 +61,18 @@ def issue(
     certificate: ClientCertificateCondition | None,
     valid_from: float | None,
     valid_until: float | None,
-    note: str,
+    note: str | None,
     *,
     as_json: bool,
 ) -> None:
     """Issue a secret for NODE of CONTROLLER, and show it this once.
 
-    For the agent: `-secret @FILE` with the file, or `-secret SECRET`.
+    For the agent: `-secret @FILE` with the file, or `-secret SECRET`. A node that was revoked keeps
+    its conditions, note and secret in Jenkins, but for those given; `nodes change` drops them.
     """
     from gateway.command.secret_files import read_secret
     from gateway.credentials.conditions import Conditions
+    from gateway.credentials.issuing import describe
     from gateway.credentials.node_exchange import check_secret
     from gateway.credentials.store_keys import new_secret
 
@@ -88,9 +83,13 @@ def issue(
         if upstream is not None:
             check_secret(upstream, "--upstream-secret-file")
         site.check_upstream(controller, node, upstream)
-        site.issuing.issue(
+        issued = site.issuing.issue(
             controller, node, conditions=conditions, upstream=upstream, note=note, secret=secret
         )
+    if kept := describe(issued.node.conditions):
+        # Also those that were not given now: an agent that is refused by them is a riddle else.
+        says = "; ".join(f"{name} {value}" for name, value in kept.items())
+        click.echo(f"{controller}/{node}: only with {says}", err=True)
     _deliver("issued", controller, node, secret, secret_file, as_json=as_json)
 
 
@@ -120,6 +119,61 @@ def rotate(
     with opened(config, controller, node) as site, site.delivery(secret_file, secret):
         site.issuing.rotate(controller, node, overlap=overlap, secret=secret)
     _deliver("rotated", controller, node, secret, secret_file, as_json=as_json)
+
+
+@nodes.command()
+@node_arguments
+@config_option
+@upstream_option
+@network_option
+@certificate_option
+@time_option("--valid-from", "Not before this time, such as 2026-12-31T18:00:00Z.")
+@time_option("--valid-until", "Not from this time on.")
+@click.option("--note", help="Shown in lists; whom to ask.")
+@click.option(
+    "--drop",
+    multiple=True,
+    type=click.Choice(["allow-from", "certificate", "valid-from", "valid-until"]),
+    help="Do not ask for this any more; may be given several times.",
+)
+def change(
+    controller: str,
+    node: str,
+    config: Path | None,
+    upstream_secret_file: Path | None,
+    allow_from: tuple[Network, ...],
+    certificate: ClientCertificateCondition | None,
+    valid_from: float | None,
+    valid_until: float | None,
+    note: str | None,
+    drop: tuple[str, ...],
+) -> None:
+    """Change NODE's conditions, note, or secret in Jenkins; its own secret stays.
+
+    What is not given stays as it is. A session that does not meet the conditions ends within 5 s.
+    """
+    from gateway.command.secret_files import read_secret
+    from gateway.credentials.conditions import Conditions
+    from gateway.credentials.issuing import describe
+    from gateway.credentials.node_exchange import check_secret
+
+    conditions = Conditions(allow_from, certificate, valid_from, valid_until)
+    if conditions == Conditions() and not drop and note is None and upstream_secret_file is None:
+        raise click.UsageError("Give what is to change.")
+    upstream = None if upstream_secret_file is None else read_secret(upstream_secret_file)
+    with opened(config, controller, node) as site:
+        if upstream is not None:
+            check_secret(upstream, "--upstream-secret-file")
+        found = site.issuing.change(
+            controller,
+            node,
+            conditions=conditions,
+            dropped=frozenset(each.replace("-", "_") for each in drop),
+            upstream=upstream,
+            note=note,
+        )
+    says = "; ".join(f"{name} {value}" for name, value in describe(found.conditions).items())
+    click.echo(f"{controller}/{node}: changed; {f'only with {says}' if says else 'no conditions'}")
 
 
 def _deliver(
@@ -286,22 +340,22 @@ def import_(file: Path, config: Path | None, *, replace: bool) -> None:
     """Read nodes from FILE, `-` for standard input: all of them, or none.
 
     Either what `nodes export` wrote, with the same key file, or entries with plain secrets:
-    {"controller": ..., "node": ..., "secret": ..., "upstream_secret": ...}.
+    {"controller": ..., "node": ..., "secret": ..., "upstream_secret": ...}, with note, allow_from,
+    certificate, valid_from and valid_until where wanted. Other keys are errors.
     """
-    from gateway.command.secret_files import read_input
-    from gateway.credentials.node_exchange import read_nodes
+    from gateway.command.secret_files import read_input, unrepeated
+    from gateway.credentials.node_import import read_nodes
     from gateway.credentials.store_keys import StoreKeys
 
     try:
-        document = json.loads(read_input(file))
+        document = json.loads(read_input(file), object_pairs_hook=unrepeated)
     except (ValueError, RecursionError):
         raise ConfigError(f"{file}: allowed: JSON as `nodes export` writes it") from None
     with opened(config, None, None) as site:
 
         def make(keys: StoreKeys, now: float) -> list[Node]:
             found = read_nodes(document, keys, now)
-            for each in found:
-                site.check_controller(each.controller)
+            site.check_imported(found)
             return found
 
         count = site.issuing.import_(make, force=replace)

@@ -33,6 +33,17 @@ def read_input(path: Path) -> bytes:
     return data
 
 
+def unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; ValueError where a key is there twice, and one of them would not count.
+
+    For ``json.loads``.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
 def read_secret(path: Path) -> str:
     """Read a secret: the file's text without white space around it. Raises ConfigError."""
     try:

@@ -8,7 +8,6 @@ Must not know: how secrets are verified.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from gateway.config.base import FilePath, Model, Name
+from gateway.config.times import parse_time
 from gateway.config.values import Duration, FileContext, Network
 
 Mode = Literal["controller", "jenkins_secrets", "nodes"]
@@ -103,20 +103,11 @@ class ClientCertificateCondition(Model):
 
 def _read_time(value: object, info: ValidationInfo) -> object:
     """Take RFC 3339 only where a person wrote it: a number would be taken for a Unix time."""
-    if isinstance(info.context, FileContext) and not isinstance(value, str):
-        raise ValueError(_TIME)
-    if isinstance(value, str):
-        try:
-            time = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(_TIME) from None
-        if time.tzinfo is None:
-            raise ValueError(_TIME)
-        return time
+    if isinstance(info.context, FileContext) or isinstance(value, str):
+        return parse_time(value)
     return value
 
 
-_TIME = 'allowed: a time with its offset, such as "2026-12-31T18:00:00Z"'
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(_read_time),

@@ -11,7 +11,7 @@ Must not know: sessions, WebSocket, JNLP4.
     conditions       networks, certificates, times, by rule and by node
     lockout          what follows from wrong secrets
     nodes            records and the interface of the store; node_store, node_tables: in SQLite
-    issuing          what operators do to nodes; node_exchange: nodes as JSON
+    issuing          what operators do to nodes; node_exchange, node_import: nodes as JSON
     store_keys       the key file; store_access: the store for a worker's tasks
     jenkins_home     Jenkins' own files
     audit, clock     what is written down; time that does not go back

@@ -30,6 +30,15 @@ class Conditions:
     valid_from: float | None = None
     valid_until: float | None = None
 
+    def completed_by(self, former: Conditions) -> Conditions:
+        """Return these, and of ``former`` what these do not ask for."""
+        return Conditions(
+            self.allow_from or former.allow_from,
+            self.certificate or former.certificate,
+            former.valid_from if self.valid_from is None else self.valid_from,
+            former.valid_until if self.valid_until is None else self.valid_until,
+        )
+
     def failures(self, presented: Presented, now: float) -> list[str]:
         """Return what does not hold, one sentence each."""
         found = []
@@ -141,5 +150,13 @@ def is_in(networks: Sequence[Network], host: str) -> bool:
 
 
 def format_time(time: float) -> str:
-    """Return a time as RFC 3339 has it, in UTC, to the second."""
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """Return a time as RFC 3339 has it, in UTC, to the second.
+
+    For what no calendar has, the number: what is shown may come from a damaged or older store, and
+    a time that looks odd must not cost more than that.
+    """
+    try:
+        found = datetime.fromtimestamp(time, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time:g} s after 1970"
+    return found.isoformat(timespec="seconds").replace("+00:00", "Z")

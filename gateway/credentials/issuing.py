@@ -1,4 +1,4 @@
-"""What operators do to nodes: issue, rotate, revoke, expire, unlock, import, export, rekey.
+"""What operators do to nodes: issue, rotate, change, revoke, expire, unlock, import, export, rekey.
 
 Owns: what each of these means, and its entry in the audit trail, which is part of the same
 transaction: nothing happens without it.
@@ -62,30 +62,34 @@ class Issuing:
         *,
         conditions: Conditions | None = None,
         upstream: str | None = None,
-        note: str = "",
+        note: str | None = None,
         secret: str | None = None,
     ) -> Issued:
         """Issue the first secret of a node, or one to a node that was revoked.
 
-        ``upstream`` is the node's secret at the controller, stored encrypted; ``secret`` one to be
-        taken instead of a new one. Raises NodeError, StoreUnavailable, StoreKeyError.
+        That one keeps its conditions, its note and its secret at the controller, but for what is
+        given: who was kept out by a condition is not let in by a revocation. ``upstream`` is the
+        node's secret at the controller, stored encrypted; ``secret`` one to be taken instead of a
+        new one. Raises NodeError, StoreUnavailable, StoreKeyError.
         """
         with self._store.change() as changes:
-            keys, now = self._keys(changes), self._now()
             found = changes.find(controller, name)
+            node = _changed(
+                found or Node(controller, name, 0.0), conditions or Conditions(), note=note
+            )
+            keys, now = self._keys(changes), self._now()
             if found is not None and found.valid_credentials(now):
                 raise NodeError(
                     f"{controller}/{name} has a secret already; `nodes rotate` gives it another one"
                 )
             text = new_secret() if secret is None else secret
-            node = Node(controller, name, now, conditions or Conditions(), note=note)
-            if upstream is not None:
-                sealed = keys.seal("upstream-secret", node.context, upstream)
-                node = replace(node, upstream=sealed)
-            elif found is not None:
-                node = replace(node, upstream=found.upstream)
-            node = replace(node, credentials=(_credential(keys, node, text, now),))
-            self._save(changes, node, "issued", _describe(node.conditions))
+            node = replace(
+                _with_upstream(keys, node, upstream),
+                created_at=now,
+                revoked_at=None,
+                credentials=(_credential(keys, node, text, now),),
+            )
+            self._save(changes, node, "issued", describe(node.conditions))
         return Issued(text, node)
 
     def rotate(
@@ -112,6 +116,33 @@ class Issuing:
             self._save(changes, node, "rotated", ends)
         return Issued(text, node)
 
+    def change(
+        self,
+        controller: str,
+        name: str,
+        *,
+        conditions: Conditions,
+        dropped: frozenset[str] = frozenset(),
+        upstream: str | None = None,
+        note: str | None = None,
+    ) -> Node:
+        """Ask for other ``conditions``, and no more for those ``dropped``; the secret stays.
+
+        What is not given stays as it is; ``dropped`` has names of Conditions' fields. A live
+        session that does not meet them ends. Raises as ``issue``.
+        """
+        with self._store.change() as changes:
+            node = _existing(changes, controller, name)
+            former = replace(node, conditions=_without(node.conditions, dropped))
+            node = _changed(former, conditions, note=note)
+            if upstream is not None:
+                node = _with_upstream(self._keys(changes), node, upstream)
+            details = describe(node.conditions) or {"conditions": "none"}
+            if upstream is not None:
+                details["upstream_secret"] = "replaced"
+            self._save(changes, node, "changed", details)
+        return node
+
     def revoke(self, controller: str, name: str) -> Node:
         """Let nobody in as this node any more, and end its session. Raises as ``issue``."""
         with self._store.change() as changes:
@@ -124,10 +155,8 @@ class Issuing:
         """Have the node's access end at a time, or with None never. Raises as ``issue``."""
         with self._store.change() as changes:
             node = _existing(changes, controller, name)
-            begin = node.conditions.valid_from
-            if at is not None and begin is not None and at <= begin:
-                raise NodeError(f"{controller}/{name} is not valid before {format_time(begin)}")
             node = replace(node, conditions=replace(node.conditions, valid_until=at))
+            check_times(node.conditions)
             self._save(
                 changes, node, "expiry set", {"ends": "never" if at is None else format_time(at)}
             )
@@ -216,9 +245,39 @@ def make_node(
     keys: StoreKeys, now: float, node: Node, *, secret: str, upstream: str | None
 ) -> Node:
     """Return ``node`` with a secret that somebody else has issued, for ``import_``."""
-    if upstream is not None:
-        node = replace(node, upstream=keys.seal("upstream-secret", node.context, upstream))
+    node = _with_upstream(keys, node, upstream)
     return replace(node, created_at=now, credentials=(_credential(keys, node, secret, now),))
+
+
+def check_times(conditions: Conditions) -> None:
+    """Raise NodeError unless there is a time at which the conditions can hold."""
+    begin, end = conditions.valid_from, conditions.valid_until
+    if begin is not None and end is not None and end <= begin:
+        raise NodeError(
+            f"it ends at {format_time(end)}, and is not valid before {format_time(begin)}; allowed:"
+            " an end after the beginning"
+        )
+
+
+def _changed(node: Node, conditions: Conditions, *, note: str | None) -> Node:
+    conditions = conditions.completed_by(node.conditions)
+    check_times(conditions)
+    return replace(node, conditions=conditions, note=node.note if note is None else note)
+
+
+def _without(conditions: Conditions, dropped: frozenset[str]) -> Conditions:
+    return Conditions(
+        () if "allow_from" in dropped else conditions.allow_from,
+        None if "certificate" in dropped else conditions.certificate,
+        None if "valid_from" in dropped else conditions.valid_from,
+        None if "valid_until" in dropped else conditions.valid_until,
+    )
+
+
+def _with_upstream(keys: StoreKeys, node: Node, upstream: str | None) -> Node:
+    if upstream is None:
+        return node
+    return replace(node, upstream=keys.seal("upstream-secret", node.context, upstream))
 
 
 def _existing(changes: Changes, controller: str, name: str) -> Node:
@@ -241,7 +300,8 @@ def _needed(changes: Changes) -> set[str]:
     return needed
 
 
-def _describe(conditions: Conditions) -> dict[str, str]:
+def describe(conditions: Conditions) -> dict[str, str]:
+    """Return the conditions that are asked for, as words."""
     found = {}
     if conditions.allow_from:
         found["allow_from"] = ", ".join(map(str, conditions.allow_from))

@@ -1,7 +1,7 @@
-"""Nodes as JSON: for ``nodes list|show --json``, export and import.
+"""Nodes as JSON: for ``nodes list|show --json`` and export; and which names and secrets there are.
 
 Owns: the two forms. An exported node has digests and sealed secrets, worth nothing without the key
-file; an imported one may have a plain secret instead, issued elsewhere. What is listed has neither.
+file. What is listed has neither.
 
 Must not know: files, the store.
 """
@@ -9,17 +9,12 @@ Must not know: files, the store.
 from __future__ import annotations
 
 import base64
-import binascii
-import ipaddress
 import re
-from datetime import datetime
 from typing import Any, Final
 
-from gateway.config.credentials import ClientCertificateCondition
-from gateway.credentials.conditions import Conditions, format_time
-from gateway.credentials.issuing import NodeError, make_node
+from gateway.credentials.conditions import format_time
+from gateway.credentials.issuing import NodeError
 from gateway.credentials.nodes import Credential, Node
-from gateway.credentials.store_keys import Sealed, StoreKeys
 
 FORMAT: Final = "remoting-gateway nodes 1"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -33,6 +28,10 @@ def check_name(name: str) -> str:
         raise NodeError(
             "NODE: allowed: a name of up to 1024 ISO-8859-1 characters, none of them a control"
             " character; agents can send no others"
+        )
+    if name != name.strip():
+        raise NodeError(
+            "NODE: allowed: a name without white space around it; Jenkins knows no others"
         )
     return name
 
@@ -128,97 +127,3 @@ def _time_or_none(time: float | None) -> str | None:
 
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def read_nodes(document: Any, keys: StoreKeys, now: float) -> list[Node]:
-    """Return the nodes of an exported document, or of one with plain secrets. Raises NodeError."""
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise NodeError(f'allowed: a JSON object with "format": "{FORMAT}" and "nodes": [...]')
-    entries = document.get("nodes")
-    if not isinstance(entries, list):
-        raise NodeError('"nodes": allowed: a list')
-    found = []
-    for i, entry in enumerate(entries):
-        try:
-            found.append(_read(entry, keys, now))
-        except NodeError as error:
-            raise NodeError(f"nodes[{i}]: {error}") from None
-        except (ValueError, TypeError, KeyError, AttributeError, binascii.Error):
-            # Not the error's own text: it may show a value, and that may be a secret.
-            raise NodeError(f"nodes[{i}]: not in the form that `nodes export` writes") from None
-    return found
-
-
-def _read(entry: dict[str, Any], keys: StoreKeys, now: float) -> Node:
-    certificate = entry.get("certificate")
-    node = Node(
-        str(entry["controller"]),
-        check_name(str(entry["node"])),
-        _seconds(entry.get("created_at")) or now,
-        Conditions(
-            tuple(map(ipaddress.ip_network, entry.get("allow_from") or ())),
-            None if certificate is None else ClientCertificateCondition(**certificate),
-            _seconds(entry.get("valid_from")),
-            _seconds(entry.get("valid_until")),
-        ),
-        _seconds(entry.get("revoked_at")),
-        str(entry.get("note") or ""),
-    )
-    if "secret" in entry:
-        upstream = entry.get("upstream_secret")
-        return make_node(
-            keys,
-            now,
-            node,
-            secret=check_secret(str(entry["secret"]), "secret"),
-            upstream=None if upstream is None else str(upstream),
-        )
-    return _with_digests(entry, keys, node)
-
-
-def _with_digests(entry: dict[str, Any], keys: StoreKeys, node: Node) -> Node:
-    sealed = entry.get("upstream")
-    upstream = None
-    if sealed is not None:
-        upstream = Sealed(str(sealed["key"]), base64.b64decode(sealed["data"], validate=True))
-    credentials = []
-    for each in entry["credentials"]:
-        issued = _seconds(each["issued_at"])
-        if issued is None:
-            raise ValueError
-        digest = base64.b64decode(each["digest"], validate=True)
-        credentials.append(
-            Credential(
-                digest,
-                str(each["key"]),
-                issued,
-                _seconds(each.get("expires_at")),
-                _seconds(each.get("first_used_at")),
-            )
-        )
-    used = {each.key_id for each in credentials} | ({upstream.key_id} if upstream else set())
-    unknown = used - set(keys.ids)
-    if unknown:
-        raise NodeError(
-            f"made with the key {', '.join(sorted(unknown))}, which is not in the key file; copy"
-            " the key file of the gateway that exported it first"
-        )
-    return Node(
-        node.controller,
-        node.name,
-        node.created_at,
-        node.conditions,
-        node.revoked_at,
-        node.note,
-        upstream,
-        tuple(credentials),
-    )
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError
-    return time.timestamp()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +79,10 @@ def connect(path: Path) -> sqlite3.Connection:
     StoreUnavailable.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        hand_to_owner_of(path.parent, descriptor)
-    finally:
-        os.close(descriptor)
+        _make(path)
+    except FileExistsError:
+        _check(path)
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -93,6 +93,38 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    # Nothing is given away but what was made here: the gateway's user may write into the folder,
+    # and root runs commands in it.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        hand_to_owner_of(path.parent, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no file of its own, and keep other users out of what is."""
+    # O_PATH, since closing any other descriptor would end the locks that a connection of this
+    # process has on the file (fcntl(2), "Record locks").
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISLNK(found.st_mode):
+            raise StoreUnavailable(
+                f"{path} is a symbolic link; allowed: a file. Set state_dir to where it is"
+            )
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise StoreUnavailable(f"{path} is not a file of its own; move it away")
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            # Copied or restored with the mode that files have by default. SQLite gives the files
+            # beside it the same mode.
+            os.chmod(f"/proc/self/fd/{descriptor}", 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -80,7 +80,12 @@ def open_keys(path: Path, nodes: Callable[[], Sequence[Node]]) -> StoreKeys:
 
     Raises StoreKeyError, and what ``nodes`` does.
     """
-    if not path.exists() and any(node.credentials or node.upstream for node in nodes()):
+    try:
+        missing = not path.exists()
+    except OSError as error:  # a folder that may not be searched: nothing is known then
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StoreKeyError(f"{path} cannot be read: {reason}") from None
+    if missing and any(node.credentials or node.upstream for node in nodes()):
         raise StoreKeyError(
             f"{path} is missing, and without it no issued secret can be checked. Restore it from a"
             " backup; if there is none, move nodes.sqlite3 away and issue every secret anew"

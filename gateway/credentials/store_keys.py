@@ -116,7 +116,12 @@ class StoreKeys:
                 " nodes that have not connected for long"
             )
         try:
-            _write(self._path, keys).replace(self._path)
+            _refuse_link(self._path)
+            temporary = _write(self._path, keys)
+            try:
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
             _sync(self._path.parent)
         except OSError as error:
             raise StoreKeyError(f"{self._path} cannot be written: {_reason(error)}") from None
@@ -164,7 +169,7 @@ def new_secret() -> str:
 
 
 def hand_to_owner_of(path: Path, descriptor: int) -> None:
-    """Give a file that root made to the owner of ``path``: the gateway must be able to use it."""
+    """Give a file that root made just now to the owner of ``path``, for the gateway to use it."""
     if os.geteuid() == 0:
         owner = path.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -179,7 +184,18 @@ def _new() -> _Key:
     return _Key(secrets.token_hex(4), secrets.token_bytes(_KEY))
 
 
+def _refuse_link(path: Path) -> None:
+    # A link is read through, as secrets are often mounted by one. What it names is not changed:
+    # the link would become a file, or root would follow one that somebody else put there.
+    if path.is_symlink():
+        raise StoreKeyError(
+            f"{path} is a symbolic link, and is not written through; set store.key_file to the"
+            " file itself"
+        )
+
+
 def _make(path: Path) -> None:
+    _refuse_link(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = _write(path, (_new(),))
     try:
@@ -201,7 +217,7 @@ def _write(path: Path, keys: tuple[_Key, ...]) -> Path:
             file.flush()
             os.fsync(descriptor)
             hand_to_owner_of(path if path.exists() else path.parent, descriptor)
-    except OSError:
+    except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)

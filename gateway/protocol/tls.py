@@ -23,11 +23,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
     DNSName,
-    ExtensionNotFound,
     SubjectAlternativeName,
     UniformResourceIdentifier,
 )
@@ -110,8 +108,8 @@ class TlsEngine:
         try:
             key = certificate.to_cryptography().public_key()
             return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        except (ValueError, UnsupportedAlgorithm) as error:
-            raise TlsError(f"unreadable certificate: {error}") from None
+        except Exception as error:  # as in peer_names
+            raise TlsError(f"unreadable certificate: {type(error).__name__}") from None
 
     def peer_subject(self) -> str | None:
         """Return the subject of the peer's certificate as RFC 4514 writes it, or None without one.
@@ -123,8 +121,8 @@ class TlsEngine:
             return None
         try:
             return certificate.to_cryptography().subject.rfc4514_string()
-        except ValueError as error:
-            raise TlsError(f"unreadable certificate: {error}") from None
+        except Exception as error:  # as in peer_names
+            raise TlsError(f"unreadable certificate: {type(error).__name__}") from None
 
     def peer_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the common names of the peer's certificate, and its DNS and URI alternatives.
@@ -134,14 +132,19 @@ class TlsEngine:
         certificate = self._connection.get_peer_certificate()
         if certificate is None:
             return (), ()
-        read = certificate.to_cryptography()
         common: list[str] = []
         alternative: list[str] = []
-        with suppress(ValueError):
-            found = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-            common += [str(each.value) for each in found]
-        with suppress(ValueError, ExtensionNotFound):
-            names = read.extensions.get_extension_for_class(SubjectAlternativeName).value
+        # A peer wrote the certificate, and what cryptography raises for odd ones has no common
+        # class: UnsupportedGeneralNameType, DuplicateExtension and InvalidVersion are plain
+        # Exceptions, and others are ValueError or TypeError.
+        with suppress(Exception):
+            found = certificate.to_cryptography().subject
+            common += [
+                str(each.value) for each in found.get_attributes_for_oid(NameOID.COMMON_NAME)
+            ]
+        with suppress(Exception):
+            extensions = certificate.to_cryptography().extensions
+            names = extensions.get_extension_for_class(SubjectAlternativeName).value
             alternative += names.get_values_for_type(DNSName)
             alternative += names.get_values_for_type(UniformResourceIdentifier)
         return tuple(common), tuple(alternative)

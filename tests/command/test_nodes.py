@@ -125,6 +125,31 @@ def test_issue_with_conditions(desk: Desk) -> None:
     assert found["upstream_secret"] == "stored"
 
 
+def test_change_and_issue_again(desk: Desk) -> None:
+    secret = desk.issue("a", "--allow-from", "10.0.0.0/8", "--note", "ask Bob")
+    out, _ = desk.run("change", "main", "a", "--certificate", "subject")
+    assert out == ("main/a: changed; only with allow_from 10.0.0.0/8; certificate subject {node}\n")
+    assert desk.knows(secret)
+    desk.run("revoke", "main", "a")
+    out, err = desk.run("issue", "main", "a")
+    assert err.startswith(
+        "main/a: only with allow_from 10.0.0.0/8; certificate subject {node}\nmain/a: issued;"
+    )
+    assert desk.knows(out.strip())
+    assert desk.node().note == "ask Bob"
+    other = "0b0e" * 16
+    out, _ = desk.run(
+        *("change", "main", "a", "--drop", "allow-from", "--drop", "certificate"),
+        *("--upstream-secret-file", "-"),
+        stdin=other,
+    )
+    assert out == "main/a: changed; no conditions\n"
+    found = desk.node()
+    assert found.upstream is not None
+    keys = StoreKeys.open(desk.folder / "state" / "store.key")
+    assert keys.open_sealed("upstream-secret", "main/a", found.upstream) == other
+
+
 def test_nobody_would_know_the_real_secret(desk: Desk) -> None:
     _, err = desk.run("issue", "main", "a", status=1)
     assert "give it with --upstream-secret-file FILE" in err
@@ -206,8 +231,21 @@ def test_import_of_plain_secrets(desk: Desk) -> None:
     entry["controller"] = "mian"
     _, err = desk.run("import", "-", stdin=json.dumps(document), status=1)
     assert 'found "mian"' in err
-    _, err = desk.run("import", "-", stdin="{hunter2", status=1)
-    assert "hunter2" not in err
+    for text in ("{hunter2", '{"hunter2": 1, "hunter2": 2}'):
+        _, err = desk.run("import", "-", stdin=text, status=1)
+        assert "allowed: JSON" in err
+        assert "hunter2" not in err
+
+
+def test_import_refuses_what_issue_refuses(desk: Desk) -> None:
+    entry = {"controller": "main", "node": "a", "secret": "5" * 64}
+    document = {"format": "remoting-gateway nodes 1", "nodes": [entry]}
+    _, err = desk.run("import", "-", stdin=json.dumps(document), status=1)
+    assert "main/a: main has no jenkins_secrets configured" in err
+    assert desk.json("list") == []
+    entry |= {"controller": "other", "upstream_secret": REAL}
+    _, err = desk.run("import", "-", stdin=json.dumps(document))
+    assert err.startswith("warning: other does not have the mode nodes")
 
 
 def test_rekey(desk: Desk) -> None:

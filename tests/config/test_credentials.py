@@ -64,6 +64,8 @@ def test_times() -> None:
         ({"match": "a\n"}, "allowed: a node name"),
         ({"match": "*", "valid_until": "2026-12-31T18:00:00"}, "allowed: a time with its offset"),
         ({"match": "*", "valid_until": "tomorrow"}, "allowed: a time with its offset"),
+        ({"match": "*", "valid_from": "0001-01-01T00:00:00+12:00"}, "allowed: a time with its"),
+        ({"match": "*", "valid_until": "9999-12-31T23:59:59-12:00"}, "allowed: a time with its"),
         ({"match": "*", "valid_until": 5}, "allowed: a time with its offset"),
         (
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -136,3 +137,22 @@ def test_the_first_end_of_a_nodes_rules() -> None:
     assert found.ends_at("other") == NOON + 300
     assert rules().ends_at("other") is None
     assert format_time(NOON + 60) == "2026-06-01T12:01:00Z"
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00Z"),
+        (253402300799.0, "9999-12-31T23:59:59Z"),
+        (253402300800.0, "2.53402e+11 s after 1970"),
+        (-1e300, "-1e+300 s after 1970"),
+        (float("inf"), "inf s after 1970"),
+        (float("nan"), "nan s after 1970"),
+    ],
+)
+def test_every_time_can_be_shown(time: float, text: str) -> None:
+    assert format_time(time) == text
+    assert Conditions(valid_from=time).failures(presented(), -math.inf) in (
+        [f"not valid before {text}"],
+        [],  # there is no before for what is no number
+    )

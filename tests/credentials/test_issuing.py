@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from gateway.config.credentials import ClientCertificateCondition
 from gateway.credentials.conditions import Conditions
 from gateway.credentials.issuing import Issued, Issuing, NodeError, make_node
 from gateway.credentials.node_store import SqliteNodeStore
@@ -130,21 +132,90 @@ def test_revoke_and_issue_again(desk: Desk) -> None:
     assert desk.events() == ["issued", "revoked", "issued"]
 
 
+KNOWN = Conditions(
+    (ip_network("10.0.0.0/8"),), ClientCertificateCondition(by="san"), 999_000.0, 2_000_000.0
+)
+
+
+def test_a_revocation_drops_no_condition(desk: Desk) -> None:
+    desk.issuing.issue("main", "a", conditions=KNOWN, note="ask Bob")
+    desk.issuing.revoke("main", "a")
+    desk.issuing.issue("main", "a")
+    assert (desk.node().conditions, desk.node().note) == (KNOWN, "ask Bob")
+    assert desk.node().revoked_at is None
+    desk.issuing.revoke("main", "a")
+    other = Conditions((ip_network("192.0.2.0/24"),), valid_until=3_000_000.0)
+    desk.issuing.issue("main", "a", conditions=other, note="")
+    assert desk.node().conditions == replace(
+        KNOWN, allow_from=other.allow_from, valid_until=3_000_000.0
+    )
+    assert desk.node().note == ""
+    desk.issuing.revoke("main", "a")
+    with pytest.raises(NodeError, match="an end after the beginning"):
+        desk.issuing.issue("main", "a", conditions=Conditions(valid_until=998_000.0))
+
+
+def test_change(desk: Desk) -> None:
+    issued = desk.issuing.issue("main", "a", conditions=KNOWN, upstream="the real one", note="Bob")
+    before = desk.node()
+    desk.issuing.change("main", "a", conditions=Conditions(valid_until=3_000_000.0))
+    assert desk.node() == replace(before, conditions=replace(KNOWN, valid_until=3_000_000.0))
+    assert desk.takes(issued)
+    desk.issuing.change(
+        "main",
+        "a",
+        conditions=Conditions(),
+        dropped=frozenset({"allow_from", "certificate", "valid_from", "valid_until"}),
+        upstream="another one",
+        note="Eve",
+    )
+    found = desk.node()
+    assert (found.conditions, found.note) == (Conditions(), "Eve")
+    assert found.upstream is not None
+    keys = StoreKeys.open(desk.key_file)
+    assert keys.open_sealed("upstream-secret", "main/a", found.upstream) == "another one"
+    assert desk.takes(issued)
+    last = desk.store.history("main", "a")[-1]
+    assert (last.event, last.details) == (
+        "changed",
+        {"conditions": "none", "upstream_secret": "replaced"},
+    )
+    with pytest.raises(NodeError, match="an end after the beginning"):
+        desk.issuing.change("main", "a", conditions=Conditions(valid_from=9.0, valid_until=8.0))
+
+
+def test_change_of_a_revoked_node_lets_nobody_in(desk: Desk) -> None:
+    issued = desk.issuing.issue("main", "a", conditions=KNOWN)
+    desk.issuing.revoke("main", "a")
+    desk.issuing.change("main", "a", conditions=Conditions(), dropped=frozenset({"allow_from"}))
+    assert desk.node().revoked_at is not None
+    assert not desk.takes(issued)
+    desk.issuing.issue("main", "a")
+    assert desk.node().conditions == replace(KNOWN, allow_from=())
+
+
 def test_expire(desk: Desk) -> None:
     issued = desk.issuing.issue("main", "a", conditions=Conditions(valid_from=desk.time))
     desk.issuing.expire("main", "a", at=desk.time + 60)
     assert desk.node().conditions.valid_until == desk.time + 60
-    with pytest.raises(NodeError, match="is not valid before"):
+    with pytest.raises(NodeError, match="allowed: an end after the beginning"):
         desk.issuing.expire("main", "a", at=desk.time)
     desk.issuing.expire("main", "a", at=None)
     assert desk.node().conditions.valid_until is None
     assert desk.takes(issued)
 
 
-@pytest.mark.parametrize("what", ["rotate", "revoke", "expire"])
+def test_an_end_before_the_beginning(desk: Desk) -> None:
+    with pytest.raises(NodeError, match="allowed: an end after the beginning"):
+        desk.issuing.issue("main", "a", conditions=Conditions(valid_from=60.0, valid_until=60.0))
+    assert not desk.key_file.exists()
+
+
+@pytest.mark.parametrize("what", ["rotate", "change", "revoke", "expire"])
 def test_nodes_that_do_not_exist(desk: Desk, what: str) -> None:
     actions: dict[str, Callable[[], object]] = {
         "rotate": lambda: desk.issuing.rotate("main", "a", overlap=0.0),
+        "change": lambda: desk.issuing.change("main", "a", conditions=Conditions()),
         "revoke": lambda: desk.issuing.revoke("main", "a"),
         "expire": lambda: desk.issuing.expire("main", "a", at=None),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -66,3 +67,46 @@ def test_something_else(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"no database at all" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         connect(tmp_path / "s")
+
+
+def _refuses(path: Path, text: str) -> None:
+    with pytest.raises(StoreUnavailable, match=text):
+        connect(path)
+
+
+def test_nothing_is_given_away_but_what_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root runs commands in a folder into which the gateway's user may write."""
+    given: list[int] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda descriptor, *owner: given.append(descriptor))
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"")
+    victim.chmod(0o644)
+    (tmp_path / "link").symlink_to(victim)
+    _refuses(tmp_path / "link", "is a symbolic link")
+    (tmp_path / "dangling").symlink_to(tmp_path / "not-there")
+    _refuses(tmp_path / "dangling", "is a symbolic link")
+    (tmp_path / "hard").hardlink_to(victim)
+    _refuses(tmp_path / "hard", "not a file of its own")
+    os.mkfifo(tmp_path / "pipe")
+    _refuses(tmp_path / "pipe", "not a file of its own")
+    assert given == []
+    assert victim.read_bytes() == b""
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o644
+    assert not (tmp_path / "not-there").exists()
+    connect(tmp_path / "s").close()
+    assert len(given) == 1
+    connect(tmp_path / "s").close()
+    assert len(given) == 1
+
+
+def test_other_users_are_kept_out_of_what_was_restored(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    connect(path).close()
+    path.chmod(0o644)
+    connection = connect(path)
+    modes = {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    connection.close()
+    assert modes == {0o600}

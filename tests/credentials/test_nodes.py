@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from gateway.credentials.nodes import Credential
+import pytest
+
+from gateway.credentials.nodes import Credential, open_keys
+from gateway.credentials.store_keys import StoreKeyError
 from tests.credentials.node_records import FULL, node
 
 
@@ -24,3 +28,16 @@ def test_nothing_shows_a_digest() -> None:
     assert "aaaa" not in repr(FULL)
     assert "sealed" not in repr(FULL)
     assert FULL.context == "main/build-1"
+
+
+def test_a_key_file_that_may_not_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that another user may not search; as root, no folder is like that."""
+
+    def exists(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(StoreKeyError, match="key cannot be read: permission denied"):
+        open_keys(tmp_path / "key", list)

@@ -63,3 +63,16 @@ async def test_failures(tmp_path: Path) -> None:
         await access.call(lambda store: store.revision())
     with pytest.raises(CredentialsUnavailable, match="File exists"):
         await access.call_with_keys(lambda store, keys: None)
+
+
+async def test_a_key_file_that_may_not_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exists(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    access = StoreAccess(SqliteNodeStore(tmp_path), tmp_path / "key")
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(CredentialsUnavailable, match="permission denied"):
+        await access.call_with_keys(lambda store, keys: None)
+    access.close()

@@ -123,3 +123,35 @@ def test_secrets_have_the_form_of_jenkins_own() -> None:
     secrets = {new_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(len(each) == 64 and bytes.fromhex(each).hex() == each for each in secrets)
+
+
+def test_a_file_that_is_named_by_a_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    with pytest.raises(StoreKeyError, match="link is a symbolic link"):
+        StoreKeys.open(link)
+    assert not real.exists()
+    made = StoreKeys.open(real)
+    through = StoreKeys.open(link)
+    assert through.ids == made.ids
+    with pytest.raises(StoreKeyError, match=r"set store\.key_file to the file itself"):
+        through.rotate(keep=frozenset(made.ids))
+    assert link.is_symlink()
+    assert StoreKeys.open(real).ids == made.ids
+    assert {each.name for each in tmp_path.iterdir()} == {"real", "link"}
+
+
+def test_what_cannot_be_replaced_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k"
+    keys = StoreKeys.open(path)
+
+    def replace(*paths: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(StoreKeyError, match="cannot be written: operation not permitted"):
+        keys.rotate(keep=frozenset(keys.ids))
+    assert list(tmp_path.iterdir()) == [path]
+    assert StoreKeys.open(path).ids == keys.ids

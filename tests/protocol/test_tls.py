@@ -470,5 +470,5 @@ def test_a_certificate_that_cannot_be_read(client: TlsEngine) -> None:
             raise UnsupportedAlgorithm("an odd curve")
 
     client._connection = cast("SSL.Connection", Odd())
-    with pytest.raises(TlsError, match="unreadable certificate: an odd curve"):
+    with pytest.raises(TlsError, match="unreadable certificate: UnsupportedAlgorithm"):
         client.peer_public_key()
