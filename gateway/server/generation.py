@@ -124,6 +124,14 @@ class Generation:
         limits = ClientLimits.of(config.limits)
         access = AccessLog(config.access_log)
         self.serving = tuple(
-            Serving(listener, router, dispatcher.handle, config.trusted_proxies, limits, access)
-            for listener in config.listeners
+            Serving(
+                listener,
+                router,
+                dispatcher.handle,
+                config.trusted_proxies,
+                limits,
+                access,
+                terms.demand,
+            )
+            for listener, terms in zip(config.listeners, self.terms, strict=True)
         )

@@ -129,9 +129,14 @@ class _Worker:
         def terms() -> Terms:
             return self._holder.current.terms[i]
 
+        async def handle(stream: Stream, agreed: Terms) -> None:
+            await serve_connection(
+                stream, current=serving, drain=self._lasting.drain, proved=agreed.demand
+            )
+
         await accept_forever(
             listener,
-            partial(serve_connection, current=serving, drain=self._lasting.drain),
+            handle,
             connections,
             terms=terms,
             handshake_failed=_log_failed_handshake,

@@ -23,13 +23,12 @@ from gateway.protocol.tls import TlsEngine
 from gateway.transport.networks import Network
 from gateway.transport.proxied import take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
-from gateway.transport.tls_context import ServerContexts
+from gateway.transport.tls_context import ClientDemand, ServerContexts
 
 # The kernel caps it at net.core.somaxconn (4096 on current Linux); a storm of returning agents
 # needs room.
 BACKLOG: Final = 4096
 
-StreamHandler = Callable[[Stream], Awaitable[None]]
 Admission = Callable[[Stream], AbstractContextManager[bool]]
 
 
@@ -59,6 +58,11 @@ class Terms:
     introduced: bool = False
     proxies: Sequence[Network] = ()
 
+    @property
+    def demand(self) -> ClientDemand | None:
+        """What clients have to prove in the handshake."""
+        return None if self.contexts is None else self.contexts.demand
+
     @classmethod
     def of(
         cls, config: ListenerConfig, *, handshake_timeout: float, proxies: Sequence[Network]
@@ -70,6 +74,9 @@ class Terms:
             config.proxy_protocol == "required",
             proxies,
         )
+
+
+StreamHandler = Callable[[Stream, Terms], Awaitable[None]]
 
 
 def bind(
@@ -179,7 +186,8 @@ async def accept_forever(
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
     ``handle`` gets a stream whose TLS handshake is done; its socket is closed when ``handle``
-    returns. Each connection is taken on the ``terms()`` of the moment. One that fails its handshake
+    returns. Each connection is taken on the ``terms()`` of the moment, which ``handle`` gets too:
+    others may be in force by the end of the handshake. One that fails its handshake
     is reported to ``handshake_failed`` and closed, never more. Each handshake is done inside a
     ``handshaking()``; one that this cuts short ends the connection, as does one that takes too
     long. A connection lives inside its ``admit(stream)``, from before the handshake to its end;
@@ -200,7 +208,7 @@ async def accept_forever(
             elif agreed.contexts is None or await is_secured(
                 stream, agreed.contexts, agreed.handshake_timeout
             ):
-                await handle(stream)
+                await handle(stream, agreed)
 
     async def is_introduced(stream: Stream, proxies: Sequence[Network]) -> bool:
         done = False
