@@ -98,6 +98,7 @@ class _Worker:
         self.upkeep = Upkeep(self._holder.current.upstreams)
         self.accepting: Accepting
         self._refused = FloodLog(_log, "connection refused")
+        self._short = FloodLog(_log, "cannot accept connections")
         lasting = self._lasting
         self.ending = Ending(lasting.drain, lasting.registry, lasting.places)
 
@@ -107,6 +108,7 @@ class _Worker:
             nursery.start_soon(self.upkeep.run)
             nursery.start_soon(give_back_after_crowds, self._lasting.places)
             nursery.start_soon(self._refused.run)
+            nursery.start_soon(self._short.run)
 
     async def _fetch(
         self,
@@ -143,6 +145,7 @@ class _Worker:
             handshaking=self._lasting.drain.idle,
             admit=self._admit,
             introduction_failed=_log_failed_introduction,
+            short_of=lambda reason: self._short.tell(reason=reason),
         )
 
     @contextmanager

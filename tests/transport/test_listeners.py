@@ -27,6 +27,7 @@ from gateway.transport.listeners import (
 )
 from gateway.transport.stream import Stream, StreamBroken
 from tests import certificates
+from tests.shortage import no_descriptors
 
 
 def plain() -> Terms:
@@ -443,6 +444,28 @@ async def test_the_handler_is_told_the_terms_of_the_accepting(tmp_path: Path) ->
             await trio.aclose_forcefully(client)
             nursery.cancel_scope.cancel()
     assert [agreed is first for agreed in told] == [True]
+
+
+async def test_who_comes_while_descriptors_are_short_waits() -> None:
+    told: list[str] = []
+    enough = trio.Event()
+
+    def note(reason: str) -> None:
+        told.append(reason)
+        enough.set()
+
+    async with listening(short_of=note) as it:
+        await wait_all_tasks_blocked()
+        transport = trio.socket.socket()
+        with no_descriptors():
+            await transport.connect(("127.0.0.1", it.listener.port))
+            await enough.wait()
+            assert it.handled == []
+        client = trio.SocketStream(transport)
+        await client.send_all(b"hello")
+        assert await client.receive_some() == b"hello"
+        await client.aclose()
+    assert set(told) == {"too many open files"}
 
 
 # -- admission -------------------------------------------------------------------------------------
