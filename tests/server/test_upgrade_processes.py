@@ -351,7 +351,13 @@ async def test_not_ready_then_a_wait_then_a_second_signal(tmp_path: Path) -> Non
         async with await RawClient.connect(here.gateway.plain) as client:
             assert (await client.ask(GET)).status == 404
         assert await here.living() == 2
+        # The command is no signal: where it is a preStop hook, TERM follows as a matter of course.
+        await here.command("drain")
         await trio.sleep(1)
+        here.gateway.signal(signal.SIGTERM)
+        await trio.sleep(1)
+        assert await here.living() == 2
+        assert here.gateway.running.all("asked to stop again; cutting short") == []
         here.gateway.signal(signal.SIGTERM)
         with trio.fail_after(15):
             assert await here.gateway.running.wait() == 0
