@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,8 +20,9 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.observability.logs import get_logger
-from gateway.server.children import RELOAD_ANSWER, Child, Starter, State, launch
+from gateway.server.children import Child, Starter, State, launch
 from gateway.server.control import Message
+from gateway.server.freezing import frozen
 from gateway.server.processes import start
 from gateway.server.restarts import Life, keep_running, status_of_stop
 from gateway.server.slots import Slots, cover
@@ -34,10 +35,6 @@ KILL_AFTER: Final = 5.0
 HURRY: Final = 10.0
 # How often workers that linger are looked at.
 OVERDUE_LOOK: Final = 30.0
-# How long workers may take to read what they are being sent, before the program can be replaced.
-FREEZE: Final = 5.0
-# And a reload that is under way: longer, and some worker does not answer.
-RELOAD_ENDS: Final = RELOAD_ANSWER + FREEZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,35 +386,13 @@ class Fleet:
 
     # -- handing over ------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def frozen(self) -> AsyncIterator[str | None]:
+    def frozen(self) -> AbstractAsyncContextManager[str | None]:
         """Let no message to a worker begin, so that none is half sent when the program is replaced.
 
         Yields why that cannot be, or None. Afterwards everything goes on as before; whoever leaves
         cancels ``run`` before that.
         """
-        with trio.move_on_after(RELOAD_ENDS):  # no worker is left between two configurations
-            await self._reloading.acquire()
-        if self._reloading.statistics().owner is not trio.lowlevel.current_task():
-            yield "a reload is under way, and a worker does not answer it"
-            return
-        frozen: list[Child] = []
-        try:
-            yield await self._freeze(frozen)
-        finally:
-            for each in frozen:
-                each.control.thaw()
-            self._reloading.release()
-
-    async def _freeze(self, frozen: list[Child]) -> str | None:
-        until = trio.current_time() + FREEZE
-        for child in self.children:
-            with trio.move_on_at(until) as scope:
-                await child.control.freeze()
-                frozen.append(child)
-            if scope.cancelled_caught:
-                return f"worker {child.process.pid} does not take its messages"
-        return None
+        return frozen(lambda: self.children, self._reloading)
 
     def in_words(self) -> tuple[Message, ...]:
         """Return what the next program needs to take over every worker that has not ended."""

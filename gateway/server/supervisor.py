@@ -46,13 +46,14 @@ from gateway.server.aside import Aside
 from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
-from gateway.server.fleet import Fleet, InForce, StopOrder
+from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
+from gateway.server.stopping import Stopping
 from gateway.server.surroundings import prepare_state_dir, raise_descriptor_limit
 from gateway.server.upgrade import refusal_of_successor, replace_program
 from gateway.server.watch import watch
@@ -60,8 +61,6 @@ from gateway.server.worker_count import worker_count
 
 _log = get_logger("system")
 
-# A second signal that comes sooner is the same one twice: Ctrl-C and a tool that signals a group.
-IMPATIENT_AFTER: Final = 1.0
 # Each of them has its workers; their memory is what sessions through several upgrades cost.
 MOST_INCARNATIONS: Final = 16
 # What new workers may take after an upgrade until somebody is told that they do not serve.
@@ -127,7 +126,9 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         config = trio.run(Aside().run, partial(source.load, files)).config
         slots = bind_slots(config.listeners, worker_count(config), kept=kept)
     except Exception as error:  # it was usable a moment ago, for the probe
-        reason = str(error) if isinstance(error, ConfigError) else f"internal error ({error!r})"
+        is_known = isinstance(error, ConfigError | TimeoutError)
+        # Anything else might show values, which may be secrets.
+        reason = str(error) if is_known else f"internal error ({type(error).__name__})"
         _log.error("configuration not loaded; the old one stays in force", reason=reason)
         config = read_snapshot(heritage.config)
         slots = bind_slots(config.listeners, 1, kept=kept)
@@ -186,10 +187,7 @@ class Supervisor:
             last=last,
             aside=self._aside,
         )
-        self._is_stopping = False
-        self._is_limited = False
-        self._signalled: float | None = None  # when the first signal to stop came
-        self._waiting: trio.CancelScope | None = None
+        self._stopping = Stopping(lambda: self._fleet)
         self._upgrading = False
         self._missed_reload = False
         self._is_overdue = False
@@ -217,6 +215,7 @@ class Supervisor:
                 nursery.start_soon(self._heed, signals)
                 nursery.start_soon(control_socket.serve, control, self._answer)
                 nursery.start_soon(self._reload_as_wished)
+                nursery.start_soon(self._stopping.run)
                 nursery.start_soon(
                     watch, lambda: self._reloader.files, self._files_changed, self._aside
                 )
@@ -237,7 +236,7 @@ class Supervisor:
     # -- configuration -----------------------------------------------------------------------------
 
     async def _apply(self, config: GatewayConfig) -> str | None:
-        if self._is_stopping:
+        if self._stopping.is_asked:
             return "the gateway is stopping"
         if self._upgrading:
             self._missed_reload = True
@@ -253,7 +252,7 @@ class Supervisor:
         self._reloader.wish("files changed")
 
     def _say_ready(self) -> None:
-        if (self._fleet.is_settled or self._is_overdue) and not self._is_stopping:
+        if (self._fleet.is_settled or self._is_overdue) and not self._stopping.is_asked:
             notify("READY=1", f"STATUS=serving, configuration {self._fleet.in_force.generation}")
 
     def _all_serve(self) -> None:
@@ -266,7 +265,7 @@ class Supervisor:
 
     async def _see_it_settle(self) -> None:
         await trio.sleep(SETTLE_WITHIN)
-        if not self._fleet.is_settled and not self._is_stopping:
+        if not self._fleet.is_settled and not self._stopping.is_asked:
             self._is_overdue = True
             _log.error(
                 "the new workers do not serve; the old ones go on", incarnation=self._incarnation
@@ -290,47 +289,9 @@ class Supervisor:
                     reason="logs go to standard error; there is no file to open again",
                 )
             elif number == signal.SIGHUP:
-                self._stop_by_signal("SIGHUP, the terminal is gone")
+                self._stopping.signal("SIGHUP, the terminal is gone")
             else:
-                self._stop_by_signal(name, limited=number != signal.SIGQUIT)
-
-    # -- the end -----------------------------------------------------------------------------------
-
-    def _stop_by_signal(self, cause: str, *, limited: bool = True) -> None:
-        now = trio.current_time()
-        if self._signalled is None or (limited and not self._is_limited):
-            self._signalled = now
-            self._stop(cause, limited=limited)
-        elif now - self._signalled >= IMPATIENT_AFTER:
-            _log.warning("asked to stop again; cutting short", signal=cause)
-            if self._waiting is not None:
-                self._waiting.cancel()
-            self._fleet.hurry()
-
-    def _stop(self, cause: str, *, limited: bool) -> None:
-        """Begin to stop, or give what has begun without a limit one."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            self._is_limited = limited
-            _log.info("stopping", signal=cause)
-            notify("STOPPING=1")
-            self._tasks.start_soon(self._drain)
-        elif limited and not self._is_limited:
-            self._is_limited = True
-            _log.info("stopping has a limit now", signal=cause)
-            if self._fleet.is_stopping:
-                self._fleet.stop(self._ending())
-
-    async def _drain(self) -> None:
-        with trio.CancelScope() as self._waiting:
-            await trio.sleep(self._fleet.in_force.config.shutdown.pre_stop)
-        self._fleet.stop(self._ending())
-
-    def _ending(self) -> StopOrder:
-        shutdown = self._fleet.in_force.config.shutdown
-        return StopOrder(
-            shutdown.drain_spread, shutdown.drain_timeout if self._is_limited else None
-        )
+                self._stopping.signal(name, limited=number != signal.SIGQUIT)
 
     # -- the next program --------------------------------------------------------------------------
 
@@ -343,8 +304,12 @@ class Supervisor:
         refusal = self._refuse_upgrade()
         if refusal is None:
             self._upgrading = True
-            refusal = await refusal_of_successor(self._source, self._left())
-            if refusal is None and self._is_stopping:
+            try:
+                refusal = await refusal_of_successor(self._source, self._left())
+            except Exception as error:  # a bug there must not cost the sessions there are
+                _log.error("internal error", exc_info=error)
+                refusal = f"internal error ({type(error).__name__})"
+            if refusal is None and self._stopping.is_asked:
                 refusal = "the gateway is stopping"
             if refusal is not None:
                 self._go_on()
@@ -354,12 +319,12 @@ class Supervisor:
 
     def _go_on(self) -> None:
         self._upgrading = False
-        if self._missed_reload and not self._is_stopping:
+        if self._missed_reload and not self._stopping.is_asked:
             self._missed_reload = False
             self._reloader.wish("not upgraded")
 
     def _refuse_upgrade(self) -> str | None:
-        if self._is_stopping:
+        if self._stopping.is_asked:
             return "the gateway is stopping"
         if self._upgrading:
             return "another upgrade is under way"
@@ -375,7 +340,7 @@ class Supervisor:
             await self._leave.wait()
             self._leave = trio.Event()
             async with self._fleet.frozen() as refusal:
-                if refusal is None and self._is_stopping:
+                if refusal is None and self._stopping.is_asked:
                     refusal = "the gateway is stopping"
                 if refusal is None:
                     _log.info("replacing the program", incarnation=self._incarnation + 1)
@@ -417,7 +382,7 @@ class Supervisor:
             configuration=" ".join(self._source.arguments),
             last_reload=self._reloader.last,
             started=self._started,
-            draining=self._is_stopping,
+            draining=self._stopping.is_asked,
         )
 
     # -- the control socket ------------------------------------------------------------------------
@@ -439,7 +404,7 @@ class Supervisor:
         return {"ok": False, "reason": "this gateway does not know that command"}, None
 
     async def _answer_drain(self) -> Answer:
-        self._stop(_CONTROL_SOCKET, limited=True)
+        self._stopping.ask(_CONTROL_SOCKET)
         shutdown = self._fleet.in_force.config.shutdown
         within = shutdown.pre_stop + shutdown.drain_timeout
         return {"ok": True, "within_s": within, "status": await self._status()}, None

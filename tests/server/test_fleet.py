@@ -15,16 +15,8 @@ from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
 from gateway.server.children import RELOAD_ANSWER, TAKE, Child, State
-from gateway.server.fleet import (
-    FREEZE,
-    HURRY,
-    KILL_AFTER,
-    OVERDUE_LOOK,
-    RELOAD_ENDS,
-    Fleet,
-    InForce,
-    StopOrder,
-)
+from gateway.server.fleet import HURRY, KILL_AFTER, OVERDUE_LOOK, Fleet, InForce, StopOrder
+from gateway.server.freezing import FREEZE, RELOAD_ENDS
 from gateway.server.slots import bind_slots
 from tests.server.played import PlayedWorker, Stage, played_child
 

@@ -18,7 +18,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
-from gateway.server import control_socket, supervisor
+from gateway.server import control_socket, stopping, supervisor
 from gateway.server.fleet import InForce, StopOrder
 from gateway.server.handover import Handover
 from gateway.server.reloader import FixedSource
@@ -126,6 +126,8 @@ class Rig:
 
     async def refusal_of_successor(self, *_: object) -> str | None:
         await self.may_probe.wait()
+        if self.refusal == "bug":
+            raise LookupError("a secret")
         return self.refusal
 
     async def signal(self, number: signal.Signals) -> None:
@@ -151,7 +153,8 @@ async def running(
 ) -> AsyncIterator[Rig]:
     rig = Rig(folder, {"drain_timeout": "60s", "drain_spread": "1s", **(shutdown or {})})
     monkeypatch.setattr(supervisor, "Fleet", PlayedFleet)
-    monkeypatch.setattr(supervisor, "notify", lambda *lines: rig.told.append(lines[0]))
+    for module in (supervisor, stopping):
+        monkeypatch.setattr(module, "notify", lambda *lines: rig.told.append(lines[0]))
     monkeypatch.setattr(supervisor, "refusal_of_successor", rig.refusal_of_successor)
     slots = bind_slots(rig.config.listeners, 1)
     control: socket.socket = control_socket.bind(folder)
@@ -197,24 +200,12 @@ TERM, INT, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT
 @pytest.mark.parametrize(
     ("steps", "orders"),
     [
-        ([TERM], [LIMITED]),
-        ([TERM, TERM], [LIMITED, CUT]),
         ([TERM, INT], [LIMITED, CUT]),
-        ([QUIT], [PATIENT]),
-        ([QUIT, QUIT], [PATIENT, CUT]),
         ([QUIT, TERM], [PATIENT, LIMITED]),
-        ([QUIT, TERM, TERM], [PATIENT, LIMITED, CUT]),
-        ([QUIT, "drain"], [PATIENT, LIMITED]),
-        ([QUIT, "drain", TERM], [PATIENT, LIMITED, CUT]),
-        (["drain"], [LIMITED]),
-        (["drain", "drain"], [LIMITED]),
         (["drain", TERM], [LIMITED]),  # a preStop hook, and the kubelet
-        (["drain", TERM, TERM], [LIMITED, CUT]),
-        (["drain", QUIT], [LIMITED]),
-        ([TERM, "drain"], [LIMITED]),
     ],
 )
-async def test_ways_to_stop(
+async def test_words_to_stop(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     autojump_clock: Clock,
@@ -234,26 +225,6 @@ async def test_ways_to_stop(
             rig.fleet.ended.set()
             await rig.done.wait()
             assert rig.status == 0
-
-
-async def test_the_same_signal_twice_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
-) -> None:
-    async with running(tmp_path, monkeypatch) as rig:
-        await rig.signal(TERM)
-        await rig.signal(TERM)
-        assert rig.fleet.orders == [LIMITED]
-
-
-async def test_a_limit_that_comes_while_everything_is_still_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
-) -> None:
-    async with running(tmp_path, monkeypatch, shutdown={"pre_stop": "100s"}) as rig:
-        await rig.signal(QUIT)
-        await rig.signal(TERM)
-        assert rig.fleet.orders == []
-        await trio.sleep(101)
-        assert rig.fleet.orders == [LIMITED]
 
 
 # -- upgrades --------------------------------------------------------------------------------------
@@ -329,6 +300,20 @@ async def test_a_reload_that_an_upgrade_was_to_do(
             assert rig.fleet.in_force.generation == 1 + refused
     done = [line["trigger"] for line in logs if line["event"] == "configuration reloaded"]
     assert done == ["not upgraded"] * refused
+
+
+async def test_a_bug_is_no_end_and_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
+) -> None:
+    with capture_logs():
+        async with running(tmp_path, monkeypatch) as rig:
+            rig.refusal = "bug"
+            await rig.signal(signal.SIGUSR2)
+            assert (await rig.ask("upgrade"))["reason"] == "internal error (LookupError)"
+            rig.refusal = None
+            await rig.signal(signal.SIGUSR2)
+            await rig.done.wait()
+            assert rig.status is None
 
 
 async def test_what_is_known_goes_on(
