@@ -33,16 +33,17 @@ async def frozen(
         return
     held: list[Child] = []
     try:
-        yield await _freeze(children(), held)
+        yield await _freeze(children, held)
     finally:
         for each in held:
             each.control.thaw()
         reloading.release()
 
 
-async def _freeze(children: Sequence[Child], held: list[Child]) -> str | None:
+async def _freeze(children: Callable[[], Sequence[Child]], held: list[Child]) -> str | None:
     until = trio.current_time() + FREEZE
-    for child in children:
+    # Asked anew each time: a worker that is started meanwhile is being told how.
+    while (child := next((each for each in children() if each not in held), None)) is not None:
         with trio.move_on_at(until) as scope:
             await child.control.freeze()
             held.append(child)

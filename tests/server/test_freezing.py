@@ -69,6 +69,32 @@ async def test_a_worker_that_does_not_read(autojump_clock: Clock) -> None:
     await close(*pairs)
 
 
+async def test_a_worker_that_is_started_meanwhile(autojump_clock: Clock) -> None:
+    pairs = [played_child(), played_child()]
+    (one, worker), (new, _) = pairs
+    children = [one]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.control.send, {"type": "x" * 10_000_000})
+        await trio.sleep(0.1)
+        seen: list[str | None] = []
+
+        async def leave() -> None:
+            async with frozen(lambda: children, trio.Lock()) as refusal:
+                seen.append(refusal)
+                nursery.start_soon(new.tell, "start")
+                with trio.move_on_after(1) as scope:
+                    await pairs[1][1].receive()
+                assert scope.cancelled_caught
+
+        nursery.start_soon(leave)
+        await trio.sleep(1)
+        children.append(new)
+        await worker.receive()
+        await trio.sleep(0.5)
+        assert seen == [None]
+    await close(*pairs)
+
+
 async def test_a_reload_that_does_not_end(autojump_clock: Clock) -> None:
     reloading = trio.Lock()
     async with reloading, trio.open_nursery() as nursery:
