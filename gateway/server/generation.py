@@ -38,7 +38,8 @@ from gateway.transport.networks import is_in
 class Lasting:
     """What one worker keeps through reloads, and how its limits follow the configuration.
 
-    Sessions, places and lines in use, what is known about controllers; ``workers`` share limits.
+    Sessions, places and lines in use, what is known about controllers, which of their outages have
+    been reported; ``workers`` share limits.
     """
 
     def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
@@ -48,6 +49,7 @@ class Lasting:
         self.discovery = Discovery(fetch)
         self.pins = PinStore(config.state_dir)
         self.transports = Transports(fetch, self.discovery, self.pins)
+        self.login = AgentLogin(self.transports, self.handshakes)
         self.websockets = OpenWebSockets(workers)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
@@ -111,7 +113,7 @@ class Generation:
         )
         dispatcher = Dispatcher(
             agents=agents,
-            login=AgentLogin(lasting.transports, lasting.handshakes),
+            login=lasting.login,
             proxy=Proxy(
                 self.upstreams,
                 upgrades=WebSocketUpgrades(

@@ -7,7 +7,8 @@ Must not know: how any of it is done.
 
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
 ``reloaded``; ``ask`` by ``answer`` with the same ``id``. ``abandon``, ``listen``, ``unlisten``,
-``stop`` and ``linger`` are not answered. Messages of types that are not known are ignored: the
+``stop`` and ``linger`` are not answered, nor is a ``prepare`` that is abandoned, or followed by
+another one, before it is done. Messages of types that are not known are ignored: the
 supervisor may be newer.
 """
 
@@ -64,6 +65,7 @@ class Orders:
     def __init__(self, control: ControlStream, worker: Ordered) -> None:
         self._control = control
         self._worker = worker
+        self._preparing: tuple[int, trio.CancelScope] | None = None
 
     async def run(self) -> None:
         """Say ``ready``, then do what is ordered until the stream ends, which is the word to stop.
@@ -87,12 +89,17 @@ class Orders:
         kind = message.get("type")
         if kind == "prepare":
             # A file system that hangs must not keep the word to stop from being heard.
-            snapshot = _field(message, "snapshot")
-            preparing.start_soon(self._prepare, _field(message, "generation"), snapshot)
+            number, snapshot = _field(message, "generation"), _field(message, "snapshot")
+            self._give_up()
+            self._preparing = (number, trio.CancelScope())
+            preparing.start_soon(self._prepare, *self._preparing, snapshot)
         elif kind == "commit":
             await self._commit(_field(message, "generation"))
         elif kind == "abandon":
-            self._worker.abandon(_field(message, "generation"))
+            number = _field(message, "generation")
+            if self._preparing is not None and self._preparing[0] == number:
+                self._give_up()
+            self._worker.abandon(number)
         elif kind == "listen":
             self._worker.listen(_field(message, "slot"))
         elif kind == "unlisten":
@@ -105,18 +112,31 @@ class Orders:
         elif kind == "ask":
             await self._answer(message)
 
-    async def _prepare(self, number: int, snapshot: object) -> None:
+    def _give_up(self) -> None:
+        """Prepare no further; nobody waits for it any more."""
+        if self._preparing is not None:
+            self._preparing[1].cancel()
+            self._preparing = None
+
+    async def _prepare(self, number: int, scope: trio.CancelScope, snapshot: object) -> None:
+        answer: Message | None = None
+        with scope:
+            answer = await self._answer_to_prepare(number, snapshot)
+        if answer is None or scope.cancel_called:
+            self._worker.abandon(number)
+            return
+        with suppress(trio.BrokenResourceError):  # whoever receives finds out, too
+            await self._control.send(answer)
+
+    async def _answer_to_prepare(self, number: int, snapshot: object) -> Message:
         try:
             await self._worker.prepare(number, snapshot)
         except ConfigError as error:
-            answer = _failure(number, str(error))
+            return _failure(number, str(error))
         except Exception as error:  # a bug in building must not cost the sessions there are
             _log.error("internal error", exc_info=error)
-            answer = _failure(number, f"internal error ({type(error).__name__})")
-        else:
-            answer = {"type": "prepared", "generation": number}
-        with suppress(trio.BrokenResourceError):  # whoever receives finds out, too
-            await self._control.send(answer)
+            return _failure(number, f"internal error ({type(error).__name__})")
+        return {"type": "prepared", "generation": number}
 
     async def _commit(self, number: int) -> None:
         if self._worker.commit(number):

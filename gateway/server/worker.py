@@ -6,8 +6,8 @@ of stopping; swapping generations. Which object gets which: ``generation``.
 Must not know: signals, processes, files (``supervisor``, ``worker_process``), messages
 (``orders``). Tests and the demo call ``serve`` directly.
 
-Stopping: the listeners are closed first, so that clients go elsewhere at once; the rest is
-``ending``.
+Stopping: the listeners are closed as soon as nobody waits there, so that clients go elsewhere; the
+rest is ``ending``.
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ async def serve(
                     if control is not None:
                         service.start_soon(Orders(control, worker).run)
                     await worker.ending.begun.wait()
+                    # Its time counts from the word on, also while a backlog does not empty.
+                    service.start_soon(worker.ending.carry_out, connections.cancel_scope)
                     if worker.ending.is_lingering:
                         worker.accepting.close()
                     else:
                         await worker.accepting.finish()
-                service.start_soon(worker.ending.carry_out, connections.cancel_scope)
+                    worker.ending.accepted.set()
             if connections.cancel_scope.cancelled_caught:
                 _log.warning("connections were cut")
             service.cancel_scope.cancel()

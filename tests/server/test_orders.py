@@ -140,6 +140,24 @@ async def test_a_preparation_that_hangs_holds_nothing_else_up() -> None:
         await side.ended.wait()
 
 
+@pytest.mark.parametrize("then", ["abandon", "prepare"])
+async def test_a_preparation_that_nobody_waits_for_is_given_up(then: str) -> None:
+    async with obeying() as side:
+        side.worker.may_prepare = trio.Event()
+        await side.tell({"type": "prepare", "generation": 4, "snapshot": {"a": 4}})
+        await side.tell({"type": then, "generation": 4 + (then == "prepare"), "snapshot": {"a": 5}})
+        side.worker.may_prepare.set()
+        await trio.testing.wait_all_tasks_blocked()
+        if then == "abandon":
+            await side.tell({"type": "prepare", "generation": 5, "snapshot": {"a": 5}})
+        assert await side.control.receive() == {"type": "prepared", "generation": 5}
+        assert [each for each in side.worker.done if each[0] == "prepare"] == [
+            ("prepare", 5, {"a": 5})
+        ]
+        assert ("abandon", 4) in side.worker.done
+        assert ("abandon", 5) not in side.worker.done
+
+
 @pytest.mark.parametrize(
     ("message", "order"),
     [
