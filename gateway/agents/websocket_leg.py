@@ -50,7 +50,7 @@ class WebSocketLegs:
     ) -> None:
         self._upstreams = upstreams
         self._transports = transports
-        self._limits = RelayLimits.of(config.agents.keepalive)
+        self._limits = RelayLimits.of(config)
 
     async def ask(self, exchange: Exchange, secret: str) -> UpgradeAnswer:
         """Ask the controller for a session; ``secret`` is the one to present there.

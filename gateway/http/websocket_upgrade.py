@@ -30,7 +30,8 @@ from gateway.http.exchange import Exchange
 from gateway.http.forwarding import request_headers, response_fields, trailer_fields
 from gateway.http.introduction import proxy_header
 from gateway.http.upstream import Upstream
-from gateway.http.websocket_relay import Leg, LiveSessions, RelayLimits, RelaySession
+from gateway.http.websocket_relay import LiveSessions, RelayLimits, RelaySession
+from gateway.http.websocket_way import Leg
 from gateway.observability.target import redact_path
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
@@ -217,7 +218,7 @@ class WebSocketUpgrades:
         open_ones: OpenWebSockets | None = None,
     ) -> None:
         self._sessions = sessions
-        self._limits = RelayLimits.of(config.agents.keepalive)
+        self._limits = RelayLimits.of(config)
         self._open = OpenWebSockets(1) if open_ones is None else open_ones
 
     async def forward(self, exchange: Exchange, upstream: Upstream) -> None:
