@@ -177,6 +177,7 @@ class RelaySession:
                 if way.inserted is not None and not scanner.inserting:
                     way.watch.unmute()
                     way.inserted.set()
+                    way.inserted = None
                 if scanner.fault is not None:
                     return SessionEnd.of(way.source.side, scanner.fault)
                 if scanner.closed:
@@ -224,9 +225,8 @@ class RelaySession:
         elif way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.
             way.watch.mute()
-            way.inserted = trio.Event()
-            await way.inserted.wait()
-            way.inserted = None
+            way.inserted = inserted = trio.Event()
+            await inserted.wait()
         else:
             await trio.sleep_forever()  # nothing may follow a Close frame; the session is ending
 

@@ -101,13 +101,12 @@ async def ask(
 ) -> UpgradeAnswer:
     """Send ``head`` on a connection of its own; return the answer, if it comes ``until`` then.
 
-    Raises ControllerUnreachable, ControllerTimeout: both count against the address. The caller
-    sees to it that the client's leaving cancels this, which counts against nobody.
+    Raises ControllerUnreachable, ControllerTimeout: both count against the address that was asked.
+    The caller sees to it that the client's leaving cancels this, which counts against nobody.
     """
     exchange.upstream_began()
-    late = ControllerTimeout(
-        detail=f"no answer to the upgrade in {until - trio.current_time():.3g} s"
-    )
+    left = max(0.0, until - trio.current_time())
+    late = ControllerTimeout(detail=f"no answer to the upgrade in {left:.3g} s")
     greeting = proxy_header(exchange) if upstream.introduces else None
     with trio.move_on_at(until) as connecting:
         connection, address = await upstream.connect_apart(greeting)

@@ -14,6 +14,7 @@ The rules, per leg (docs/operations.md explains them to operators):
 * A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
 * No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
 * Both count only while we are reading: silence that we cannot hear proves nothing.
+* A peer that cannot be asked for now is neither, unless it owes the rest of what it has begun.
 * A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
   min).
 """
