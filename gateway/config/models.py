@@ -279,6 +279,13 @@ class ControllerConfig(_Model):
         default_factory=ControllerAgentsConfig, description="How agents' sessions reach it."
     )
 
+    @property
+    def in_clear(self) -> bool:
+        """Say whether what goes to the url crosses a network without encryption."""
+        if self.url is None or self.url.scheme == "https":
+            return False
+        return not all(each.is_loopback for each in self.addresses or (self.url.address,))
+
 
 class KeepaliveConfig(_Model):
     """When the gateway pings, and when it gives a silent peer up."""

@@ -14,6 +14,7 @@ The rules, per leg (docs/operations.md explains them to operators):
 * A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
 * No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
 * Both count only while we are reading: silence that we cannot hear proves nothing.
+* A peer that cannot be asked for now is neither, unless it owes the rest of what it has begun.
 * A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
   min).
 """
@@ -81,6 +82,7 @@ class LegWatch:
         "_mark",
         "_muted",
         "_oldest_unanswered",
+        "_owes",
         "_ping_at",
         "_pinging",
         "_send_ping",
@@ -98,9 +100,12 @@ class LegWatch:
         *,
         send_ping: Callable[[bytes], Awaitable[None]] | None = None,
         mark: bytes = b"rgw",
+        owes: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``owes``: whether the peer has begun something (a frame) that it has to finish."""
         self.side = side
         self._mark = mark
+        self._owes = owes
         self._muted = False
         self._asked_at = -math.inf  # when we could ask again
         self._stream = stream
@@ -133,15 +138,16 @@ class LegWatch:
     def mute(self) -> None:
         """Note that the peer cannot be asked for now, until ``unmute``.
 
-        That may be no fault of its own: it is not suspect then, and gets ``stall_after`` in place
-        of ``dead_after``.
+        That is no fault of its own: it is neither suspect nor lost then. Only one that owes the
+        rest of something is judged by its silence all the same, with ``stall_after`` in place of a
+        shorter ``dead_after``: two that wait for each other must end.
         """
         self._muted = True
 
     def unmute(self) -> None:
-        """Note that the peer has been asked: it has all its time from here on."""
+        """Note that the peer has just been asked: it has all its time from here on."""
         self._muted = False
-        self._asked_at = trio.current_time()
+        self._ping_at = self._asked_at = trio.current_time()
 
     def judge(self, now: float) -> SessionEnd | None:
         """Return the end if the leg is lost or stalled."""
@@ -150,7 +156,8 @@ class LegWatch:
             text = f"a send made no progress for {limits.stall_after:g} s"
             return SessionEnd.of(self.side, Stalled(text))
         if now >= self._lost_at():
-            return SessionEnd.of(self.side, PeerLost(f"no byte for {limits.dead_after:g} s"))
+            where = ", in the middle of a frame" if self._owes() else ""
+            return SessionEnd.of(self.side, PeerLost(f"no byte for {self._patience():g} s{where}"))
         return None
 
     def next_look(self, now: float) -> float:
@@ -211,11 +218,14 @@ class LegWatch:
         return max(activity.sending_since, activity.progress_at) + self._limits.stall_after
 
     def _lost_at(self) -> float:
+        return self._silent_since() + self._patience()
+
+    def _patience(self) -> float:
+        """Return how long the peer may be silent."""
         limits = self._limits
-        patience = limits.dead_after
-        if self._muted:
-            patience = max(patience, limits.stall_after)
-        return self._silent_since() + patience
+        if not self._muted:
+            return limits.dead_after
+        return max(limits.dead_after, limits.stall_after) if self._owes() else math.inf
 
     def _suspect_at(self) -> float:
         if self._muted or not self._outstanding():
