@@ -9,7 +9,7 @@ The layers, each importing only from those before it (tests/test_architecture.py
     errors         the error tree; error -> status, close code, log level, public text
     config         the configuration file: values, models, defaults, checks
     protocol       sans-I/O: bytes in, values out; no trio, sockets, clocks, randomness, logging
-    observability  logs
+    observability  logs, nodes' timelines, idle timers found on the way
     transport      trio I/O without protocol opinions: Stream (TCP and TLS), dial, listeners
     runtime        what sessions and exchanges share: limits, the session loop, SessionEnd
     http           HTTP/1.1: connection, exchange, router, proxy; WebSockets that pass through

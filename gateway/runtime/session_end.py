@@ -22,6 +22,15 @@ class Side(Enum):
     GATEWAY = "gateway"
 
 
+class How(Enum):
+    """How a leg ended, as far as it says whether something on the way may have cut it."""
+
+    CLOSED = "closed"  # the peer said so: a Close frame
+    EOF = "eof"  # a FIN, with close_notify or without, but no Close frame
+    RESET = "reset"
+    OTHER = "other"  # the gateway ended it, by a limit or a rule; or the kernel gave up
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
     """One end of one session.
@@ -35,13 +44,14 @@ class SessionEnd:
     close_code: int
     level: str
     error: BaseException | None = None
+    how: How = How.OTHER
 
     @classmethod
-    def of(cls, side: Side, error: BaseException) -> SessionEnd:
+    def of(cls, side: Side, error: BaseException, how: How = How.OTHER) -> SessionEnd:
         """Make an end from ``error`` by the table in ``errors``."""
         outcome = outcome_of(error)
         reason = str(error) if isinstance(error, GatewayError) else public_text(error)
-        return cls(side, reason, outcome.close_code or 1011, outcome.level, error)
+        return cls(side, reason, outcome.close_code or 1011, outcome.level, error, how)
 
 
 class Endable(Protocol):

@@ -15,6 +15,7 @@ next send: a receiver that stopped to send them could wait for a peer that waits
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -44,6 +45,8 @@ _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
+# A reset that came before a send is seen as a broken pipe.
+_RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class StreamBroken(Exception):
@@ -138,6 +141,7 @@ class Stream:
         "peer",
         "tls",
         "until",
+        "was_reset",
     )
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
@@ -154,6 +158,7 @@ class Stream:
         self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
         self.activity = Activity(trio.current_time())
         self.broken: str | None = None
+        self.was_reset = False  # that is how it broke: by the peer, or by a box on the way
         self.close_notify = True
         self.peer = _peer_of(sock)
         # The address that the client connected to, where a PROXY header named it; else asked for.
@@ -246,15 +251,19 @@ class Stream:
                 data = await self._receive_raw(until)
             finally:
                 activity.reading_since = None
-            activity.received_at = trio.current_time()
+            # An end is not a byte, with close_notify or without: how long a peer had been silent
+            # before it left tells what cut the connection.
             if not data:
                 self._eof = True
                 return b""
+            now = trio.current_time()
             if engine is not None:
                 try:
                     data = engine.receive_data(data)
                 except TlsError as error:
                     raise self._break(f"TLS: {error}") from None
+            if data or engine is None or not engine.peer_closed:
+                activity.received_at = now
             if data:
                 activity.bytes_received += len(data)
                 return data
@@ -280,9 +289,9 @@ class Stream:
         except trio.ClosedResourceError as error:
             if self._interrupted and self._socket.fileno() >= 0:
                 raise ReceiveInterrupted from None
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         except OSError as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         finally:
             if until != math.inf:
                 self._patience.discard(self)
@@ -391,7 +400,7 @@ class Stream:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         self.activity.sent_at = trio.current_time()
         return not unsent
 
@@ -449,7 +458,7 @@ class Stream:
                 self._forget_sent(sent)
                 full = bool(unsent)
         except (OSError, trio.ClosedResourceError) as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         finally:
             activity.sending_since = None
         now = activity.sent_at = trio.current_time()
@@ -476,7 +485,7 @@ class Stream:
             try:
                 self._socket.shutdown(_socket.SHUT_WR)
             except OSError as error:
-                raise self._break(_os_reason(error)) from None
+                raise self._fail(error) from None
 
     async def aclose(self) -> None:
         """Close in order, within 5 s; a peer that takes nothing more is cut off. Never raises."""
@@ -519,6 +528,12 @@ class Stream:
         with contextlib.suppress(OSError):  # already disconnected: closing is enough
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _ABORT)
         self._socket.close()
+
+    def _fail(self, error: OSError | trio.ClosedResourceError) -> StreamBroken:
+        """Take note of what the system says about the connection."""
+        if self.broken is None and isinstance(error, OSError):
+            self.was_reset = error.errno in _RESETS
+        return self._break(_os_reason(error))
 
     def _break(self, reason: str) -> StreamBroken:
         self.broken = self.broken or reason
