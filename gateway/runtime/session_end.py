@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from gateway.errors import GatewayError, outcome_of, public_text
+from gateway.errors import GatewayError, TakenOver, outcome_of, public_text
 
 
 class Side(Enum):
@@ -53,9 +53,19 @@ class SessionEnd:
         reason = str(error) if isinstance(error, GatewayError) else public_text(error)
         return cls(side, reason, outcome.close_code or 1011, outcome.level, error, how)
 
+    @classmethod
+    def taken_over(cls, by: str) -> SessionEnd:
+        """Make the end of a session whose node a newcomer at the address ``by`` gets."""
+        error = TakenOver(detail=by)
+        outcome = outcome_of(error)
+        return cls(
+            Side.GATEWAY, f"taken over by {by}", outcome.close_code or 1011, outcome.level, error
+        )
+
 
 class Endable(Protocol):
     """A session of any kind, as far as stopping is concerned."""
 
     def end(self, end: SessionEnd) -> None:
         """End it from outside; the first end wins."""
+        ...

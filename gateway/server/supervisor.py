@@ -45,6 +45,7 @@ from gateway.server.fleet import Fleet, InForce, StopOrder
 from gateway.server.handover import Handover
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
+from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.status import describe
 from gateway.server.surroundings import prepare_state_dir, raise_descriptor_limit
@@ -368,6 +369,8 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
+        if wish == "sessions":
+            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -379,6 +382,12 @@ class Supervisor:
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
         return {"ok": False, "reason": "this gateway does not know that command"}, None
+
+    async def _sessions(self, node: object) -> Message:
+        if node is None:
+            return {"ok": True, **await list_sessions(self._fleet)}
+        found = await list_sessions(self._fleet, str(node))
+        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
 
     async def _answer_drain(self) -> Answer:
         if self._stop_asked is None:

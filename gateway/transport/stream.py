@@ -90,7 +90,8 @@ class Activity:
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
     had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
-    took, TLS included; the others count plaintext.
+    took, TLS included; the others count plaintext. ``sent_when_received`` is ``bytes_sent`` as it
+    was when the peer's last bytes came.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Activity:
         "received_at",
         "sending_since",
         "sent_at",
+        "sent_when_received",
     )
 
     def __init__(self, now: float) -> None:
@@ -113,6 +115,7 @@ class Activity:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.bytes_written = 0
+        self.sent_when_received = 0
 
 
 class Stream:
@@ -264,6 +267,7 @@ class Stream:
                     raise self._break(f"TLS: {error}") from None
             if data or engine is None or not engine.peer_closed:
                 activity.received_at = now
+                activity.sent_when_received = activity.bytes_sent
             if data:
                 activity.bytes_received += len(data)
                 return data
