@@ -30,7 +30,7 @@ class NodeSession(Endable, Protocol):
 
     @property
     def is_running(self) -> bool:
-        """Say whether it lives: it has begun, and nothing has ended it."""
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
         ...
 
     async def challenge(self) -> Sign:

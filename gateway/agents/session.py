@@ -110,7 +110,7 @@ class AgentSession:
 
     @property
     def is_running(self) -> bool:
-        """Say whether it lives: it has begun, and nothing has ended it."""
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
         return self._loop.is_running
 
     async def challenge(self) -> Sign:

@@ -167,7 +167,7 @@ class RelaySession:
 
     @property
     def is_running(self) -> bool:
-        """Say whether it lives: it has begun, and nothing has ended it."""
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
         return self._loop.is_running
 
     async def challenge(self) -> Sign:

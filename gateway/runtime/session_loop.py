@@ -334,8 +334,8 @@ class SessionLoop:
 
     @property
     def is_running(self) -> bool:
-        """Say whether it has begun and nobody has ended it."""
-        return self._nursery is not None and self._end is None
+        """Say whether nothing has ended it."""
+        return self._end is None
 
     def end(self, end: SessionEnd) -> None:
         """End the session; the first end wins, later ones are ignored."""
@@ -379,7 +379,8 @@ class SessionLoop:
             sign = watch.answer_to(challenge, trio.current_time())
             if sign is not None:
                 return sign
-            await trio.sleep(_CHALLENGE_LOOK)
+            end = challenge.asked_at + challenge.within
+            await trio.sleep_until(min(trio.current_time() + _CHALLENGE_LOOK, end))
         return Sign.UNCLEAR
 
     async def _run(self, part: _Part) -> None:

@@ -33,8 +33,12 @@ def clock() -> MockClock:
 
 @pytest.fixture(autouse=True)
 def _no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep idle connections from being looked for: mock time would stop for each look."""
+    """Keep idle connections from being looked for: mock time would stop for each look.
+
+    And cookies from being written: mock time goes on while a thread writes.
+    """
     monkeypatch.setattr("gateway.http.upstream.SWEEP_EVERY", 100_000.0)
+    monkeypatch.setattr("gateway.agents.ended_cookies.GATHER", 100_000.0)
 
 
 @pytest.fixture
