@@ -56,7 +56,7 @@ CLIENT_UNSENT: Final = 1024 * 1024
 # How long a peer that is challenged has to show a byte.
 CHALLENGE: Final = 5.0
 # How often a challenged leg is looked at.
-_CHALLENGE_LOOK: Final = 0.1
+_CHALLENGE_LOOK: Final = 0.25
 # What may have been sent since the peer's last byte: at 2.5 kB/s, the slowest line that was tried,
 # it is through in less than 2 s.
 _UNANSWERED: Final = 4096

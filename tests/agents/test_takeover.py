@@ -40,6 +40,7 @@ class PlayedSession:
         self.sign = sign
         self.challenges = 0
         self.ended: list[SessionEnd] = []
+        self.on_end: Callable[[], None] = lambda: None
 
     @property
     def is_running(self) -> bool:
@@ -52,6 +53,7 @@ class PlayedSession:
 
     def end(self, end: SessionEnd) -> None:
         self.ended.append(end)
+        self.on_end()
 
     def view(self) -> SessionView:
         raise AssertionError("nobody is shown here")
@@ -422,12 +424,6 @@ async def test_the_end_of_the_ghost_itself_is_remembered(
     session = PlayedSession(suspect=True)
     with scene.live(session):
         scene.may_enter = lambda cookie: cookie == COOKIE
-        end = session.end
-
-        def ended(why: SessionEnd) -> None:
-            end(why)
-            scene.cookies.ended("s1")
-
-        session.end = ended  # type: ignore[method-assign]
+        session.on_end = lambda: scene.cookies.ended("s1")
         await scene.come()
     assert [cookie for _, cookie in scene.dialled] == [None, COOKIE]

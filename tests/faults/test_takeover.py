@@ -65,7 +65,7 @@ async def test_restarted_after_the_cable_was_pulled(
 ) -> None:
     async with running_link(tmp_path, log, registry) as link:
         old = await link.open()
-        await trio.sleep(70)
+        await trio.sleep(25)
         pull_the_cable(old)
         began = trio.current_time()
         found = await link.come_again(link.new_agent())
