@@ -375,8 +375,8 @@ class GatewayConfig(_Model):
     state_dir: FilePath = Field(
         default_factory=default_state_dir,
         description=(
-            "Where pinned identities, generated certificates and the control socket are kept; one"
-            " gateway for each. Default:"
+            "Where pinned identities, generated certificates, cookies of sessions and the control"
+            " socket are kept; one gateway for each. Default:"
             " $STATE_DIRECTORY (set by systemd), else $XDG_STATE_HOME/remoting-gateway, else"
             " ~/.local/state/remoting-gateway."
         ),

@@ -54,8 +54,12 @@ from gateway.transport.stream import Stream, StreamBroken
 
 _log = get_logger("session")
 
-# What a server says of itself, in the mouth of a client.
-_TO_CONTROLLER: Final = {int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY)}
+# What a server says, in the mouth of a client: it leaves. 1008 is what the *agent* is told whose
+# node another one got; the controller has violated nothing.
+_TO_CONTROLLER: Final = {
+    int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY),
+    int(CloseCode.POLICY): int(CloseCode.GOING_AWAY),
+}
 
 
 class LiveSessions(Protocol):

@@ -22,6 +22,7 @@ from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.agent_http import Answer
 from tests.agents.bridge import SECRET, make_config, running_gateway
 from tests.peers.middlebox import Fault, Lane, Middlebox
+from tests.peers.raw_frames import CLOSE
 from tests.peers.ws_nodes import NodesController
 
 # One that an error page escapes.
@@ -186,3 +187,7 @@ async def test_always(tmp_path: Path, log: LogCapture, clock: MockClock) -> None
         await link.open(link.agent())
         await old.ended.wait()
         assert old.close_code == 1008
+        ghost = link.controller.ends[0]
+        await ghost.over.wait()
+        (close,) = (payload for opcode, payload in ghost.frames if opcode == CLOSE)
+        assert int.from_bytes(close[:2]) == 1001, "to the controller an agent has left"
