@@ -147,7 +147,6 @@ class AgentEndpoint:
             exchange.match.controller_id,
             request.node,
             client=exchange.client_address,
-            id=exchange.request_id,
             reason=reason,
         )
 

@@ -58,9 +58,12 @@ class History:
             for finding in self._fingerprints.record(cut):
                 _log.warning("idle timer found", **finding.as_fields())
 
-    def refused(self, controller: str, node: str, *, client: str, id: str, reason: str) -> None:
-        """Note that an agent was refused; ``id`` is the one that it was told."""
-        self._note(Happening.REFUSED, controller, node, client=client, reason=reason, error_id=id)
+    def refused(self, controller: str, node: str, *, client: str, reason: str) -> None:
+        """Note that an agent was refused.
+
+        Without the id that it was told: it comes again every 10 s, and the same event only counts.
+        """
+        self._note(Happening.REFUSED, controller, node, client=client, reason=reason)
 
     def taken_over(self, entry: Entry, claim: Claim, why: str) -> None:
         """Note that a session was ended for a newcomer."""

@@ -39,7 +39,6 @@ _DETAILS: Final = (
     "config_generation",
     "times",
     "session",
-    "error_id",
 )
 
 
