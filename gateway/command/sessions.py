@@ -80,7 +80,7 @@ def _show(found: Mapping[str, Any]) -> None:
 
 def _sessions(rows: Iterable[Mapping[str, Any]]) -> Table:
     table = _table(
-        "CONTROLLER", "NODE", "FROM", "SINCE", "BY", "IDLE", "PING", "BYTES FROM/TO", "WORKER", ""
+        "CONTROLLER", "NODE", "FROM", "SINCE", "OVER", "IDLE", "PING", "BYTES FROM/TO", "WORKER", ""
     )
     for row in rows:
         ping = row["round_trip_ms"]
