@@ -19,6 +19,7 @@ from gateway.command.identity import identity
 from gateway.command.operate import drain, reload, status, upgrade
 from gateway.command.run import run
 from gateway.command.schema import schema
+from gateway.command.sessions import sessions
 from gateway.errors import ConfigError
 
 
@@ -38,7 +39,7 @@ def cli() -> None:
     """A gateway for Jenkins: WebSocket agents in, JNLP4-connect out."""
 
 
-for _command in (run, check, reload, drain, upgrade, status, schema, identity, demo):
+for _command in (run, check, reload, drain, upgrade, status, sessions, schema, identity, demo):
     cli.add_command(_command)
 
 

@@ -14,7 +14,8 @@ taken out, and our own pings, which go between two frames.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -33,7 +34,8 @@ from gateway.protocol.websocket import (
     is_close_code,
 )
 from gateway.protocol.ws_relay import DEFAULT_MAX_FRAME, FrameScanner
-from gateway.runtime.session_end import Endable, SessionEnd, Side
+from gateway.runtime.ended_session import EndedSession, IdleTimes
+from gateway.runtime.session_end import Endable, How, SessionEnd, Side
 from gateway.runtime.session_loop import (
     CLIENT_UNSENT,
     CLIENT_USER_TIMEOUT,
@@ -42,15 +44,21 @@ from gateway.runtime.session_loop import (
     LegWatch,
     Limits,
     SessionLoop,
+    Sign,
 )
+from gateway.runtime.session_view import SessionView
 from gateway.transport.stream import StreamBroken
 
 _log = get_logger("session")
 
 # How long the rest of a frame may take before a session is ended without a Close frame behind it.
 _FRAME_END: Final = 1.0
-# What a server says of itself, in the mouth of a client.
-_TO_CONTROLLER: Final = {int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY)}
+# What a server says, in the mouth of a client: it leaves. 1008 is what the *agent* is told whose
+# node another one got; the controller has violated nothing.
+_TO_CONTROLLER: Final = {
+    int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY),
+    int(CloseCode.POLICY): int(CloseCode.GOING_AWAY),
+}
 
 
 class LiveSessions(Protocol):
@@ -86,9 +94,23 @@ class RelaySession:
     """
 
     def __init__(
-        self, names: Mapping[str, str], *, client: Leg, controller: Leg, limits: RelayLimits
+        self,
+        names: Mapping[str, str],
+        *,
+        client: Leg,
+        controller: Leg,
+        limits: RelayLimits,
+        generation: int = 0,
+        on_end: Callable[[EndedSession], None] = lambda ended: None,
     ) -> None:
+        """``generation`` is that of the configuration.
+
+        ``on_end`` is told as soon as an agent's session is over, before its legs are closed.
+        """
         self.names = names
+        self._interval = limits.client.interval
+        self._generation = generation
+        self._on_end = on_end
         self.started_at = trio.current_time()
         self._client = client
         self._controller = controller
@@ -123,6 +145,30 @@ class RelaySession:
         """Whether the client has not answered a ping in time."""
         return self._client_watch.suspect
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
+        return self._loop.is_running
+
+    async def challenge(self) -> Sign:
+        """Ask the client to show within 5 s that it lives."""
+        return await self._loop.challenge(self._client_watch)
+
+    def view(self) -> SessionView:
+        """Return what is known of it now."""
+        now = trio.current_time()
+        return SessionView(
+            transport="websocket",
+            controller_address=str(self._controller.stream.peer),
+            age=now - self.started_at,
+            agent_idle=now - self._client.stream.activity.received_at,
+            controller_idle=now - self._controller.stream.activity.received_at,
+            bytes_from_agent=self._up.passed - self._up.scanner.inserted,
+            bytes_to_agent=self._down.passed - self._down.scanner.inserted,
+            round_trip=self._client_watch.round_trip,
+            generation=self._generation,
+        )
+
     def end(self, end: SessionEnd) -> None:
         """End the session from outside."""
         self._loop.end(end)
@@ -138,7 +184,7 @@ class RelaySession:
             try:
                 end = await self._loop.run([self._pump_up, self._pump_down])
             finally:
-                self._log_end(end)
+                self._tell_end(end)
             await self._close(end)
         finally:
             self._client.stream.abort()
@@ -173,7 +219,7 @@ class RelaySession:
                     # What it sent before it closed, such as a Close frame, is still on its way; the
                     # other pump ends the session when that is through.
                     await trio.sleep(LAST_WORDS)
-                    return self._closed or _lost(way.sink.side, error)
+                    return self._closed or _lost(way.sink, error)
                 if way.inserted is not None and not scanner.inserting:
                     way.watch.unmute()
                     way.inserted.set()
@@ -186,11 +232,11 @@ class RelaySession:
             try:
                 data = await receive()
             except StreamBroken as error:
-                return self._closed or _lost(way.source.side, error)
+                return self._closed or _lost(way.source, error)
             if not data:
                 side = way.source.side
                 text = f"the {side.value} closed the connection without a Close frame"
-                return self._closed or SessionEnd.of(side, PeerLost(text))
+                return self._closed or SessionEnd.of(side, PeerLost(text), How.EOF)
 
     # -- everything that is not plain passing on ---------------------------------------------------
 
@@ -290,26 +336,42 @@ class RelaySession:
             tls=None if tls is None else tls.version,
         )
 
-    def _log_end(self, end: SessionEnd) -> None:
-        now = trio.current_time()
-        side = self._client.side.value
+    def _tell_end(self, end: SessionEnd) -> None:
+        ended = self._ended(end)
+        fields = ended.as_fields()
+        if self._client.side is not Side.AGENT:
+            fields = {_of_client(name): value for name, value in fields.items() if name != "node"}
+            fields |= self.names
         _log.log(
             _LEVELS[end.level],
             "session ended",
-            **self.names,
-            by=end.side.value,
-            reason=end.reason,
-            close_code=end.close_code,
-            duration_s=round(now - self.started_at, 3),
-            **{
-                f"bytes_from_{side}": self._up.passed - self._up.scanner.inserted,
-                f"bytes_to_{side}": self._down.passed - self._down.scanner.inserted,
-                f"{side}_idle_s": round(now - self._client.stream.activity.received_at, 3),
-            },
-            controller_idle_s=round(now - self._controller.stream.activity.received_at, 3),
-            round_trip_ms=_milliseconds(self._client_watch.round_trip),
+            **fields,
+            transport="websocket",
             controller_round_trip_ms=_milliseconds(self._controller_watch.round_trip),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
+        )
+        if self._client.side is Side.AGENT:
+            self._on_end(ended)
+
+    def _ended(self, end: SessionEnd) -> EndedSession:
+        now = trio.current_time()
+        names = self.names
+        return EndedSession(
+            session=names["session"],
+            controller=names["controller"],
+            node=names.get("node", ""),
+            client=names["client"],
+            controller_address=self._controller.stream.peer,
+            end=end,
+            at=time.time(),
+            age=now - self.started_at,
+            agent_idle=IdleTimes.of(self._client.stream.activity, now),
+            controller_idle=IdleTimes.of(self._controller.stream.activity, now),
+            bytes_from_agent=self._up.passed - self._up.scanner.inserted,
+            bytes_to_agent=self._down.passed - self._down.scanner.inserted,
+            ping_interval=self._interval,
+            round_trip=self._client_watch.round_trip,
+            generation=self._generation,
         )
 
 
@@ -321,6 +383,11 @@ def _mark() -> bytes:
     return b"rgw" + os.urandom(4).hex().encode() + b"-"
 
 
+def _of_client(field: str) -> str:
+    """Return what a field is called where the client is no agent."""
+    return field.replace("agent", Side.CLIENT.value)
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
@@ -328,11 +395,13 @@ def _milliseconds(seconds: float | None) -> float | None:
 def _closed_by(side: Side, code: int | None) -> SessionEnd:
     said = "without a code" if code is None else f"with {code}"
     shown = code if code is not None and is_close_code(code) else CloseCode.NORMAL
-    return SessionEnd(side, f"the {side.value} closed the session {said}", shown, "info")
+    reason = f"the {side.value} closed the session {said}"
+    return SessionEnd(side, reason, shown, "info", how=How.CLOSED)
 
 
-def _lost(side: Side, error: StreamBroken) -> SessionEnd:
-    return SessionEnd.of(side, PeerLost(detail=f"{side.value}: {error}"))
+def _lost(leg: Leg, error: StreamBroken) -> SessionEnd:
+    how = How.RESET if leg.stream.was_reset else How.OTHER
+    return SessionEnd.of(leg.side, PeerLost(detail=f"{leg.side.value}: {error}"), how)
 
 
 def _farewell(end: SessionEnd, to: Side) -> bytes:

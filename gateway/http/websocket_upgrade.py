@@ -45,11 +45,13 @@ _VERSION: Final[Field] = (b"Sec-WebSocket-Version", b"13")
 class UpgradeAnswer:
     """What the controller said, and the connection on which it did. Close it, or take its stream.
 
-    ``head`` is the final one: 101, or a refusal whose body may follow.
+    ``head`` is the final one: 101, or a refusal whose body may follow; ``beginning`` is what has
+    been read of that.
     """
 
     head: ResponseHead
     connection: ControllerConnection
+    beginning: bytes = b""
 
     @property
     def accepted(self) -> bool:
@@ -166,7 +168,7 @@ async def refuse(exchange: Exchange, answer: UpgradeAnswer, fields: Iterable[Fie
     try:
         async with exchange.cancel_if_client_leaves():
             exchange.queue_head(head.status, head.reason, fields, length=head.content_length)
-            data = connection.body_at_hand()
+            data = answer.beginning + connection.body_at_hand()
             while True:
                 if data:
                     exchange.queue_body(data)
@@ -215,8 +217,10 @@ class WebSocketUpgrades:
         *,
         sessions: LiveSessions,
         open_ones: OpenWebSockets | None = None,
+        generation: int = 0,
     ) -> None:
         self._sessions = sessions
+        self._generation = generation
         self._limits = RelayLimits.of(config)
         self._open = OpenWebSockets(1) if open_ones is None else open_ones
 
@@ -269,6 +273,12 @@ class WebSocketUpgrades:
             "path": redact_path(exchange.request.path)[:256],
             "client": exchange.client_address,
         }
-        session = RelaySession(names, client=client, controller=controller, limits=self._limits)
+        session = RelaySession(
+            names,
+            client=client,
+            controller=controller,
+            limits=self._limits,
+            generation=self._generation,
+        )
         with self._sessions.register(session):
             await session.run()

@@ -125,11 +125,18 @@ class Fleet:
     async def statuses(self) -> dict[Child, Message]:
         """Ask every worker how it is; one that does not answer has an empty answer."""
         found: dict[Child, Message] = {}
+        for child, answer in (await self.ask_all("status")).items():
+            status = answer.get("status")
+            found[child] = status if isinstance(status, dict) else {}
+        return found
+
+    async def ask_all(self, question: str, **more: object) -> dict[Child, Message]:
+        """Ask every worker; one that does not answer has an empty answer."""
+        found: dict[Child, Message] = {}
 
         async def ask(child: Child) -> None:
-            answer = None if child.state is State.STARTING else await child.ask("status")
-            status = (answer or {}).get("status")
-            found[child] = status if isinstance(status, dict) else {}
+            starts = child.state is State.STARTING
+            found[child] = (None if starts else await child.ask(question, **more)) or {}
 
         async with trio.open_nursery() as nursery:
             for child in self._children:

@@ -50,6 +50,7 @@ from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
+from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
@@ -391,6 +392,8 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
+        if wish == "sessions":
+            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -402,6 +405,12 @@ class Supervisor:
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
         return {"ok": False, "reason": "this gateway does not know that command"}, None
+
+    async def _sessions(self, node: object) -> Message:
+        if node is None:
+            return {"ok": True, **await list_sessions(self._fleet)}
+        found = await list_sessions(self._fleet, str(node))
+        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
 
     async def _answer_drain(self) -> Answer:
         self._stopping.ask(_CONTROL_SOCKET)

@@ -37,7 +37,9 @@ async def test_a_session_and_sigterm_in_the_middle_of_a_frame(
     controller = WebSocketController({"my-agent": SECRET})
     async with trio.open_nursery() as nursery:
         await nursery.start(controller.run)
-        async with running_gateway(tmp_path, controller.url, transport=transport) as gateway:
+        async with running_gateway(
+            tmp_path, controller.url, agents=f"{{transport: {transport}}}"
+        ) as gateway:
             head, agent = await connect(gateway)
             assert head.startswith(b"HTTP/1.1 101 ")
             assert b"Connection-Cookie: " + COOKIE.encode() in head
