@@ -38,6 +38,11 @@ class EndedCookies:
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._is_broken = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Say whether anything is still to be written."""
+        return bool(self._waiting)
+
     def started(self, controller: str, node: str, session: str, cookie: str) -> None:
         """Remember the cookie of a session that begins."""
         self._put(Started(controller, node, session, cookie))

@@ -28,6 +28,7 @@ class History:
 
     def __init__(self, cookies: EndedCookies, *, clock: Callable[[], float] = time.time) -> None:
         self._cookies = cookies
+        self._kept: set[str] = set()  # sessions that live and whose cookies are kept
         self._clock = clock
         self._timelines = Timelines()
         self._fingerprints = Fingerprints()
@@ -36,6 +37,7 @@ class History:
         """Note that a session begins; its cookie is kept if it is one of its own (JNLP4)."""
         view = entry.session.view()
         if view.transport == "jnlp4" and entry.cookie is not None:
+            self._kept.add(entry.id)
             self._cookies.started(entry.controller, entry.node, entry.id, entry.cookie)
         self._note(
             Happening.OPENED,
@@ -49,7 +51,9 @@ class History:
 
     def ended(self, ended: EndedSession) -> None:
         """Note that a session has ended."""
-        self._cookies.ended(ended.controller, ended.node, ended.session)
+        if ended.session in self._kept:
+            self._kept.remove(ended.session)
+            self._cookies.ended(ended.controller, ended.node, ended.session)
         fields = ended.as_fields()
         controller, node = fields.pop("controller"), fields.pop("node")
         self._note(Happening.ENDED, str(controller), str(node), **fields)

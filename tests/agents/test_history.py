@@ -117,6 +117,7 @@ async def test_cookies_of_jnlp4_alone(history: History, cookies: EndedCookies) -
     history.opened(entry("websocket"))
     history.ended(ended())
     assert await cookies.find("main", "a") is None
+    assert not cookies.is_waiting, "nothing is to be written"
     history.opened(entry("jnlp4"))
     assert await cookies.find("main", "a") is None
     history.ended(ended())
