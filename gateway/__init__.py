@@ -9,12 +9,12 @@ The layers, each importing only from those before it (tests/test_architecture.py
     errors         the error tree; error -> status, close code, log level, public text
     config         the configuration file: values, models, defaults, checks
     protocol       sans-I/O: bytes in, values out; no trio, sockets, clocks, randomness, logging
-    observability  logs
+    observability  logs, nodes' timelines, idle timers found on the way
     transport      trio I/O without protocol opinions: Stream (TCP and TLS), dial, listeners
     runtime        what sessions and exchanges share: limits, the session loop, SessionEnd
     http           HTTP/1.1: connection, exchange, router, proxy; WebSockets that pass through
     credentials    who may be which node
-    agents         the bridge: endpoint, transport, discovery, both kinds of legs, session
+    agents         the bridge: endpoint, transport, discovery, both kinds of legs, session, takeover
     server         supervisor, worker (the composition root)
     command        the command line; nothing imports it
     demo           stand-in controller and agent; imports nothing from protocol, http, agents

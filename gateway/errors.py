@@ -133,6 +133,12 @@ class AlreadyConnected(GatewayError):
     default_public = "already connected"
 
 
+class TakenOver(GatewayError):
+    """Another connection, whose secret is proved, has the node now."""
+
+    default_public = "another connection of this node took over"
+
+
 class RouteNotFound(GatewayError):
     default_public = "no route for this path"
 
@@ -237,6 +243,7 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
     LockedOut: Outcome(403, 1008, "warning", silent=True),
     CredentialsUnavailable: Outcome(503, 1011, "error"),
     AlreadyConnected: Outcome(400, None, "warning"),
+    TakenOver: Outcome(None, 1008, "warning"),
     RouteNotFound: Outcome(404, None, "info"),
     HostNotServed: Outcome(421, None, "info"),
     RequestTimeout: Outcome(408, None, "info"),

@@ -121,10 +121,13 @@ def _report(
     console.print(machine_line())
     console.print(table)
     ratios = {
-        f"{what}, gateway / {peer}": paired_ratio(samples["gateway"][what], samples[peer][what])
+        f"{what}, {own} / {peer}": paired_ratio(samples[own][what], samples[peer][what])
+        for own in medians
+        if own.startswith("gateway")
         for peer in medians
+        if not peer.startswith("gateway")
         for what in medians[peer]
-        if peer != "gateway" and "MiB/s" not in what
+        if "MiB/s" not in what
     }
     console.print("ratios of the same rounds, median (least to most):")
     for what, ratio in ratios.items():

@@ -1,6 +1,7 @@
 """The proxies as HTTP reverse proxies: TLS in, plain HTTP with kept connections out.
 
-Owns: their configuration. Each has one worker; none of them buffers bodies, as Jenkins needs it.
+Owns: their configuration. Each has one worker, and the gateway takes part with two as well, since
+mitmproxy could not have more than one; none of them buffers bodies, as Jenkins needs it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ def start_all(folder: Path, certificates: Certificates, *, answers: int, sink: i
     """Start every installed proxy; ``/upload`` is for ``sink``, all else for ``answers``."""
     made = [
         _gateway(folder, certificates, answers, sink),
+        _gateway(folder, certificates, answers, sink, workers=2),
         _haproxy(folder, certificates, answers, sink),
         _nginx(folder, certificates, answers, sink),
         _mitmproxy(folder, certificates, answers),
@@ -25,11 +27,15 @@ def start_all(folder: Path, certificates: Certificates, *, answers: int, sink: i
     return [proxy for proxy in made if proxy is not None]
 
 
-def _gateway(folder: Path, certificates: Certificates, answers: int, sink: int) -> Proxy:
+def _gateway(
+    folder: Path, certificates: Certificates, answers: int, sink: int, *, workers: int = 1
+) -> Proxy:
     port = free_port()
-    config = folder / "gateway-http.yaml"
+    name = "gateway" if workers == 1 else f"gateway, {workers} workers"
+    config = folder / f"gateway-http-{workers}.yaml"
     config.write_text(f"""
-state_dir: {folder}/state
+state_dir: {folder}/state-{workers}
+workers: {workers}
 access_log: "off"
 listeners:
   - address: "127.0.0.1:{port}"
@@ -42,9 +48,9 @@ routes:
   - {{id: sink, controller: sink}}
 """)
     command = [sys.executable, "-m", "gateway", "run", "-c", str(config)]
-    process = start_process(command, folder, "gateway-http")
+    process = start_process(command, folder, f"gateway-http-{workers}")
     version = version_of([sys.executable, "-m", "gateway", "--version"])
-    return wait(Proxy("gateway", version, port, "/", process))
+    return wait(Proxy(name, version, port, "/", process))
 
 
 def _haproxy(folder: Path, certificates: Certificates, answers: int, sink: int) -> Proxy | None:

@@ -236,7 +236,13 @@ def _unusable(detail: str) -> ControllerUnreachable:
 class AnswerCache(Generic[T]):
     """Remember answers and, shortly, failures; ask once for all who wait."""
 
-    def __init__(self, ask: Callable[[str, ControllerConfig], Awaitable[T]], *, ttl: float) -> None:
+    def __init__(
+        self,
+        ask: Callable[[str, ControllerConfig], Awaitable[T]],
+        *,
+        ttl: float | Callable[[T], float],
+    ) -> None:
+        """``ttl``: for how many seconds an answer holds, or what says it of each."""
         self._ask = ask
         self._ttl = ttl
         self._known: dict[str, _Entry[T]] = {}
@@ -259,7 +265,8 @@ class AnswerCache(Generic[T]):
             answer = await self._ask(name, controller)
         except GatewayError as error:
             return _Entry(controller, trio.current_time(), FAILURE_TTL, error)
-        return _Entry(controller, trio.current_time(), self._ttl, answer)
+        ttl = self._ttl(answer) if callable(self._ttl) else self._ttl
+        return _Entry(controller, trio.current_time(), ttl, answer)
 
     def keep(self, names: Collection[str]) -> None:
         """Drop what is known about others; who is asking about them goes on."""

@@ -14,25 +14,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from gateway.agents.discovery import AgentPort, Discovery
+from gateway.agents.history import History
 from gateway.agents.identity import Pin, PinStore, remedy
 from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
-from gateway.agents.registry import Entry, Registry
+from gateway.agents.registry import Entry, Registry, Takeover
 from gateway.agents.session import AgentSession, SessionInfo
+from gateway.agents.takeover import Newcomer, Takeovers
 from gateway.agents.transport import Transport, Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.credentials.gate import Admission, Credentials
-from gateway.credentials.policy import CertificateNames, Presented
+from gateway.credentials.policy import CertificateNames, Granted, Presented
 from gateway.errors import (
     ControllerTimeout,
     ControllerUnreachable,
+    GatewayError,
     IdentityMismatch,
     MethodRefused,
     MissingAgentHeaders,
@@ -78,7 +82,9 @@ class AgentRequest:
 
 
 # A leg to the TCP agent port, or what a controller that speaks WebSocket answered.
-_Opened = tuple[ControllerLeg, AgentPort] | UpgradeAnswer
+_Leg = tuple[ControllerLeg, AgentPort] | UpgradeAnswer
+# And the node's last takeovers.
+_Opened = tuple[_Leg, tuple[Takeover, ...]]
 
 
 class AgentEndpoint:
@@ -95,7 +101,10 @@ class AgentEndpoint:
         handshakes: Handshakes,
         websocket_legs: WebSocketLegs,
         registry: Registry,
+        takeovers: Takeovers,
+        history: History,
         credentials: Credentials,
+        generation: int = 0,
     ) -> None:
         self._config = config
         self._discovery = discovery
@@ -104,6 +113,9 @@ class AgentEndpoint:
         self._opener = opener
         self._websocket_legs = websocket_legs
         self._registry = registry
+        self._takeovers = takeovers
+        self._history = history
+        self._generation = generation
         self._credentials = credentials
         self._handshakes = handshakes
         keepalive = config.agents.keepalive
@@ -118,13 +130,44 @@ class AgentEndpoint:
         self._check_transport(exchange)
         request = read_agent_request(exchange)
         admission = self._credentials.admission(_presented(exchange, request))
+        try:
+            session, entry = await self._open(exchange, request, admission)
+        except GatewayError as error:
+            self._note_refusal(exchange, request, str(error))
+            raise
+        if session is None or entry is None:
+            self._note_refusal(exchange, request, f"the controller's answer: {exchange.status}")
+            return
+
+        def end(error: NotAuthorized) -> None:
+            session.end(SessionEnd.of(Side.GATEWAY, error))
+
+        with self._registry.register(session, entry), admission.live(end):
+            self._history.opened(entry)
+            if isinstance(session, AgentSession):
+                await session.run(request.capability)
+            else:
+                await session.run()
+
+    def _note_refusal(self, exchange: Exchange, request: AgentRequest, reason: str) -> None:
+        self._history.refused(
+            exchange.match.controller_id,
+            request.node,
+            client=exchange.client_address,
+            reason=reason,
+        )
+
+    async def _open(
+        self, exchange: Exchange, request: AgentRequest, admission: Admission
+    ) -> tuple[AgentSession | RelaySession, Entry] | tuple[None, None]:
+        """Open a session within the one deadline; none where a refusal was passed on."""
         timeout = self._config.agents.handshake_timeout
         opened: _Opened | None = None
         try:
             with trio.fail_after(timeout):
                 async with exchange.cancel_if_client_leaves():
                     opened = await self._open_leg(exchange, request, admission)
-                session = await self._start(exchange, request, opened)
+                session = await self._start(exchange, request, opened[0])
         except trio.TooSlowError:
             await _give_up(opened)
             raise ControllerTimeout(detail=f"no session within {timeout:g} s") from None
@@ -132,26 +175,20 @@ class AgentEndpoint:
             await _give_up(opened)
             raise
         if session is None:
-            return
-        entry = Entry(
+            return None, None
+        return session, Entry(
             session,
             exchange.request_id,
             exchange.match.controller_id,
             request.node,
             exchange.client_address,
+            time.time(),
+            _cookie_of(opened[0]),
+            opened[1],
         )
 
-        def end(error: NotAuthorized) -> None:
-            session.end(SessionEnd.of(Side.GATEWAY, error))
-
-        with self._registry.register(session, entry), admission.live(end):
-            if isinstance(session, AgentSession):
-                await session.run(request.capability)
-            else:
-                await session.run()
-
     async def _start(
-        self, exchange: Exchange, request: AgentRequest, opened: _Opened
+        self, exchange: Exchange, request: AgentRequest, opened: _Leg
     ) -> AgentSession | RelaySession | None:
         """Send 101 and return the session; None where a controller's refusal was passed on."""
         if isinstance(opened, UpgradeAnswer):
@@ -164,8 +201,16 @@ class AgentEndpoint:
             request.node,
             exchange.client_address,
             exchange.match.controller.agents.chunks_per_message,
+            self._generation,
         )
-        return AgentSession(info, agent=agent, leading=leading, leg=leg, limits=self._limits)
+        return AgentSession(
+            info,
+            agent=agent,
+            leading=leading,
+            leg=leg,
+            limits=self._limits,
+            on_end=self._history.ended,
+        )
 
     def _check_transport(self, exchange: Exchange) -> None:
         """Refuse secrets in clear text, except from where TLS ends in front of us."""
@@ -180,12 +225,37 @@ class AgentEndpoint:
         self, exchange: Exchange, request: AgentRequest, admission: Admission
     ) -> _Opened:
         name = exchange.match.controller_id
-        controller = exchange.match.controller
         granted = await admission.judge()
+        newcomer = Newcomer(
+            name,
+            request.node,
+            exchange.client_address,
+            exchange.match.controller.agents.takeover,
+            request.cookie,
+            granted.proved,
+        )
+
+        async def dial(cookie: str | None) -> _Leg:
+            return await self._dial(exchange, request, admission, granted, cookie)
+
+        return await self._takeovers.open(newcomer, dial)
+
+    async def _dial(
+        self,
+        exchange: Exchange,
+        request: AgentRequest,
+        admission: Admission,
+        granted: Granted,
+        cookie: str | None,
+    ) -> _Leg:
+        name = exchange.match.controller_id
+        controller = exchange.match.controller
         async with self._handshakes.of(name).place(exchange.client_address):
             choice = await self._transports.choose(name, controller)
             if choice.transport is Transport.WEBSOCKET:
-                answer = await self._websocket_legs.ask(exchange, granted.upstream_secret)
+                answer = await self._websocket_legs.ask(
+                    exchange, request.node, granted.upstream_secret, cookie
+                )
                 if answer.head.status == 403:
                     admission.refused()
                 return answer
@@ -196,7 +266,7 @@ class AgentEndpoint:
                 self._expected_identity(name, controller, port),
                 request.node,
                 granted.upstream_secret,
-                request.cookie,
+                cookie,
             )
             try:
                 return await self._opener.open(leg_request), port
@@ -351,7 +421,18 @@ def _numbers(version: str) -> list[int]:
 
 async def _give_up(opened: _Opened | None) -> None:
     """Close a leg that no agent will use in order, so that the controller frees the node."""
-    if isinstance(opened, UpgradeAnswer):
-        await opened.connection.take_stream()[0].aclose()
-    elif opened is not None:
-        await opened[0].stream.aclose()
+    if opened is None:
+        return
+    leg = opened[0]
+    if isinstance(leg, UpgradeAnswer):
+        await leg.connection.take_stream()[0].aclose()
+    else:
+        await leg[0].stream.aclose()
+
+
+def _cookie_of(leg: _Leg) -> str | None:
+    """Return the cookie that the agent has got."""
+    if not isinstance(leg, UpgradeAnswer):
+        return leg[0].cookie
+    cookie = leg.head.headers.get(b"connection-cookie")
+    return cookie.decode("ascii") if cookie is not None and is_cookie(cookie) else None

@@ -52,6 +52,8 @@ LEG_TIMEOUT: Final = 20.0
 # A controller may collect garbage for minutes without losing its agents.
 CONTROLLER_USER_TIMEOUT: Final = 300.0
 _MAX_REASON: Final = 400
+# The cookie was that of the node's channel, which then did not end within 15 s.
+FAILED_TO_DISCONNECT: Final = "Failed to disconnect the current client"
 _ACK: Final = "its ACK"
 
 
@@ -222,7 +224,8 @@ def refusal(text: str, *, secrets: Iterable[str]) -> GatewayError:
         return UnknownNode(detail=shown)
     if text == "Authorization failure":
         return NotAuthorized(detail="the controller says: Authorization failure")
-    if "already connected" in text:
+    # Both are said only after the secret was right, the second one even after the cookie was.
+    if "already connected" in text or text == FAILED_TO_DISCONNECT:
         return AlreadyConnected(shown)
     return ControllerRefused(shown or None)
 

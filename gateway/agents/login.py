@@ -26,6 +26,8 @@ _log = get_logger("session")
 
 # During a storm hundreds of agents a second are told to wait; one line in this time says so.
 _REPORT_EVERY: Final = 60.0  # seconds
+# What others than agents are told while a controller is away, seconds: agent.jar's own pace.
+_ASK_AGAIN: Final = 10
 
 
 class Readiness(Protocol):
@@ -52,6 +54,7 @@ class AgentLogin:
         except ControllerUnreachable as error:
             # A thousand agents ask every ten seconds for as long as the controller is away: what is
             # reported is the change.
+            exchange.error_headers.append((b"Retry-After", b"%d" % _ASK_AGAIN))
             error.quiet = match.controller_id in self._away
             self._away.add(match.controller_id)
             raise

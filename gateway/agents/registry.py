@@ -8,12 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import trio
 
 from gateway.runtime.session_end import Endable, SessionEnd
+from gateway.runtime.session_loop import Sign
+from gateway.runtime.session_view import SessionView
 
 
 class NodeSession(Endable, Protocol):
@@ -26,16 +28,44 @@ class NodeSession(Endable, Protocol):
         """Whether the agent has not answered a ping in time."""
         ...
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
+        ...
+
+    async def challenge(self) -> Sign:
+        """Ask the agent to show within 5 s that it lives."""
+
+    def view(self) -> SessionView:
+        """Return what is known of it now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A node went from one address to another; ``at`` is Unix time."""
+
+    at: float
+    loser: str
+    winner: str
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A live session of an agent: whose it is, and from where."""
+    """A live session of an agent: whose it is, from where and since when (Unix time).
+
+    ``cookie`` is what the controller gave the agent, and not part of the repr. ``takeovers`` are
+    the last ones of the node: they go from session to session, so that every worker has them.
+    """
 
     session: NodeSession
     id: str
     controller: str
     node: str
     client: str
+    since: float = 0.0
+    cookie: str | None = field(default=None, repr=False)
+    takeovers: tuple[Takeover, ...] = ()
 
 
 class Registry:
@@ -81,11 +111,18 @@ class Registry:
             await trio.sleep_until(began + spread * (i + random.random()) / len(sessions))
             session.end(end)  # nothing to one that has ended by itself
 
+    def entries(self) -> list[Entry]:
+        """Return the sessions of agents, those included that are being closed."""
+        return [entry for entry in self._sessions.values() if entry is not None]
+
     def find(self, controller: str, node: str) -> Entry | None:
-        """Return the session of a node, the newest if there are two, or None."""
+        """Return the live session of a node, the newest if there are two, or None.
+
+        One that is over, and only its legs are still being closed, is none any more.
+        """
         found = [
             entry
-            for entry in self._sessions.values()
-            if entry is not None and entry.node == node and entry.controller == controller
+            for entry in self.entries()
+            if entry.node == node and entry.controller == controller and entry.session.is_running
         ]
         return max(found, key=lambda entry: entry.session.started_at, default=None)

@@ -13,6 +13,8 @@ stops the reading from the other, and what is in flight per direction is one rec
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +36,8 @@ from gateway.protocol.websocket import (
     control_frame,
     frame_header,
 )
-from gateway.runtime.session_end import SessionEnd, Side
+from gateway.runtime.ended_session import EndedSession, IdleTimes
+from gateway.runtime.session_end import How, SessionEnd, Side
 from gateway.runtime.session_loop import (
     CLIENT_UNSENT,
     CLIENT_USER_TIMEOUT,
@@ -43,7 +46,9 @@ from gateway.runtime.session_loop import (
     LegWatch,
     Limits,
     SessionLoop,
+    Sign,
 )
+from gateway.runtime.session_view import SessionView
 from gateway.transport.stream import Stream, StreamBroken
 
 _log = get_logger("session")
@@ -57,13 +62,14 @@ _UNFRAMED: Final = b"\xac\xed"
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """Who is connected to whom; what every log line of a session says."""
+    """Who is connected to whom, and under which configuration."""
 
     id: str
     controller: str
     node: str
     client: str
     chunks_per_message: str
+    generation: int = 0
 
 
 class AgentSession:
@@ -77,13 +83,17 @@ class AgentSession:
         leading: bytes,
         leg: ControllerLeg,
         limits: Limits,
+        on_end: Callable[[EndedSession], None] = lambda ended: None,
     ) -> None:
+        """``on_end`` is told as soon as the session is over, before its legs are closed."""
         self.info = info
         self.started_at = trio.current_time()
         self._agent = agent
         self._controller = leg.stream
         self._leg = leg
         self._leading = leading
+        self._interval = limits.interval
+        self._on_end = on_end
         self._reader = WebSocketReader()
         self._first = b""  # the first payload byte, while it is the only one
         self._framed = False
@@ -97,6 +107,31 @@ class AgentSession:
     def suspect(self) -> bool:
         """Whether the agent has not answered a ping in time."""
         return self._agent_watch.suspect
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
+        return self._loop.is_running
+
+    async def challenge(self) -> Sign:
+        """Ask the agent to show within 5 s that it lives."""
+        return await self._loop.challenge(self._agent_watch)
+
+    def view(self) -> SessionView:
+        """Return what is known of it now."""
+        now = trio.current_time()
+        moved = self._moved()
+        return SessionView(
+            transport="jnlp4",
+            controller_address=str(self._controller.peer),
+            age=now - self.started_at,
+            agent_idle=now - self._agent.activity.received_at,
+            controller_idle=now - self._controller.activity.received_at,
+            bytes_from_agent=moved[0] - self._before[0],
+            bytes_to_agent=moved[1] - self._before[1],
+            round_trip=self._agent_watch.round_trip,
+            generation=self.info.generation,
+        )
 
     def end(self, end: SessionEnd) -> None:
         """End the session from outside."""
@@ -120,7 +155,7 @@ class AgentSession:
                 self._before = self._moved()
                 end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
             finally:
-                self._log_end(end)
+                self._tell_end(end)
             await self._close(end)
         finally:
             self._agent.abort()
@@ -143,7 +178,7 @@ class AgentSession:
                 except RemoteProtocolError as error:
                     return SessionEnd.of(Side.AGENT, error)
                 except StreamBroken as error:
-                    return SessionEnd.of(Side.AGENT, PeerLost(detail=str(error)))
+                    return self._lost(Side.AGENT, error)
                 if payload:
                     try:
                         await send(payload)
@@ -151,18 +186,17 @@ class AgentSession:
                         # What it sent before it closed is still on its way to the agent; the other
                         # pump ends the session when that is through.
                         await trio.sleep(LAST_WORDS)
-                        return _controller_gone(error)
+                        return self._lost(Side.CONTROLLER, error)
                 if ending is not None:
                     return ending
             data = payload = b""  # an idle session must not hold on to its last batch
             try:
                 data = await receive()
             except StreamBroken as error:
-                return SessionEnd.of(Side.AGENT, PeerLost(detail=str(error)))
+                return self._lost(Side.AGENT, error)
             if not data:
-                return SessionEnd.of(
-                    Side.AGENT, PeerLost("the agent closed the connection without a Close frame")
-                )
+                text = "the agent closed the connection without a Close frame"
+                return SessionEnd.of(Side.AGENT, PeerLost(text), How.EOF)
 
     async def _pump_to_agent(self) -> SessionEnd:
         cutter = ChunkCutter(one_per_message=self.info.chunks_per_message == "one")
@@ -175,15 +209,15 @@ class AgentSession:
                 try:
                     await send(frames)
                 except StreamBroken as error:
-                    return SessionEnd.of(Side.AGENT, PeerLost(detail=str(error)))
+                    return self._lost(Side.AGENT, error)
             data = frames = b""
             try:
                 data = await receive()
             except StreamBroken as error:
-                return _controller_gone(error)
+                return self._lost(Side.CONTROLLER, error)
             if not data:
                 held = f"{cutter.held} bytes of an incomplete chunk were left" * bool(cutter.held)
-                return SessionEnd.of(Side.CONTROLLER, ControllerClosed(detail=held))
+                return SessionEnd.of(Side.CONTROLLER, ControllerClosed(detail=held), How.EOF)
 
     # -- everything that is not plain payload ------------------------------------------------------
 
@@ -235,6 +269,12 @@ class AgentSession:
     async def _ping(self, payload: bytes) -> None:
         await self._agent.send_all(control_frame(Opcode.PING, payload))
 
+    def _lost(self, side: Side, error: StreamBroken) -> SessionEnd:
+        stream = self._agent if side is Side.AGENT else self._controller
+        said = str(error) if side is Side.AGENT else f"controller: {error}"
+        how = How.RESET if stream.was_reset else How.OTHER
+        return SessionEnd.of(side, PeerLost(detail=said), how)
+
     # -- endings -----------------------------------------------------------------------------------
 
     async def _close(self, end: SessionEnd) -> None:
@@ -281,22 +321,32 @@ class AgentSession:
             tls=None if tls is None else tls.version,
         )
 
-    def _log_end(self, end: SessionEnd) -> None:
-        to_agent = self._agent.activity
-        from_agent = self._controller.activity
+    def _tell_end(self, end: SessionEnd) -> None:
+        ended = self._ended(end)
         _log.log(
             _LEVELS[end.level],
             "session ended",
-            **self._names(),
-            by=end.side.value,
-            reason=end.reason,
-            close_code=end.close_code,
-            duration_s=round(trio.current_time() - self.started_at, 3),
-            bytes_from_agent=from_agent.bytes_sent - self._before[0],
-            bytes_to_agent=to_agent.bytes_sent - self._before[1],
-            agent_idle_s=round(trio.current_time() - to_agent.received_at, 3),
-            round_trip_ms=_milliseconds(self._agent_watch.round_trip),
+            **ended.as_fields(),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
+        )
+        self._on_end(ended)
+
+    def _ended(self, end: SessionEnd) -> EndedSession:
+        now = trio.current_time()
+        moved = self._moved()
+        return EndedSession(
+            **self._names(),
+            controller_address=self._controller.peer,
+            end=end,
+            at=time.time(),
+            age=now - self.started_at,
+            agent_idle=IdleTimes.of(self._agent.activity, now),
+            controller_idle=IdleTimes.of(self._controller.activity, now),
+            bytes_from_agent=moved[0] - self._before[0],
+            bytes_to_agent=moved[1] - self._before[1],
+            ping_interval=self._interval,
+            round_trip=self._agent_watch.round_trip,
+            generation=self.info.generation,
         )
 
     def _moved(self) -> tuple[int, int]:
@@ -325,18 +375,11 @@ def _frame(messages: list[bytes | memoryview]) -> bytes:
 _LEVELS: Final = {"info": 20, "warning": 30, "error": 40}
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
-
-
 def _closed_by_agent(close: Close) -> SessionEnd:
     code = CloseCode.NORMAL if close.code is None else close.code
     said = "without a code" if close.code is None else f"with {close.code}"
-    return SessionEnd(Side.AGENT, f"the agent closed the session {said}", code, "info")
-
-
-def _controller_gone(error: StreamBroken) -> SessionEnd:
-    return SessionEnd.of(Side.CONTROLLER, PeerLost(detail=f"controller: {error}"))
+    reason = f"the agent closed the session {said}"
+    return SessionEnd(Side.AGENT, reason, code, "info", how=How.CLOSED)
 
 
 def _close_reason(end: SessionEnd) -> str:

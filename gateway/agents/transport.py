@@ -5,12 +5,13 @@ Owns: the choice for ``auto``, its cache, and whether a controller is ready by t
 Must not know: sessions, how a leg is opened.
 
 The choice: JNLP4 when discovery offers it and the port answers ``Protocol:Ping``, else WebSocket
-when ``/wsagents/`` is there. It holds until it fails (``forget``), and is logged when it changes.
+when ``/wsagents/`` is there. It holds until it fails (``forget``), WebSocket for 5 min at most,
+since an agent port that was away for a moment is the better way; and it is logged when it changes.
 
 No downgrade. JNLP4 proves the controller's key before the secret is sent; a WebSocket proves no
 more than its url does. Whoever can keep the gateway from the agent port must not thereby get
 secrets over plain http that are meant for the holder of a key: where one is configured or pinned,
-``auto`` goes on to WebSocket with an https url only.
+``auto`` goes on to WebSocket with an https url only, and gives WebSocket up when a key is pinned.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ _log = get_logger("session")
 PROBE_TIMEOUT: Final = 5.0
 PATH: Final = "/wsagents/"
 _FOREVER: Final = float("inf")
+# How long agents go by WebSocket before it is looked whether the agent port is (again) there.
+WEBSOCKET_TTL: Final = 300.0
+# What tells the answer of Jenkins, which says the first, from any other 400: that of a TLS port to
+# http, for one. A proxy that has error pages of its own still passes the header.
+_SENTENCE: Final = b"agent.jar"
+_HEADER: Final = b"x-jenkins"
 
 
 class Transport(Enum):
@@ -61,7 +68,7 @@ class Transports:
         self._fetch = fetch
         self._discovery = discovery
         self._pins = pins
-        self._choices = AnswerCache[Choice](self._make, ttl=_FOREVER)
+        self._choices = AnswerCache[Choice](self._make, ttl=_holds_for)
         self._ready = AnswerCache[None](self._probe, ttl=READY_TTL)
         self._logged: dict[str, Choice] = {}
 
@@ -75,7 +82,13 @@ class Transports:
             return Choice(Transport(configured), "configured")
         if controller.url is None:
             return Choice(Transport.JNLP4, "without url there is nothing else")
-        return await self._choices.get(name, controller)
+        choice = await self._choices.get(name, controller)
+        if choice.transport is Transport.WEBSOCKET:
+            held_back = why_held_back(name, controller, self._pins)
+            if held_back is not None:  # a key has been pinned since
+                self._choices.forget(name)
+                raise _unusable(f"no WebSocket any more: {held_back}")
+        return choice
 
     async def check_ready(self, name: str, controller: ControllerConfig) -> None:
         """Return if ``controller`` is ready by the way chosen, or raise why it is not."""
@@ -92,6 +105,8 @@ class Transports:
     def keep(self, names: Collection[str]) -> None:
         """Forget all controllers but these."""
         self._choices.keep(names)
+        for gone in self._logged.keys() - set(names):
+            del self._logged[gone]
         self._ready.keep(names)
         self._discovery.keep(names)
 
@@ -107,12 +122,15 @@ class Transports:
         choice = await self._choose(name, controller)
         if self._logged.get(name) != choice:
             self._logged[name] = choice
-            _log.info(
-                "transport chosen",
-                controller=name,
-                transport=choice.transport.value,
-                reason=choice.reason,
-            )
+            fields = {"transport": choice.transport.value, "reason": choice.reason}
+            if choice.transport is Transport.WEBSOCKET and controller.in_clear:
+                remedy = (
+                    f"agents' secrets go to {controller.url} without encryption, and to whoever"
+                    " answers there; use an https url, or transport: jnlp4"
+                )
+                _log.warning("transport chosen", controller=name, **fields, remedy=remedy)
+            else:
+                _log.info("transport chosen", controller=name, **fields)
         return choice
 
     async def _choose(self, name: str, controller: ControllerConfig) -> Choice:
@@ -125,7 +143,7 @@ class Transports:
             return Choice(
                 Transport.JNLP4, f"{protocol} is offered, and the agent port answers Protocol:Ping"
             )
-        held_back = self._held_back(name, controller)
+        held_back = why_held_back(name, controller, self._pins)
         if held_back is not None:
             raise _unusable(f"no JNLP4: {refused}; no WebSocket: {held_back}")
         try:
@@ -134,27 +152,13 @@ class Transports:
             raise _unusable(f"no JNLP4: {refused}; no WebSocket: {_why(error)}") from None
         return Choice(Transport.WEBSOCKET, f"/wsagents/ is there; no JNLP4: {refused}")
 
-    def _held_back(self, name: str, controller: ControllerConfig) -> str | None:
-        """Say why ``auto`` must not go on to WebSocket, if so."""
-        assert controller.url is not None
-        if controller.url.scheme == "https":
-            return None
-        remedy = "over http nobody proves to hold it; if that is meant: transport: websocket"
-        if controller.agents.identity != "discover":
-            return f"a key is configured, and {remedy}"
-        try:
-            pinned = self._pins.get(name) is not None
-        except IdentityMismatch:
-            pinned = True
-        return f"a key is pinned, and {remedy}" if pinned else None
-
     # -- the other side ----------------------------------------------------------------------------
 
     async def _probe(self, name: str, controller: ControllerConfig) -> None:
         """Ask for ``/wsagents/`` as nobody's agent, which Jenkins refuses in its own way (A.3)."""
         assert controller.url is not None  # the configuration demands it
         try:
-            head, _ = await self._fetch(
+            head, body = await self._fetch(
                 name, controller, controller.url.prefix + PATH, timeout=PROBE_TIMEOUT
             )
         except ControllerUnreachable as error:
@@ -163,6 +167,31 @@ class Transports:
             raise _unusable(
                 f"GET {controller.url.prefix}{PATH} was answered {head.status}, not 400"
             )
+        if _SENTENCE not in body and _HEADER not in head.headers:
+            raise _unusable(
+                f"GET {controller.url.prefix}{PATH} was answered 400, but not by Jenkins: neither"
+                " does the text name agent.jar nor is there a header X-Jenkins"
+            )
+
+
+def why_held_back(name: str, controller: ControllerConfig, pins: PinStore) -> str | None:
+    """Say why ``auto`` must not go on to WebSocket, if so."""
+    if controller.url is None:
+        return "it has no url"
+    if controller.url.scheme == "https":
+        return None
+    remedy = "over http nobody proves to hold it; if that is meant: transport: websocket"
+    if controller.agents.identity != "discover":
+        return f"a key is configured, and {remedy}"
+    try:
+        pinned = pins.get(name) is not None
+    except IdentityMismatch:
+        pinned = True
+    return f"a key is pinned, and {remedy}" if pinned else None
+
+
+def _holds_for(choice: Choice) -> float:
+    return WEBSOCKET_TTL if choice.transport is Transport.WEBSOCKET else _FOREVER
 
 
 def _why(error: GatewayError) -> str:

@@ -6,25 +6,45 @@ to an agent, and the session that follows.
 Must not know: checks and credentials (``endpoint``), frames (``http.websocket_relay``).
 
 Nothing is added to the answer but the cookie: 101 carries the controller's capability, cookie and
-minimum version as they are, and a refusal its own words.
+minimum version as they are, and a refusal its own words. A refusal's page is read before it is
+passed on: whether the node is already connected decides what happens next.
 """
 
 from __future__ import annotations
 
+import html
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
+import trio
+
+from gateway.agents.jnlp4_leg import FAILED_TO_DISCONNECT
 from gateway.agents.transport import Transports
 from gateway.config.models import GatewayConfig
-from gateway.errors import ControllerTimeout, ControllerUnreachable
+from gateway.errors import AlreadyConnected, ControllerTimeout, ControllerUnreachable
 from gateway.http.exchange import Exchange
+from gateway.http.forwarding import response_fields
 from gateway.http.upstream import Upstreams
 from gateway.http.websocket_relay import RelayLimits, RelaySession
 from gateway.http.websocket_upgrade import UpgradeAnswer, accept, ask, refuse, upgrade_request
 from gateway.observability.logs import get_logger
+from gateway.protocol.cookie import is_cookie
+from gateway.protocol.http_head import ResponseHead
 from gateway.protocol.http_headers import Field
+from gateway.runtime.ended_session import EndedSession
 from gateway.runtime.session_end import Side
 
 _log = get_logger("session")
+
+# So much before the handshake's own deadline the controller's time is over: that deadline would
+# only cancel, as an agent's leaving does, and nobody would be blamed.
+_RESERVE: Final = 0.1
+_COOKIE: Final = b"connection-cookie"
+# 400 since core 2.511, 500 before (PROTOCOLS A.3 row 6).
+_REFUSALS: Final = (400, 500)
+# Jenkins' own error page has some 10 KB.
+_MAX_PAGE: Final = 64 * 1024
 
 
 class WebSocketLegs:
@@ -36,28 +56,38 @@ class WebSocketLegs:
         *,
         upstreams: Upstreams,
         transports: Transports,
+        generation: int = 0,
+        on_end: Callable[[EndedSession], None] = lambda ended: None,
     ) -> None:
         self._upstreams = upstreams
         self._transports = transports
-        self._limits = RelayLimits.of(config.agents.keepalive)
+        self._generation = generation
+        self._on_end = on_end
+        self._limits = RelayLimits.of(config)
 
-    async def ask(self, exchange: Exchange, secret: str) -> UpgradeAnswer:
-        """Ask the controller for a session; ``secret`` is the one to present there.
+    async def ask(
+        self, exchange: Exchange, node: str, secret: str, cookie: str | None
+    ) -> UpgradeAnswer:
+        """Ask the controller for a session; ``secret`` and ``cookie`` are presented there.
 
-        Raises ControllerUnreachable or ControllerTimeout, RemoteProtocolError for a request that
-        must not be forwarded, ClientGone.
+        Raises AlreadyConnected, ControllerUnreachable or ControllerTimeout, the last before the
+        deadline that the caller has set, RemoteProtocolError for a request that must not be
+        forwarded, ClientGone.
         """
         name = exchange.match.controller_id
         upstream = self._upstreams.get(name)
         assert upstream is not None, "a controller without url has no WebSocket"
-        replaced = (b"Secret-Key", secret.encode("latin-1"))
-        if exchange.request.headers.get(b"secret-key") == replaced[1]:
-            head = upgrade_request(exchange, agent_fields=True)  # in the agent's own spelling
-        else:
-            head = upgrade_request(exchange, agent_fields=True, replaced=[replaced])
+        presented = [(b"Secret-Key", secret.encode("latin-1"))]
+        if cookie is not None:
+            presented.append((b"Connection-Cookie", cookie.encode("ascii")))
+        # What the agent itself presents goes on in its own spelling.
+        sent = exchange.request.headers
+        replaced = [each for each in presented if sent.get(each[0]) != each[1]]
+        head = upgrade_request(exchange, agent_fields=True, replaced=replaced)
         head = replace(head, target=_with_slash(head.target))
+        until = trio.current_effective_deadline() - _RESERVE
         try:
-            answer = await ask(exchange, upstream, head)
+            answer = await ask(exchange, upstream, head, until=until)
         except ControllerUnreachable as error:
             self._transports.forget(name)
             raise ControllerUnreachable(
@@ -71,6 +101,8 @@ class WebSocketLegs:
         status = answer.head.status
         if status == 404 or status >= 500:  # it is not there, or not now
             self._transports.forget(name)
+        if status in _REFUSALS:
+            answer = await _read_refusal(answer, node)
         return answer
 
     async def start(
@@ -88,12 +120,52 @@ class WebSocketLegs:
         }
         if answer.accepted:
             client, controller = await accept(exchange, answer, Side.AGENT)
-            return RelaySession(names, client=client, controller=controller, limits=self._limits)
+            return RelaySession(
+                names,
+                client=client,
+                controller=controller,
+                limits=self._limits,
+                generation=self._generation,
+                on_end=self._on_end,
+            )
         names["error_id"] = names.pop("session")
         status = answer.head.status
         _log.warning("request refused", **names, status=status, reason="the controller's answer")
-        await refuse(exchange, answer, _echo(exchange, answer))
+        await refuse(exchange, answer, _with_cookie(exchange, answer.head))
         return None
+
+
+async def _read_refusal(answer: UpgradeAnswer, node: str) -> UpgradeAnswer:
+    """Return the answer with the beginning of its page. Raises AlreadyConnected if that is it.
+
+    The connection is closed then, and where reading fails.
+    """
+    connection = answer.connection
+    page = b""
+    try:
+        while len(page) < _MAX_PAGE and (data := await connection.receive_body()):
+            page += data
+    except BaseException:
+        connection.close()
+        raise
+    said = _already_connected(page.decode("utf-8", "replace"), node)
+    if said is None:
+        return replace(answer, beginning=page)
+    connection.close()
+    raise AlreadyConnected(said)
+
+
+def _already_connected(page: str, node: str) -> str | None:
+    """Return the sentence by which a page says that the node is already connected, or None.
+
+    All of it, node and spaces included: a page may well quote what a stranger sent.
+    """
+    for name in (node, html.escape(node), html.escape(node, quote=False)):
+        for place in ("controller", "master"):
+            said = f"is already connected to this {place}. Rejecting this connection."
+            if f"{name} {said}" in page:
+                return f"{node} {said}"
+    return FAILED_TO_DISCONNECT if FAILED_TO_DISCONNECT in page else None
 
 
 def _with_slash(target: bytes) -> bytes:
@@ -104,8 +176,19 @@ def _with_slash(target: bytes) -> bytes:
     return path.removesuffix(b"/") + b"/" + mark + query
 
 
-def _echo(exchange: Exchange, answer: UpgradeAnswer) -> list[Field]:
-    """Return the cookie that the agent would forget otherwise (PROTOCOLS A.5)."""
-    if b"connection-cookie" in answer.head.headers:
-        return []
-    return [each for each in exchange.error_headers if each[0] == b"Connection-Cookie"]
+def _with_cookie(exchange: Exchange, head: ResponseHead) -> list[Field]:
+    """Return a refusal's fields with the cookie that the agent would forget otherwise (PROTOCOLS
+    A.5): the controller's if what is passed on has a usable one, else the agent's own.
+    """
+    fields = response_fields(head)
+    if any(_is_cookie_field(name) and is_cookie(value) for name, value in fields):
+        return fields
+    echo = [each for each in exchange.error_headers if _is_cookie_field(each[0])]
+    if not echo:
+        return fields
+    # An agent takes the first that it finds.
+    return [*(each for each in fields if not _is_cookie_field(each[0])), *echo]
+
+
+def _is_cookie_field(name: bytes) -> bool:
+    return name.lower() == _COOKIE

@@ -21,6 +21,7 @@ from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
 from gateway.command.run import run
 from gateway.command.schema import schema
+from gateway.command.sessions import sessions
 from gateway.errors import ConfigError
 
 
@@ -47,6 +48,7 @@ for _command in (
     drain,
     upgrade,
     status,
+    sessions,
     schema,
     identity,
     nodes,

@@ -83,8 +83,20 @@ def _controllers(config: GatewayConfig) -> list[tuple[str, ...]]:
             continue
         port = str(agents.address) if agents.address is not None else "discovered"
         identity = describe_identity(config, name)
-        rows.append((name, url, agents.transport, port, agents.protocol, identity, judges))
+        rows.append((name, url, _ways(config, name), port, agents.protocol, identity, judges))
     return rows
+
+
+def _ways(config: GatewayConfig, name: str) -> str:
+    """Say which ways agents' sessions may take, without asking the controller."""
+    from gateway.agents.identity import PinStore
+    from gateway.agents.transport import why_held_back
+
+    controller = config.controllers[name]
+    if controller.agents.transport != "auto":
+        return controller.agents.transport
+    held_back = why_held_back(name, controller, PinStore(config.state_dir))
+    return "auto: jnlp4, else websocket" if held_back is None else "auto: jnlp4"
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

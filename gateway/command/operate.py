@@ -29,7 +29,7 @@ _LOOK: Final = 0.1
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
-def _where(command: _Command) -> _Command:
+def where(command: _Command) -> _Command:
     """Add ``-c`` and ``--state-dir`` to a command."""
     return config_option(
         click.option(
@@ -42,26 +42,26 @@ def _where(command: _Command) -> _Command:
 
 
 @click.command()
-@_where
+@where
 def reload(config: Path | None, state_dir: Path | None) -> None:
     """Have the gateway load its configuration and certificates again, as SIGHUP does.
 
     Nothing is lost by it. Exit status 1: the new configuration cannot be used, and the old one
     stays in force.
     """
-    answer = _ask(_folder(config, state_dir), "reload", timeout=_RELOAD)
-    _refused(answer)
+    answer = ask_gateway(folder_of(config, state_dir), "reload", timeout=_RELOAD)
+    refused(answer)
     click.echo(f"reloaded: configuration {answer['generation']} is in force")
 
 
 @click.command()
-@_where
+@where
 @click.option("--wait", is_flag=True, help="Return when the gateway has ended.")
 def drain(config: Path | None, state_dir: Path | None, *, wait: bool) -> None:
     """Have the gateway end in order, as SIGTERM does: not ready, pre_stop, 1012 for sessions."""
-    folder = _folder(config, state_dir)
-    answer = _ask(folder, "drain")
-    _refused(answer)
+    folder = folder_of(config, state_dir)
+    answer = ask_gateway(folder, "drain")
+    refused(answer)
     status = answer["status"]
     click.echo(
         f"draining: {status['sessions']} sessions, {status['connections']} connections;"
@@ -76,31 +76,31 @@ def drain(config: Path | None, state_dir: Path | None, *, wait: bool) -> None:
 
 
 @click.command()
-@_where
+@where
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def status(config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """Show what the gateway does: workers, sessions, the last reload.
 
     Exit status 0: it is ready. 1: it runs, but is not ready (it starts, or is draining).
     """
-    answer = _ask(_folder(config, state_dir), "status")
-    _refused(answer)
+    answer = ask_gateway(folder_of(config, state_dir), "status")
+    refused(answer)
     found = answer["status"]
     click.echo(json.dumps(found, indent=2) if as_json else _describe(found))
     sys.exit(0 if found["ready"] else 1)
 
 
 @click.command()
-@_where
+@where
 def upgrade(config: Path | None, state_dir: Path | None) -> None:
     """Have the gateway replace its program by the one that is installed now, as SIGUSR2 does.
 
     Sessions stay with the old workers until they end, at most shutdown.upgrade_linger. Exit status
     1: the new program cannot start or its configuration is wrong; everything stays as it was.
     """
-    folder = _folder(config, state_dir)
-    answer = _ask(folder, "upgrade", timeout=_PROBE)
-    _refused(answer)
+    folder = folder_of(config, state_dir)
+    answer = ask_gateway(folder, "upgrade", timeout=_PROBE)
+    refused(answer)
     deadline = time.monotonic() + _UPGRADE
     while time.monotonic() < deadline:
         time.sleep(_LOOK)
@@ -123,7 +123,8 @@ def upgrade(config: Path | None, state_dir: Path | None) -> None:
     sys.exit(1)
 
 
-def _folder(config: Path | None, state_dir: Path | None) -> Path:
+def folder_of(config: Path | None, state_dir: Path | None) -> Path:
+    """Return the gateway's folder by the options of ``where``. Raises click.UsageError."""
     if state_dir is not None:
         if config is not None:
             raise click.UsageError("-c FILE and --state-dir FOLDER exclude each other.")
@@ -148,24 +149,28 @@ def _state_dir_of(path: Path) -> Path:
     return path.absolute().parent / found if isinstance(found, str) else default_state_dir()
 
 
-def _ask(folder: Path, wish: str, *, timeout: float = _ANSWER) -> dict[str, Any]:
+def ask_gateway(
+    folder: Path, wish: str, *, timeout: float = _ANSWER, **more: object
+) -> dict[str, Any]:
+    """Return what the gateway answers; say so and exit with 3 where there is none to be asked."""
     try:
-        return _call(folder, wish, timeout)
+        return _call(folder, wish, timeout, **more)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(_NO_GATEWAY)
 
 
-def _call(folder: Path, wish: str, timeout: float) -> dict[str, Any]:
+def _call(folder: Path, wish: str, timeout: float, **more: object) -> dict[str, Any]:
     from gateway.server.control_socket import ask
 
     async def call() -> dict[str, Any]:
-        return await ask(folder, {"do": wish}, within=timeout)
+        return await ask(folder, {"do": wish, **more}, within=timeout)
 
     return trio.run(call)
 
 
-def _refused(answer: dict[str, Any]) -> None:
+def refused(answer: dict[str, Any]) -> None:
+    """Say why, and exit with 1, if the gateway refused."""
     if not answer.get("ok"):
         click.echo(str(answer.get("reason")), err=True)
         sys.exit(1)

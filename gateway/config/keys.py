@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
+import stat
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -104,7 +106,10 @@ class PublicKey(TextValue):
 def read_file(path: Path) -> bytes:
     """Read a small file; ValueError says in plain words why it cannot be read."""
     try:
-        with path.open("rb") as file:
+        # Opening a pipe waits for whoever writes into it, unless it is told not to.
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"allowed: a file that can be read; {path}: is not a regular file")
             data = file.read(_MAX_FILE + 1)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
@@ -112,6 +117,10 @@ def read_file(path: Path) -> bytes:
     if len(data) > _MAX_FILE:
         raise ValueError(f"allowed: a file below 1 MiB; {path} is bigger")
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def check_certificate(path: Path, *, now: datetime) -> tuple[x509.Certificate, str | None]:

@@ -126,6 +126,16 @@ class LimitsConfig(Model):
         ),
     )
 
+    websocket_frame: Size = Field(
+        default=16 * 1024 * 1024,
+        ge=64 * 1024,
+        description=(
+            "Bytes of one WebSocket frame on its way to or from a controller; more ends the session"
+            " with 1009. 16MiB bounds absurdity and not memory, since frames are streamed: Jetty"
+            " takes 64 KiB, Tyrus 4 MiB; but a ping has to wait for the end of a frame."
+        ),
+    )
+
     @field_validator("head")
     @classmethod
     def _bound_head(cls, head: int) -> int:

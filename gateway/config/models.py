@@ -178,6 +178,16 @@ class ControllerAgentsConfig(_Model):
             " take more."
         ),
     )
+    takeover: Literal["when-dead", "never", "always"] = Field(
+        default="when-dead",
+        description=(
+            "What becomes of a node's session when the node comes again with the right secret while"
+            " the controller says that it is already connected. when-dead: it ends if it is dead,"
+            " that is suspect or silent for 5 s after a ping, or if the newcomer is the same"
+            " process; a living one is kept, and the newcomer refused. never: the controller alone"
+            " decides. always: the newcomer gets the node, as where nodes are replaced on purpose."
+        ),
+    )
 
 
 class ControllerConfig(_Model):
@@ -251,6 +261,13 @@ class ControllerConfig(_Model):
     credentials: CredentialsConfig = Field(
         default_factory=CredentialsConfig, description="Who judges agents' secrets."
     )
+
+    @property
+    def in_clear(self) -> bool:
+        """Say whether what goes to the url crosses a network without encryption."""
+        if self.url is None or self.url.scheme == "https":
+            return False
+        return not all(each.is_loopback for each in self.addresses or (self.url.address,))
 
 
 class KeepaliveConfig(_Model):
@@ -338,8 +355,8 @@ class GatewayConfig(_Model):
     state_dir: FilePath = Field(
         default_factory=default_state_dir,
         description=(
-            "Where pinned identities, generated certificates and the control socket are kept; one"
-            " gateway for each. Default:"
+            "Where pinned identities, generated certificates, cookies of sessions and the control"
+            " socket are kept; one gateway for each. Default:"
             " $STATE_DIRECTORY (set by systemd), else $XDG_STATE_HOME/remoting-gateway, else"
             " ~/.local/state/remoting-gateway."
         ),

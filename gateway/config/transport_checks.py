@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.config.keys import PublicKey
+
 if TYPE_CHECKING:
     from gateway.config.checks import Findings
     from gateway.config.document import Location
@@ -16,12 +18,23 @@ if TYPE_CHECKING:
 
 # What describes the TCP agent port, and what is done on the way to it.
 _FOR_JNLP4: Final = ("protocol", "allow_plaintext", "address", "identity", "chunks_per_message")
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def check_transport(controller: ControllerConfig, here: Location, findings: Findings) -> None:
     """Check one controller; ``here`` is the place of its ``agents``."""
     agents = controller.agents
+    if agents.transport == "auto":
+        # A configured key is never given up for plain http.
+        if controller.in_clear and not isinstance(agents.identity, PublicKey):
+            findings.warn(
+                (*here, "transport"),
+                "where the agent port cannot be used, auto goes on to WebSocket, and agents'"
+                " secrets go to the controller's url without encryption, and to whoever answers"
+                " there (JNLP4-connect proves the controller's key first, and once one is pinned"
+                " auto stays with it); where the network in between is not yours, use an https url,"
+                " or transport: jnlp4",
+            )
+        return
     if agents.transport != "websocket":
         return
     if controller.url is None:
@@ -29,7 +42,7 @@ def check_transport(controller: ControllerConfig, here: Location, findings: Find
             (*here, "transport"),
             'found "websocket"; allowed: only for a controller with url, where /wsagents/ is.',
         )
-    elif controller.url.scheme == "http" and controller.url.host not in _LOOPBACK:
+    elif controller.in_clear:
         findings.warn(
             (*here, "transport"),
             "agents' secrets go to the controller's url without encryption, and to whoever answers"

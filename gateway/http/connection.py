@@ -19,7 +19,6 @@ from typing import Final
 
 import trio
 
-from gateway.config.models import ListenerConfig
 from gateway.errors import (
     ClientGone,
     GatewayError,
@@ -48,6 +47,7 @@ from gateway.protocol.http_head import RequestHead, RequestHeadReader, write_res
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
 from gateway.transport.stream import ReceiveInterrupted, Stream, StreamBroken
+from gateway.transport.tls_context import ClientDemand
 
 _log = get_logger("http")
 
@@ -61,16 +61,21 @@ _USER_TIMEOUT: Final = 300.0
 
 
 async def serve_connection(
-    stream: Stream, current: Callable[[], Serving], *, drain: Drain | None = None
+    stream: Stream,
+    current: Callable[[], Serving],
+    *,
+    drain: Drain | None = None,
+    proved: ClientDemand | None = None,
 ) -> None:
     """Serve the requests of one client until either side ends the connection, or ``drain`` begins.
 
-    ``current`` says anew for each request what it is served by. A GatewayError that its handler
-    raises becomes the answer of its row in the error table, anything else is 500 and ends the
-    connection. Closes the stream, unless an exchange was upgraded: then its handler owned the
-    stream. Raises nothing but ``trio.Cancelled``.
+    ``current`` says anew for each request what it is served by. ``proved`` is what its handshake
+    demanded, on the terms of when it was accepted; once something else is demanded, requests are
+    answered 421. A GatewayError that its handler raises becomes the answer of its row in the error
+    table, anything else is 500 and ends the connection. Closes the stream, unless an exchange was
+    upgraded: then its handler owned the stream. Raises nothing but ``trio.Cancelled``.
     """
-    connection = _Connection(stream, current, Drain() if drain is None else drain)
+    connection = _Connection(stream, current, Drain() if drain is None else drain, proved)
     try:
         error = await _attempt(connection.run())
     except BaseException:
@@ -79,11 +84,6 @@ async def serve_connection(
     if error is not None:
         _log.error("internal error", client=str(stream.peer), exc_info=error)
         stream.abort()
-
-
-def _demand_of(listener: ListenerConfig) -> object:
-    """Return what the TLS handshake demands of clients: what a connection has proved by it."""
-    return None if listener.tls is None else listener.tls.client_certificates
 
 
 async def _attempt(action: Awaitable[None]) -> Exception | None:
@@ -124,12 +124,12 @@ class _Connection:
     __slots__ = (
         "_access",
         "_current",
-        "_demanded",
         "_drain",
         "_handle",
         "_idle",
         "_limits",
         "_listener",
+        "_proved",
         "_recorded",
         "_router",
         "_serving",
@@ -138,15 +138,21 @@ class _Connection:
         "_warned",
     )
 
-    def __init__(self, stream: Stream, current: Callable[[], Serving], drain: Drain) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        current: Callable[[], Serving],
+        drain: Drain,
+        proved: ClientDemand | None,
+    ) -> None:
         self._recorded: Exchange | None = None  # the last one that has its line
         self._warned = False  # of a large head
         self._idle = False  # waiting for a request to begin
         self._stream = stream
         self._drain = drain
+        self._proved = proved
         self._current = current
         self._take(current())
-        self._demanded = _demand_of(self._listener)
 
     def _take(self, serving: Serving) -> None:
         """Serve by ``serving`` from now on."""
@@ -322,7 +328,7 @@ class _Connection:
             _log.error("internal error", error_id=request_id, exc_info=error)
 
     async def _dispatch(self, exchange: Exchange) -> None:
-        if _demand_of(self._listener) != self._demanded:
+        if self._serving.demand != self._proved:
             # 421: a client may repeat any request on another connection (RFC 9110, 15.5.20).
             text = "the rules for certificates have changed, connect again"
             raise RemoteProtocolError(text, status_hint=421)

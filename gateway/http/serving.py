@@ -16,6 +16,7 @@ from gateway.http.client_limits import ClientLimits
 from gateway.http.exchange import Exchange
 from gateway.http.router import Router
 from gateway.observability.access_log import AccessLog
+from gateway.transport.tls_context import ClientDemand
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
@@ -24,7 +25,8 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class Serving:
     """One listener's view of one configuration.
 
-    ``handle`` answers each exchange or raises; ``access`` gets a line for each request.
+    ``handle`` answers each exchange or raises; ``access`` gets a line for each request;
+    ``demand`` is what the TLS handshake demands of clients.
     """
 
     listener: ListenerConfig
@@ -33,3 +35,4 @@ class Serving:
     trusted_proxies: Sequence[Network] = ()
     limits: ClientLimits = field(default_factory=ClientLimits)
     access: AccessLog = field(default_factory=lambda: AccessLog("off"))
+    demand: ClientDemand | None = None

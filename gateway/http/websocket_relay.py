@@ -9,15 +9,12 @@ Must not know: how either leg was opened, what the payload means, whose session 
 There is no queue between reader and writer: receive, look at the headers, send. What is sent on is
 what arrived, never more and never in other pieces, but for pongs that answer our pings, which are
 taken out, and our own pings, which go between two frames.
-
-Order without a lock. The scanner's state changes and the bytes go to the stream in one step
-(``send_nowait`` takes them all, whatever the kernel does), so "at a boundary" holds for the stream
-at every moment at which another task can look, also after a pump was cancelled.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,8 +22,9 @@ from typing import Final, Protocol
 
 import trio
 
-from gateway.config.models import KeepaliveConfig
+from gateway.config.models import GatewayConfig
 from gateway.errors import Draining, PeerLost
+from gateway.http.websocket_way import Leg, Way
 from gateway.observability.logs import get_logger
 from gateway.protocol.websocket import (
     CloseCode,
@@ -35,8 +33,9 @@ from gateway.protocol.websocket import (
     control_frame,
     is_close_code,
 )
-from gateway.protocol.ws_relay import FrameScanner, mask_frame
-from gateway.runtime.session_end import Endable, SessionEnd, Side
+from gateway.protocol.ws_relay import DEFAULT_MAX_FRAME, FrameScanner
+from gateway.runtime.ended_session import EndedSession, IdleTimes
+from gateway.runtime.session_end import Endable, How, SessionEnd, Side
 from gateway.runtime.session_loop import (
     CLIENT_UNSENT,
     CLIENT_USER_TIMEOUT,
@@ -45,13 +44,21 @@ from gateway.runtime.session_loop import (
     LegWatch,
     Limits,
     SessionLoop,
+    Sign,
 )
-from gateway.transport.stream import Stream, StreamBroken
+from gateway.runtime.session_view import SessionView
+from gateway.transport.stream import StreamBroken
 
 _log = get_logger("session")
 
-# What a server says of itself, in the mouth of a client.
-_TO_CONTROLLER: Final = {int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY)}
+# How long the rest of a frame may take before a session is ended without a Close frame behind it.
+_FRAME_END: Final = 1.0
+# What a server says, in the mouth of a client: it leaves. 1008 is what the *agent* is told whose
+# node another one got; the controller has violated nothing.
+_TO_CONTROLLER: Final = {
+    int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY),
+    int(CloseCode.POLICY): int(CloseCode.GOING_AWAY),
+}
 
 
 class LiveSessions(Protocol):
@@ -62,54 +69,22 @@ class LiveSessions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """The liveness limits of both legs."""
+    """The liveness limits of both legs; ``max_frame``: bytes of one frame's payload."""
 
     client: Limits
     controller: Limits
+    max_frame: int = DEFAULT_MAX_FRAME
 
     @classmethod
-    def of(cls, config: KeepaliveConfig) -> RelayLimits:
+    def of(cls, config: GatewayConfig) -> RelayLimits:
         """Return what the configuration says; controllers may be silent for longer."""
-        interval, suspect = config.interval, config.suspect_after
+        keepalive = config.agents.keepalive
+        interval, suspect = keepalive.interval, keepalive.suspect_after
         return cls(
-            Limits(interval, suspect, config.dead_after),
-            Limits(interval, suspect, config.controller_dead_after),
+            Limits(interval, suspect, keepalive.dead_after),
+            Limits(interval, suspect, keepalive.controller_dead_after),
+            config.limits.websocket_frame,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One side of a session: ``leading`` is what arrived on it already."""
-
-    side: Side
-    stream: Stream
-    leading: bytes
-
-
-class _Way:
-    """One direction: what comes from ``source`` and goes to ``sink``."""
-
-    __slots__ = ("ended", "inserted", "leading", "scanner", "sink", "source")
-
-    def __init__(self, source: Leg, sink: Leg, is_ours: Callable[[bytes], bool]) -> None:
-        self.source = source
-        self.sink = sink
-        self.leading = source.leading
-        self.scanner = FrameScanner(is_ours)
-        self.inserted: trio.Event | None = None  # somebody waits for the end of a frame
-        self.ended = trio.Event()  # a Close frame has passed
-
-    def frame(self, frame: bytes) -> bytes:
-        """Return an unmasked frame of ours as this direction must have it."""
-        if self.sink.side is Side.CONTROLLER:
-            return mask_frame(frame, os.urandom(4))
-        return frame
-
-    async def send(self, data: bytes) -> None:
-        """Send ``data`` after all that was sent before. Raises StreamBroken."""
-        stream = self.sink.stream
-        if data and not stream.send_nowait(data):
-            await stream.flush()
 
 
 class RelaySession:
@@ -119,33 +94,80 @@ class RelaySession:
     """
 
     def __init__(
-        self, names: Mapping[str, str], *, client: Leg, controller: Leg, limits: RelayLimits
+        self,
+        names: Mapping[str, str],
+        *,
+        client: Leg,
+        controller: Leg,
+        limits: RelayLimits,
+        generation: int = 0,
+        on_end: Callable[[EndedSession], None] = lambda ended: None,
     ) -> None:
+        """``generation`` is that of the configuration.
+
+        ``on_end`` is told as soon as an agent's session is over, before its legs are closed.
+        """
         self.names = names
+        self._interval = limits.client.interval
+        self._generation = generation
+        self._on_end = on_end
         self.started_at = trio.current_time()
         self._client = client
         self._controller = controller
-        mark = b"rgw" + os.urandom(4).hex().encode() + b"-"
-        self._client_watch = LegWatch(
-            client.side, client.stream, limits.client, send_ping=self._ping_client, mark=mark
+        # What comes from a leg is where the pongs of that leg are, and the frames that it owes.
+        client_watch = LegWatch(
+            client.side,
+            client.stream,
+            limits.client,
+            send_ping=self._ping_client,
+            mark=_mark(),
+            owes=lambda: self._up.scanner.remaining > 0,
         )
-        self._controller_watch = LegWatch(
+        controller_watch = LegWatch(
             Side.CONTROLLER,
             controller.stream,
             limits.controller,
             send_ping=self._ping_controller,
-            mark=mark,
+            mark=_mark(),
+            owes=lambda: self._down.scanner.remaining > 0,
         )
-        self._up = _Way(client, controller, self._client_watch.owns_pong)
-        self._down = _Way(controller, client, self._controller_watch.owns_pong)
+        self._client_watch = client_watch
+        self._controller_watch = controller_watch
+        upward = FrameScanner(client_watch.owns_pong, max_frame=limits.max_frame)
+        downward = FrameScanner(controller_watch.owns_pong, max_frame=limits.max_frame)
+        self._up = Way(client, controller, upward, controller_watch)
+        self._down = Way(controller, client, downward, client_watch)
         self._closed: SessionEnd | None = None  # by the first Close frame that came
-        self._before = self._moved()
         self._loop = SessionLoop([self._client_watch, self._controller_watch])
 
     @property
     def suspect(self) -> bool:
         """Whether the client has not answered a ping in time."""
         return self._client_watch.suspect
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether nothing has ended it; its legs may still be being closed otherwise."""
+        return self._loop.is_running
+
+    async def challenge(self) -> Sign:
+        """Ask the client to show within 5 s that it lives."""
+        return await self._loop.challenge(self._client_watch)
+
+    def view(self) -> SessionView:
+        """Return what is known of it now."""
+        now = trio.current_time()
+        return SessionView(
+            transport="websocket",
+            controller_address=str(self._controller.stream.peer),
+            age=now - self.started_at,
+            agent_idle=now - self._client.stream.activity.received_at,
+            controller_idle=now - self._controller.stream.activity.received_at,
+            bytes_from_agent=self._up.passed - self._up.scanner.inserted,
+            bytes_to_agent=self._down.passed - self._down.scanner.inserted,
+            round_trip=self._client_watch.round_trip,
+            generation=self._generation,
+        )
 
     def end(self, end: SessionEnd) -> None:
         """End the session from outside."""
@@ -162,7 +184,7 @@ class RelaySession:
             try:
                 end = await self._loop.run([self._pump_up, self._pump_down])
             finally:
-                self._log_end(end)
+                self._tell_end(end)
             await self._close(end)
         finally:
             self._client.stream.abort()
@@ -177,7 +199,7 @@ class RelaySession:
     async def _pump_down(self) -> SessionEnd:
         return await self._pump(self._down, self._up)
 
-    async def _pump(self, way: _Way, other: _Way) -> SessionEnd:
+    async def _pump(self, way: Way, other: Way) -> SessionEnd:
         scanner = way.scanner
         receive = way.source.stream.receive_some
         scan = scanner.receive_data
@@ -187,6 +209,7 @@ class RelaySession:
         while True:
             if data:
                 onward = scan(data)
+                way.passed += len(onward)
                 try:
                     if onward and not send(onward):
                         await way.sink.stream.flush()
@@ -196,9 +219,11 @@ class RelaySession:
                     # What it sent before it closed, such as a Close frame, is still on its way; the
                     # other pump ends the session when that is through.
                     await trio.sleep(LAST_WORDS)
-                    return self._closed or _lost(way.sink.side, error)
+                    return self._closed or _lost(way.sink, error)
                 if way.inserted is not None and not scanner.inserting:
+                    way.watch.unmute()
                     way.inserted.set()
+                    way.inserted = None
                 if scanner.fault is not None:
                     return SessionEnd.of(way.source.side, scanner.fault)
                 if scanner.closed:
@@ -207,21 +232,23 @@ class RelaySession:
             try:
                 data = await receive()
             except StreamBroken as error:
-                return self._closed or _lost(way.source.side, error)
+                return self._closed or _lost(way.source, error)
             if not data:
                 side = way.source.side
                 text = f"the {side.value} closed the connection without a Close frame"
-                return self._closed or SessionEnd.of(side, PeerLost(text))
+                return self._closed or SessionEnd.of(side, PeerLost(text), How.EOF)
 
     # -- everything that is not plain passing on ---------------------------------------------------
 
-    async def _take_turns(self, way: _Way) -> None:
+    async def _take_turns(self, way: Way) -> None:
         """Pass on what is left of a receive that is nothing but tiny frames."""
         while way.scanner.more:
             await trio.lowlevel.checkpoint()
-            await way.send(way.scanner.receive_data(b""))
+            onward = way.scanner.receive_data(b"")
+            way.passed += len(onward)
+            await way.send(onward)
 
-    async def _finish_handshake(self, way: _Way, other: _Way) -> SessionEnd:
+    async def _finish_handshake(self, way: Way, other: Way) -> SessionEnd:
         """Give the other end time to answer a Close frame that has just been passed on."""
         if self._closed is None:
             self._closed = _closed_by(way.source.side, way.scanner.close_code)
@@ -231,23 +258,21 @@ class RelaySession:
         return self._closed
 
     async def _ping_client(self, payload: bytes) -> None:
-        await self._ping(self._down, self._client_watch, payload)
+        await self._ping(self._down, payload)
 
     async def _ping_controller(self, payload: bytes) -> None:
-        await self._ping(self._up, self._controller_watch, payload)
+        await self._ping(self._up, payload)
 
-    async def _ping(self, way: _Way, watch: LegWatch, payload: bytes) -> None:
+    async def _ping(self, way: Way, payload: bytes) -> None:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
         if way.scanner.insert(frame):
             await way.send(frame)
         elif way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.
-            watch.mute()
-            way.inserted = trio.Event()
-            await way.inserted.wait()
-            way.inserted = None
-            watch.unmute()
+            way.watch.mute()
+            way.inserted = inserted = trio.Event()
+            await inserted.wait()
         else:
             await trio.sleep_forever()  # nothing may follow a Close frame; the session is ending
 
@@ -257,21 +282,42 @@ class RelaySession:
         """Close both legs in order, within 5 s."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._close_leg, self._down, self._up, end)
-                nursery.start_soon(self._close_leg, self._up, self._down, end)
+                nursery.start_soon(self._say_farewell, self._down, end)
+                nursery.start_soon(self._say_farewell, self._up, end)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._close_leg, self._down, self._up)
+                nursery.start_soon(self._close_leg, self._up, self._down)
 
-    async def _close_leg(self, way: _Way, back: _Way, end: SessionEnd) -> None:
+    async def _say_farewell(self, way: Way, end: SessionEnd) -> None:
+        """Send a Close frame where there is a place for it.
+
+        In the middle of a frame there is none. Where the gateway ends a session of two that live,
+        the rest of the frame is let through, for a second; else the end of the connection has to
+        say it.
+        """
+        if way.scanner.closed or way.sink.stream.broken is not None:
+            return
+        farewell = way.frame(_farewell(end, way.sink.side))
+        try:
+            if end.side is Side.GATEWAY:
+                with trio.move_on_after(_FRAME_END):
+                    await way.finish(farewell)
+            elif way.scanner.at_boundary:
+                way.told = True
+                await way.send(farewell)
+        except StreamBroken:
+            return  # ``_close_leg`` finds out which side is gone
+
+    async def _close_leg(self, way: Way, back: Way) -> None:
         """Close the leg that ``way`` leads to and that ``back`` comes from."""
         stream = way.sink.stream
         if stream.broken is not None:
             return
         try:
-            # In the middle of a frame there is no place for a Close frame: then the end of the
-            # connection has to say it.
-            if not way.scanner.closed and way.scanner.at_boundary:
-                await way.send(way.frame(_farewell(end, way.sink.side)))
+            if way.told:
+                await stream.flush()
                 if not back.scanner.closed and back.scanner.fault is None:
-                    await _await_close_frame(back)
+                    await back.await_close_frame()
             await stream.send_eof()
             while await stream.receive_some():
                 pass  # closing with unread bytes would reset the connection
@@ -290,38 +336,56 @@ class RelaySession:
             tls=None if tls is None else tls.version,
         )
 
-    def _log_end(self, end: SessionEnd) -> None:
-        now = trio.current_time()
-        side = self._client.side.value
-        moved = self._moved()
+    def _tell_end(self, end: SessionEnd) -> None:
+        ended = self._ended(end)
+        fields = ended.as_fields()
+        if self._client.side is not Side.AGENT:
+            fields = {_of_client(name): value for name, value in fields.items() if name != "node"}
+            fields |= self.names
         _log.log(
             _LEVELS[end.level],
             "session ended",
-            **self.names,
-            by=end.side.value,
-            reason=end.reason,
-            close_code=end.close_code,
-            duration_s=round(now - self.started_at, 3),
-            **{
-                f"bytes_from_{side}": moved[0] - self._before[0],
-                f"bytes_to_{side}": moved[1] - self._before[1],
-                f"{side}_idle_s": round(now - self._client.stream.activity.received_at, 3),
-            },
-            controller_idle_s=round(now - self._controller.stream.activity.received_at, 3),
-            round_trip_ms=_milliseconds(self._client_watch.round_trip),
+            **fields,
+            transport="websocket",
             controller_round_trip_ms=_milliseconds(self._controller_watch.round_trip),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
         )
+        if self._client.side is Side.AGENT:
+            self._on_end(ended)
 
-    def _moved(self) -> tuple[int, int]:
-        """Return how many bytes have been sent to the controller and to the client."""
-        return (
-            self._controller.stream.activity.bytes_sent,
-            self._client.stream.activity.bytes_sent,
+    def _ended(self, end: SessionEnd) -> EndedSession:
+        now = trio.current_time()
+        names = self.names
+        return EndedSession(
+            session=names["session"],
+            controller=names["controller"],
+            node=names.get("node", ""),
+            client=names["client"],
+            controller_address=self._controller.stream.peer,
+            end=end,
+            at=time.time(),
+            age=now - self.started_at,
+            agent_idle=IdleTimes.of(self._client.stream.activity, now),
+            controller_idle=IdleTimes.of(self._controller.stream.activity, now),
+            bytes_from_agent=self._up.passed - self._up.scanner.inserted,
+            bytes_to_agent=self._down.passed - self._down.scanner.inserted,
+            ping_interval=self._interval,
+            round_trip=self._client_watch.round_trip,
+            generation=self._generation,
         )
 
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _mark() -> bytes:
+    """Return what begins the pings of one leg: nobody else's, the other leg's neither."""
+    return b"rgw" + os.urandom(4).hex().encode() + b"-"
+
+
+def _of_client(field: str) -> str:
+    """Return what a field is called where the client is no agent."""
+    return field.replace("agent", Side.CLIENT.value)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -331,11 +395,13 @@ def _milliseconds(seconds: float | None) -> float | None:
 def _closed_by(side: Side, code: int | None) -> SessionEnd:
     said = "without a code" if code is None else f"with {code}"
     shown = code if code is not None and is_close_code(code) else CloseCode.NORMAL
-    return SessionEnd(side, f"the {side.value} closed the session {said}", shown, "info")
+    reason = f"the {side.value} closed the session {said}"
+    return SessionEnd(side, reason, shown, "info", how=How.CLOSED)
 
 
-def _lost(side: Side, error: StreamBroken) -> SessionEnd:
-    return SessionEnd.of(side, PeerLost(detail=f"{side.value}: {error}"))
+def _lost(leg: Leg, error: StreamBroken) -> SessionEnd:
+    how = How.RESET if leg.stream.was_reset else How.OTHER
+    return SessionEnd.of(leg.side, PeerLost(detail=f"{leg.side.value}: {error}"), how)
 
 
 def _farewell(end: SessionEnd, to: Side) -> bytes:
@@ -343,15 +409,3 @@ def _farewell(end: SessionEnd, to: Side) -> bytes:
     if to is Side.CONTROLLER:
         code = _TO_CONTROLLER.get(code, code)
     return close_frame(code, getattr(end.error, "public", ""))
-
-
-async def _await_close_frame(way: _Way) -> None:
-    """Read on until the Close frame or the end; what else comes has no reader any more."""
-    while not way.scanner.closed and way.scanner.fault is None:
-        data = await way.source.stream.receive_some()
-        if not data:
-            return
-        way.scanner.receive_data(data)
-        while way.scanner.more:
-            await trio.lowlevel.checkpoint()
-            way.scanner.receive_data(b"")

@@ -30,7 +30,8 @@ from gateway.http.exchange import Exchange
 from gateway.http.forwarding import request_headers, response_fields, trailer_fields
 from gateway.http.introduction import proxy_header
 from gateway.http.upstream import Upstream
-from gateway.http.websocket_relay import Leg, LiveSessions, RelayLimits, RelaySession
+from gateway.http.websocket_relay import LiveSessions, RelayLimits, RelaySession
+from gateway.http.websocket_way import Leg
 from gateway.observability.target import redact_path
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
@@ -44,11 +45,13 @@ _VERSION: Final[Field] = (b"Sec-WebSocket-Version", b"13")
 class UpgradeAnswer:
     """What the controller said, and the connection on which it did. Close it, or take its stream.
 
-    ``head`` is the final one: 101, or a refusal whose body may follow.
+    ``head`` is the final one: 101, or a refusal whose body may follow; ``beginning`` is what has
+    been read of that.
     """
 
     head: ResponseHead
     connection: ControllerConnection
+    beginning: bytes = b""
 
     @property
     def accepted(self) -> bool:
@@ -95,18 +98,28 @@ def upgrade_request(
     return RequestHead(b"GET", exchange.match.inside(request.target), b"1.1", headers)
 
 
-async def ask(exchange: Exchange, upstream: Upstream, head: RequestHead) -> UpgradeAnswer:
-    """Send ``head`` on a connection of its own; return the answer.
+async def ask(
+    exchange: Exchange, upstream: Upstream, head: RequestHead, *, until: float
+) -> UpgradeAnswer:
+    """Send ``head`` on a connection of its own; return the answer, if it comes ``until`` then.
 
-    Raises ControllerUnreachable, ControllerTimeout. The caller has a deadline, and sees to it that
-    the client's leaving cancels this.
+    Raises ControllerUnreachable, ControllerTimeout: both count against the address that was asked.
+    The caller sees to it that the client's leaving cancels this, which counts against nobody.
     """
     exchange.upstream_began()
+    left = max(0.0, until - trio.current_time())
+    late = ControllerTimeout(detail=f"no answer to the upgrade in {left:.3g} s")
     greeting = proxy_header(exchange) if upstream.introduces else None
-    connection, address = await upstream.connect_apart(greeting)
+    with trio.move_on_at(until) as connecting:
+        connection, address = await upstream.connect_apart(greeting)
+    if connecting.cancelled_caught:
+        raise late
     try:
-        answer = await _final_head(connection, head)
-    except ControllerUnreachable:
+        with trio.move_on_at(until) as asking:
+            answer = await _final_head(connection, head)
+        if asking.cancelled_caught:
+            raise late
+    except (ControllerUnreachable, ControllerTimeout):
         upstream.failed(address)
         connection.close()
         raise
@@ -146,17 +159,16 @@ async def accept(exchange: Exchange, answer: UpgradeAnswer, side: Side) -> tuple
     return Leg(side, client, early), Leg(Side.CONTROLLER, controller, leading)
 
 
-async def refuse(exchange: Exchange, answer: UpgradeAnswer, more: Iterable[Field] = ()) -> None:
-    """Pass a refusal on: status, fields in order and case, body; then close the connection.
+async def refuse(exchange: Exchange, answer: UpgradeAnswer, fields: Iterable[Field]) -> None:
+    """Pass a refusal on: status, ``fields``, body; then close the connection.
 
-    ``more`` fields are added. Raises as ``Proxy.forward`` does for an answer that breaks off.
+    Raises as ``Proxy.forward`` does for an answer that breaks off. The caller has a deadline.
     """
     head, connection = answer.head, answer.connection
     try:
-        fields = [*response_fields(head), *more]
         async with exchange.cancel_if_client_leaves():
             exchange.queue_head(head.status, head.reason, fields, length=head.content_length)
-            data = connection.body_at_hand()
+            data = answer.beginning + connection.body_at_hand()
             while True:
                 if data:
                     exchange.queue_body(data)
@@ -205,9 +217,11 @@ class WebSocketUpgrades:
         *,
         sessions: LiveSessions,
         open_ones: OpenWebSockets | None = None,
+        generation: int = 0,
     ) -> None:
         self._sessions = sessions
-        self._limits = RelayLimits.of(config.agents.keepalive)
+        self._generation = generation
+        self._limits = RelayLimits.of(config)
         self._open = OpenWebSockets(1) if open_ones is None else open_ones
 
     async def forward(self, exchange: Exchange, upstream: Upstream) -> None:
@@ -223,31 +237,32 @@ class WebSocketUpgrades:
                 "this route has no WebSockets", detail=f"websockets of route {match.route.id}"
             )
         head = upgrade_request(exchange, agent_fields=False)
+        timeout: float = match.route.response_timeout
         with self._open.place(match.controller_id, match.controller.connections.websockets):
-            legs = await self._open_session(exchange, upstream, head)
-            if legs is not None:
-                await self._run(exchange, *legs)
+            answer = await self._ask(exchange, upstream, head, timeout)
+            if answer.accepted:
+                await self._run(exchange, *await accept(exchange, answer, Side.CLIENT))
+                return
+        # It holds no place of a WebSocket any more, so something else has to bound it.
+        with trio.move_on_after(timeout):
+            await refuse(exchange, answer, response_fields(answer.head))
+            return
+        raise ControllerTimeout(detail=f"the refusal of an upgrade took more than {timeout:g} s")
 
-    async def _open_session(
-        self, exchange: Exchange, upstream: Upstream, head: RequestHead
-    ) -> tuple[Leg, Leg] | None:
-        """Return both legs, or None where a refusal was passed on."""
-        timeout: float = exchange.match.route.response_timeout
+    async def _ask(
+        self, exchange: Exchange, upstream: Upstream, head: RequestHead, limit: float
+    ) -> UpgradeAnswer:
         answer: UpgradeAnswer | None = None
+        until = trio.current_time() + limit
         try:
-            with trio.move_on_after(timeout):
-                async with exchange.cancel_if_client_leaves():
-                    answer = await ask(exchange, upstream, head)
+            async with exchange.cancel_if_client_leaves():
+                answer = await ask(exchange, upstream, head, until=until)
         except BaseException:  # such as the client's leaving when the answer is in
             if answer is not None:
                 answer.connection.close()
             raise
-        if answer is None:
-            raise ControllerTimeout(detail=f"no answer to the upgrade in {timeout:g} s")
-        if answer.accepted:
-            return await accept(exchange, answer, Side.CLIENT)
-        await refuse(exchange, answer)
-        return None
+        assert answer is not None, "neither an answer nor an error"
+        return answer
 
     async def _run(self, exchange: Exchange, client: Leg, controller: Leg) -> None:
         match = exchange.match
@@ -258,6 +273,12 @@ class WebSocketUpgrades:
             "path": redact_path(exchange.request.path)[:256],
             "client": exchange.client_address,
         }
-        session = RelaySession(names, client=client, controller=controller, limits=self._limits)
+        session = RelaySession(
+            names,
+            client=client,
+            controller=controller,
+            limits=self._limits,
+            generation=self._generation,
+        )
         with self._sessions.register(session):
             await session.run()

@@ -11,7 +11,9 @@ writes what has gathered. Waking it costs more than a line does, so it sleeps fo
 waking and takes everything that came meanwhile: a busy process pays for a hundred wake-ups a second
 at most, a silent one for none. The descriptor stays in blocking mode, because its mode belongs to
 everybody who shares it, the shell included. When the buffer is full, lines are dropped until half
-of it is free, so that there is one gap and one report of it, not hundreds.
+of it is free, so that there is one gap and one report of it, not hundreds. The thread takes no
+signal: one that the main thread holds back would find it instead, and with the default action kill
+the process.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import contextlib
 import errno
 import os
 import select
+import signal
 import stat
 import threading  # noqa: TID251 - it writes before, during and after any event loop
 import time
@@ -106,6 +109,7 @@ class LineWriter:
         "_fd",
         "_gather",
         "_held",
+        "_is_running",
         "_limit",
         "_lines",
         "_lock",
@@ -146,6 +150,7 @@ class LineWriter:
         self._closing = False
         self._wake = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
+        self._is_running = False  # the thread will look at ``_closing`` once more
 
     def write(self, text: str) -> None:
         """Take one or more whole lines; never waits. Counted and dropped where there is no room."""
@@ -167,7 +172,7 @@ class LineWriter:
         """Wait up to ``timeout`` seconds until everything is written.
 
         What is written to it afterwards is written by the caller, unless the thread still is not
-        done: then it is lost, since the end must not depend on a reader.
+        done: then it is lost, since the end must not depend on a reader. ``reopen`` undoes it.
         """
         self._closing = True
         if self._thread is not None:
@@ -176,6 +181,16 @@ class LineWriter:
             if not self._thread.is_alive():
                 self._write_all()  # what came after its last look
 
+    def reopen(self) -> None:
+        """Undo ``close``: lines are written by a thread again."""
+        with self._lock:
+            self._closing = False
+            if not self._is_running:
+                self._thread = None
+            waiting = self._awake and self._thread is None
+        if waiting:
+            self._rouse()
+
     def _rouse(self) -> None:
         if self._closing:
             if self._thread is None or not self._thread.is_alive():
@@ -183,16 +198,25 @@ class LineWriter:
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log lines", daemon=True)
+            self._is_running = True
+            # A thread begins with the mask of the one that starts it.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 self._thread.start()
             except RuntimeError:  # out of threads, or the interpreter is on its way out
-                self._thread = None
+                self._thread, self._is_running = None, False
                 self._write_all()
                 return
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._wake.release()
 
     def _run(self) -> None:
-        while not self._closing:
+        while True:
+            with self._lock:
+                if self._closing:
+                    self._is_running = False
+                    return
             self._wake.acquire()
             if not self._closing:
                 time.sleep(self._gather)

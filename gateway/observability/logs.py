@@ -113,7 +113,7 @@ def lines_to(stream: TextIO | None, *, name: str) -> LineOutput:
     except (OSError, ValueError):  # closed
         return DirectWriter(stream)
     if not _writers:
-        atexit.register(_close_writers)
+        atexit.register(close_writers)
     if fd not in _writers:
         _writers[fd] = LineWriter(
             fd,
@@ -134,11 +134,20 @@ def _report_gone(name: str) -> None:
     get_logger("system").warning("a log has no reader any more", log=name)
 
 
-def _close_writers() -> None:
-    """Write what is left, but wait for no reader: the lower descriptor first, as it may report."""
+def close_writers() -> None:
+    """Write what is left, for 2 s at most: where this process ends, or its program is replaced.
+
+    The lower descriptor first, as it may report.
+    """
     until = time.monotonic() + _CLOSE_TIMEOUT
     for _, writer in sorted(_writers.items()):
         writer.close(max(0.0, until - time.monotonic()))
+
+
+def reopen_writers() -> None:
+    """Undo ``close_writers``: the program goes on after all."""
+    for writer in _writers.values():
+        writer.reopen()
 
 
 class _ToStructlog(logging.Handler):

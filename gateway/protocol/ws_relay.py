@@ -60,6 +60,7 @@ class FrameScanner:
         "close_code",
         "closed",
         "fault",
+        "inserted",
         "more",
     )
 
@@ -71,6 +72,7 @@ class FrameScanner:
         self._remaining = 0  # bytes of the current frame's payload that are to come
         self._held = b""  # what could not be judged yet; empty inside a payload
         self._insertion = b""  # waits for the end of the current frame
+        self.inserted = 0  # bytes of insertions that ``receive_data`` has returned
         self.more = False  # what is held could be judged: call ``receive_data(b"")``
         self.closed = False
         self.close_code: int | None = None
@@ -80,6 +82,11 @@ class FrameScanner:
     def at_boundary(self) -> bool:
         """Say whether what was handed on ends with a whole frame."""
         return not self._remaining
+
+    @property
+    def remaining(self) -> int:
+        """Return how many bytes of the current frame are to come; 0 at a boundary."""
+        return self._remaining
 
     @property
     def inserting(self) -> bool:
@@ -114,6 +121,7 @@ class FrameScanner:
         if remaining and self._insertion:
             parts = [data[:remaining], self._insertion]
             begin = remaining
+            self.inserted += len(self._insertion)
             self._insertion = b""
         return self._scan(data, remaining, begin, parts)
 

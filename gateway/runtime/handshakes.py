@@ -11,17 +11,21 @@ the lowest number that is *present*, whenever the bucket holds a token and a pla
 nobody waits for the absent, no token is spent on them, and nobody is passed by anyone who came
 later than his first question.
 
-A number is given only if it falls within ``wait`` seconds, everybody before it counted, the absent
-too. So whoever was told 200 waits no longer than that, however many others come meanwhile.
-Numbers of the absent are forgotten after RESERVED, and one address can hold half of the line at
-most: strangers may ask, too.
+A number is given only if it falls within ``wait`` seconds, everybody before it counted, and of the
+absent as many as are expected to come (``expected``). So whoever was told 200 waits no longer than
+that, however many others come meanwhile.
+
+One address may be all of a site, and so have all of the line; while others are turned away, it can
+hold half of it at most.
 
 Which agent asked is not said at ``/login``; all that both questions have in common is the client's
 address, so numbers are kept by address and the oldest is taken first.
 
 With several workers the second question may reach another one than the first. What one misses
-another has too much of, so there a number is anybody's, somewhat more may stand in line than were
-told to come, and a line that is too long moves as much faster: another one is shorter.
+another has too much of, so there a number is anybody's and only says how many will come; who is
+there first goes first. Fewer are told to come than may stand in line, and a line that is too long
+moves faster: another one is shorter. How uneven the lines are is chance, and so goes with the
+square root of how many turns one has within ``wait``.
 """
 
 from __future__ import annotations
@@ -38,20 +42,21 @@ import trio
 from gateway.errors import Draining, LimitExceeded
 from gateway.runtime.admission import site_of
 from gateway.runtime.drain import Drain
+from gateway.runtime.expected import Expected
 
 # Waiting longer than this for a turn leaves too little of the 25 s that a handshake has.
 HANDSHAKE_WAIT: Final = 10.0
 # Who would have to wait behind this many others is told at once.
 HANDSHAKE_QUEUE: Final = 2048
-# agent.jar upgrades right after its 200; slow machines take a second or two for TLS and classes.
-RESERVED: Final = 5.0
 # Unused tokens are kept for so long: agents that need a moment to come do not slow the line down.
 BURST: Final = 1.0
-# With several workers: how uneven the kernel's distribution may make their lines, and what is left
-# of each for that. By simulation: tests/agents/test_storm.
-_UNEVEN: Final = 1.25
-_RESERVABLE: Final = 0.9
+# With several workers, in parts of the square root of a line: how much longer than usual it may be,
+# and how much of it is kept free for that. By simulation: tests/agents/test_storm.
+_LONGER: Final = 4.0
+_FREE: Final = 0.6
 _SLACK: Final = 0.5  # seconds
+# Whoever was turned away asks again within 10 s, and until then counts as waiting.
+_ASKS_AGAIN: Final = 11.0
 # How much one handshake's duration counts in the average that the pace is judged by.
 _WEIGHT: Final = 1 / 8
 
@@ -90,10 +95,11 @@ class Handshakes:
 class _Waiter:
     """Somebody in line who is present. The lowest number is first."""
 
-    __slots__ = ("deadline", "gone", "number", "scope", "turn")
+    __slots__ = ("came", "deadline", "gone", "number", "scope", "turn")
 
-    def __init__(self, number: int, deadline: float) -> None:
+    def __init__(self, number: int, came: int, deadline: float) -> None:
         self.number = number
+        self.came = came  # how many came before
         self.deadline = deadline
         self.turn = trio.Event()
         self.scope = trio.CancelScope()  # of its waiting; its deadline is when to look again
@@ -127,9 +133,10 @@ class HandshakePlaces:
         self._numbers = 0
         self._line: list[_Waiter] = []  # a heap; may hold some who are gone
         self._present = 0
-        self._last_deadline = -math.inf  # of all in line
-        self._absent: OrderedDict[int, tuple[str, float]] = OrderedDict()  # number: site, until
-        self._by_site: dict[str, deque[int]] = {}
+        self._came = 0
+        self._pressed: deque[_Waiter] = deque()  # of those behind each, it is late the soonest
+        self._expected = Expected()
+        self._turned_away: OrderedDict[str, float] = OrderedDict()  # the last two sites, and when
         self.change(places, rate=rate, workers=workers)
 
     def change(self, places: int, *, rate: float, workers: int = 1) -> None:
@@ -138,10 +145,13 @@ class HandshakePlaces:
         self._gap = workers / rate
         self._credit = max(0.0, BURST - self._gap)
         self._is_one_of_several = workers > 1
+        chance = math.sqrt(self._gap / self._wait) if workers > 1 else 0.0
+        self._longer = 1 + _LONGER * chance
+        self._reservable = max(0.5, 1 - _FREE * chance)
         self._set_alarm()
 
     def __len__(self) -> int:
-        return self._present + len(self._absent)
+        return self._present + self._expected.count
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -151,17 +161,13 @@ class HandshakePlaces:
         Raises LimitExceeded if its turn would be too far away.
         """
         now = trio.current_time()
-        self._forget(now)
-        self._check_length(now, self._wait * (_RESERVABLE if self._is_one_of_several else 1))
+        self._expected.forget(now)
         site = site_of(host) or host
-        numbers = self._by_site.get(site)
-        if numbers is not None and len(numbers) >= max(1, self._most() // 2):
-            raise LimitExceeded(detail=f"{len(numbers)} agents of {site} were expected already")
-        if numbers is None:
-            numbers = self._by_site[site] = deque()
-        number = self._draw()
-        numbers.append(number)
-        self._absent[number] = (site, now + RESERVED)
+        self._check_length(now, self._wait * self._reservable, site)
+        held = self._expected.held_by(site)
+        if held >= max(1, self._most() // (2 if self._has_turned_away_others(site, now) else 1)):
+            raise LimitExceeded(detail=f"{held} agents of {site} were expected already")
+        self._expected.add(self._draw(), site, now)
 
     @asynccontextmanager
     async def place(self, host: str) -> AsyncIterator[None]:
@@ -171,11 +177,14 @@ class HandshakePlaces:
         Draining when the gateway stops meanwhile.
         """
         began = trio.current_time()
-        self._forget(began)
-        number = self._claim(site_of(host) or host)
-        if number is None:
-            if not self._may_go(began) or self._present:
-                self._check_length(began, self._wait * (_UNEVEN if self._is_one_of_several else 1))
+        self._expected.forget(began)
+        site = site_of(host) or host
+        number = self._expected.claim(site, began)
+        if number is None and self._is_one_of_several:
+            number = self._expected.claim_any(began)
+        if number is None and (self._present or not self._may_go(began)):
+            self._check_length(began, self._wait * self._longer, site)
+        if number is None or self._is_one_of_several:
             number = self._draw()
         await self._stand_in_line(number, began + self._wait)
         began = trio.current_time()
@@ -192,51 +201,35 @@ class HandshakePlaces:
         now = trio.current_time()
         return max(1, math.ceil(self._turn(now) - now - self._wait))
 
-    # -- numbers -----------------------------------------------------------------------------------
-
     def _draw(self) -> int:
         self._numbers += 1
         return self._numbers
 
-    def _claim(self, site: str) -> int | None:
-        """Take the number that was drawn for an agent of ``site``, if there is one."""
-        numbers = self._by_site.get(site)
-        if numbers is not None:
-            number = numbers[0]
-        elif self._is_one_of_several and self._absent:
-            number = next(iter(self._absent))
-        else:
-            return None
-        self._drop(number)
-        return number
-
-    def _forget(self, now: float) -> None:
-        """Take the numbers back that nobody came for."""
-        while self._absent:
-            number, (_, until) = next(iter(self._absent.items()))
-            if now < until:
-                return
-            self._drop(number)
-
-    def _drop(self, number: int) -> None:
-        """Take an absent one out of the line; of its site it is the oldest."""
-        site, _ = self._absent.pop(number)
-        numbers = self._by_site[site]
-        numbers.popleft()
-        if not numbers:
-            del self._by_site[site]
-
     # -- the length of the line --------------------------------------------------------------------
 
-    def _check_length(self, now: float, patience: float) -> None:
+    def _check_length(self, now: float, patience: float, site: str) -> None:
         if len(self) >= self._queue and not (self._may_go(now) and not len(self)):
+            self._turn_away(site, now)
             raise LimitExceeded(detail="the controller's handshake queue is full")
         turn = self._turn(now)
         if turn - now > patience:
+            self._turn_away(site, now)
             raise LimitExceeded(
                 detail=f"{len(self)} agents are in line for the controller, the next one's turn"
                 f" would be in {turn - now:.0f} s (agents.handshake_rate)"
             )
+
+    def _turn_away(self, site: str, now: float) -> None:
+        """Remember it. Of two there is always one that is somebody else."""
+        self._turned_away[site] = now
+        self._turned_away.move_to_end(site)
+        if len(self._turned_away) > 2:
+            self._turned_away.popitem(last=False)
+
+    def _has_turned_away_others(self, site: str, now: float) -> bool:
+        return any(
+            other != site and now < at + _ASKS_AGAIN for other, at in self._turned_away.items()
+        )
 
     def _turn(self, now: float) -> float:
         """Return when somebody who draws a number now has a turn, as far as can be told."""
@@ -260,10 +253,12 @@ class HandshakePlaces:
         return self._busy < self._places and now >= self._next_at
 
     async def _stand_in_line(self, number: int, deadline: float) -> None:
-        waiter = _Waiter(number, deadline)
+        waiter = _Waiter(number, self._came, deadline)
+        self._came += 1
         heapq.heappush(self._line, waiter)
         self._present += 1
-        self._last_deadline = max(self._last_deadline, deadline)
+        if self._is_one_of_several:
+            self._press(waiter)
         try:
             while True:
                 waiter.scope = trio.CancelScope(deadline=deadline)
@@ -295,12 +290,29 @@ class HandshakePlaces:
             self._present -= 1
             self._busy += 1
             self._moved_at = now
-            gap = self._gap
-            if self._is_one_of_several and now + self._present * gap > self._last_deadline - _SLACK:
-                gap /= _UNEVEN
-            self._next_at = max(self._next_at, now - self._credit) + gap
             self._drop_gone()
+            gap = self._gap / self._longer if self._is_late(now) else self._gap
+            self._next_at = max(self._next_at, now - self._credit) + gap
         self._set_alarm()
+
+    def _press(self, waiter: _Waiter) -> None:
+        """Have ``_is_late`` look at somebody who came last."""
+        slack = waiter.deadline - waiter.came * self._gap
+        while self._pressed and self._pressed[-1].deadline - self._pressed[-1].came * self._gap >= (
+            slack
+        ):
+            self._pressed.pop()
+        self._pressed.append(waiter)
+
+    def _is_late(self, now: float) -> bool:
+        """Say whether somebody would have no turn in time. Whoever came first is first here."""
+        while self._pressed and (not self._line or self._pressed[0].came < self._line[0].came):
+            self._pressed.popleft()
+        if not self._pressed:
+            return False
+        pressed = self._pressed[0]
+        before = pressed.came - self._line[0].came
+        return now + (before + 1) * self._gap > pressed.deadline - _SLACK
 
     def _set_alarm(self) -> None:
         """Have the first one look at the clock for all: when the next token comes."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from gateway.errors import GatewayError, outcome_of, public_text
+from gateway.errors import GatewayError, TakenOver, outcome_of, public_text
 
 
 class Side(Enum):
@@ -20,6 +20,15 @@ class Side(Enum):
     CLIENT = "client"  # of a WebSocket that is no agent's
     CONTROLLER = "controller"
     GATEWAY = "gateway"
+
+
+class How(Enum):
+    """How a leg ended, as far as it says whether something on the way may have cut it."""
+
+    CLOSED = "closed"  # the peer said so: a Close frame
+    EOF = "eof"  # a FIN, with close_notify or without, but no Close frame
+    RESET = "reset"
+    OTHER = "other"  # the gateway ended it, by a limit or a rule; or the kernel gave up
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +44,23 @@ class SessionEnd:
     close_code: int
     level: str
     error: BaseException | None = None
+    how: How = How.OTHER
 
     @classmethod
-    def of(cls, side: Side, error: BaseException) -> SessionEnd:
+    def of(cls, side: Side, error: BaseException, how: How = How.OTHER) -> SessionEnd:
         """Make an end from ``error`` by the table in ``errors``."""
         outcome = outcome_of(error)
         reason = str(error) if isinstance(error, GatewayError) else public_text(error)
-        return cls(side, reason, outcome.close_code or 1011, outcome.level, error)
+        return cls(side, reason, outcome.close_code or 1011, outcome.level, error, how)
+
+    @classmethod
+    def taken_over(cls, by: str) -> SessionEnd:
+        """Make the end of a session whose node a newcomer at the address ``by`` gets."""
+        error = TakenOver(detail=by)
+        outcome = outcome_of(error)
+        return cls(
+            Side.GATEWAY, f"taken over by {by}", outcome.close_code or 1011, outcome.level, error
+        )
 
 
 class Endable(Protocol):
@@ -49,3 +68,4 @@ class Endable(Protocol):
 
     def end(self, end: SessionEnd) -> None:
         """End it from outside; the first end wins."""
+        ...

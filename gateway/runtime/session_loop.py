@@ -14,8 +14,15 @@ The rules, per leg (docs/operations.md explains them to operators):
 * A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
 * No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
 * Both count only while we are reading: silence that we cannot hear proves nothing.
+* A peer that cannot be asked for now is neither, unless it owes the rest of what it has begun.
 * A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
   min).
+
+Somebody else may want to know at once whether a peer lives (``SessionLoop.challenge``): it is
+pinged, and silent if not a single byte has come 5 s later. Its silence proves nothing, and it is
+not judged, where we are not reading, where a send or the ping itself has to wait, where so much
+has been sent since its last byte that a slow line may still be busy with it, and where its last
+answer took long already.
 """
 
 from __future__ import annotations
@@ -24,6 +31,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Final
 
@@ -46,6 +54,13 @@ CLIENT_USER_TIMEOUT: Final = STALL_AFTER
 # On a slow link a ping stands behind what the kernel holds: at 35 KB/s then for half a minute, and
 # not for the minutes of a send buffer grown to 6 MB. Costs nothing measurable in bulk; 256 KiB did.
 CLIENT_UNSENT: Final = 1024 * 1024
+# How long a peer that is challenged has to show a byte.
+CHALLENGE: Final = 5.0
+# How often a challenged leg is looked at.
+_CHALLENGE_LOOK: Final = 0.25
+# What may have been sent since the peer's last byte: at 2.5 kB/s, the slowest line that was tried,
+# it is through in less than 2 s.
+_UNANSWERED: Final = 4096
 # Sessions that started together must not ping together for ever. Only downwards: an interval is a
 # promise.
 _JITTER: Final = 0.1
@@ -67,6 +82,23 @@ class Limits:
     stall_after: float = STALL_AFTER
 
 
+class Sign(Enum):
+    """What a peer has shown that was challenged."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    UNCLEAR = "unclear"  # its silence would prove nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One question for a sign of life: when it was asked, and what had come until then."""
+
+    asked_at: float
+    bytes_received: int
+    within: float
+
+
 class LegWatch:
     """Judge one leg by its stream's activity.
 
@@ -76,11 +108,13 @@ class LegWatch:
 
     __slots__ = (
         "_asked_at",
+        "_challenge",
         "_interval",
         "_limits",
         "_mark",
         "_muted",
         "_oldest_unanswered",
+        "_owes",
         "_ping_at",
         "_pinging",
         "_send_ping",
@@ -98,15 +132,19 @@ class LegWatch:
         *,
         send_ping: Callable[[bytes], Awaitable[None]] | None = None,
         mark: bytes = b"rgw",
+        owes: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``owes``: whether the peer has begun something (a frame) that it has to finish."""
         self.side = side
         self._mark = mark
+        self._owes = owes
         self._muted = False
         self._asked_at = -math.inf  # when we could ask again
         self._stream = stream
         self._limits = limits
         self._send_ping = send_ping
         self._sequence = 0
+        self._challenge: Challenge | None = None  # the last one
         self._ping_at: float | None = None  # the last ping
         self._pinging = False  # it is being sent
         self._oldest_unanswered = math.inf  # the first ping since the peer's last byte
@@ -133,15 +171,16 @@ class LegWatch:
     def mute(self) -> None:
         """Note that the peer cannot be asked for now, until ``unmute``.
 
-        That may be no fault of its own: it is not suspect then, and gets ``stall_after`` in place
-        of ``dead_after``.
+        That is no fault of its own: it is neither suspect nor lost then. Only one that owes the
+        rest of something is judged by its silence all the same, with ``stall_after`` in place of a
+        shorter ``dead_after``: two that wait for each other must end.
         """
         self._muted = True
 
     def unmute(self) -> None:
-        """Note that the peer has been asked: it has all its time from here on."""
+        """Note that the peer has just been asked: it has all its time from here on."""
         self._muted = False
-        self._asked_at = trio.current_time()
+        self._ping_at = self._asked_at = trio.current_time()
 
     def judge(self, now: float) -> SessionEnd | None:
         """Return the end if the leg is lost or stalled."""
@@ -150,7 +189,8 @@ class LegWatch:
             text = f"a send made no progress for {limits.stall_after:g} s"
             return SessionEnd.of(self.side, Stalled(text))
         if now >= self._lost_at():
-            return SessionEnd.of(self.side, PeerLost(f"no byte for {limits.dead_after:g} s"))
+            where = ", in the middle of a frame" if self._owes() else ""
+            return SessionEnd.of(self.side, PeerLost(f"no byte for {self._patience():g} s{where}"))
         return None
 
     def next_look(self, now: float) -> float:
@@ -195,6 +235,58 @@ class LegWatch:
         self._pinging = False
         return None
 
+    # -- challenges --------------------------------------------------------------------------------
+
+    def open_challenge(self, now: float) -> Challenge | None:
+        """Return the challenge that is still to be answered, for others to wait for it, too."""
+        last = self._challenge
+        if last is None or self._has_shown(last) or now >= last.asked_at + last.within:
+            return None
+        return last
+
+    def can_be_challenged(self, within: float) -> bool:
+        """Say whether silence for ``within`` seconds from now on would prove anything."""
+        activity = self._stream.activity
+        return (
+            self._send_ping is not None
+            and not self._pinging
+            and activity.reading_since is not None
+            and self._is_all_sent()
+            and (self.round_trip is None or self.round_trip <= within / 2)
+        )
+
+    def challenge(self, now: float, within: float) -> Challenge:
+        """Note a challenge; ``start_ping`` asks."""
+        self._challenge = Challenge(now, self._stream.activity.bytes_received, within)
+        return self._challenge
+
+    def answer_to(self, challenge: Challenge, now: float) -> Sign | None:
+        """Return what the peer has shown, or None while it has time left."""
+        if self._has_shown(challenge):
+            return Sign.ALIVE
+        if now < challenge.asked_at + challenge.within:
+            return None
+        since = self._stream.activity.reading_since
+        has_listened = since is not None and since <= challenge.asked_at
+        if not has_listened or self._pinging or not self._is_all_sent():
+            return Sign.UNCLEAR
+        return Sign.SILENT
+
+    def _has_shown(self, challenge: Challenge) -> bool:
+        activity = self._stream.activity
+        return (
+            activity.received_at > challenge.asked_at
+            or activity.bytes_received != challenge.bytes_received
+        )
+
+    def _is_all_sent(self) -> bool:
+        activity = self._stream.activity
+        return (
+            not self._muted
+            and activity.sending_since is None
+            and activity.bytes_sent - activity.sent_when_received <= _UNANSWERED
+        )
+
     def _payload(self) -> bytes:
         return b"%b%d" % (self._mark, self._sequence)
 
@@ -211,11 +303,14 @@ class LegWatch:
         return max(activity.sending_since, activity.progress_at) + self._limits.stall_after
 
     def _lost_at(self) -> float:
+        return self._silent_since() + self._patience()
+
+    def _patience(self) -> float:
+        """Return how long the peer may be silent."""
         limits = self._limits
-        patience = limits.dead_after
-        if self._muted:
-            patience = max(patience, limits.stall_after)
-        return self._silent_since() + patience
+        if not self._muted:
+            return limits.dead_after
+        return max(limits.dead_after, limits.stall_after) if self._owes() else math.inf
 
     def _suspect_at(self) -> float:
         if self._muted or not self._outstanding():
@@ -239,12 +334,18 @@ class LegWatch:
 class SessionLoop:
     """Two pumps and a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
 
-    __slots__ = ("_end", "_scope", "_watches")
+    __slots__ = ("_end", "_nursery", "_scope", "_watches")
 
     def __init__(self, watches: Sequence[LegWatch]) -> None:
         self._watches = watches
         self._scope = trio.CancelScope()
         self._end: SessionEnd | None = None
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether nothing has ended it."""
+        return self._end is None
 
     def end(self, end: SessionEnd) -> None:
         """End the session; the first end wins, later ones are ignored."""
@@ -254,16 +355,43 @@ class SessionLoop:
 
     async def run(self, pumps: Sequence[Pump]) -> SessionEnd:
         """Run until somebody returns an end. Raises nothing but ``trio.Cancelled`` from outside."""
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for pump in pumps:
-                    nursery.start_soon(self._run, pump)
-                nursery.start_soon(self._run, partial(self._watch, nursery))
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    for pump in pumps:
+                        nursery.start_soon(self._run, pump)
+                    nursery.start_soon(self._run, partial(self._watch, nursery))
+        finally:
+            self._nursery = None
         if self._end is None:
             # Only a cancellation from outside leaves no end; it passes at the next checkpoint.
             await trio.lowlevel.checkpoint()
             raise AssertionError("a session loop ended without an end")
         return self._end
+
+    async def challenge(self, watch: LegWatch, *, within: float = CHALLENGE) -> Sign:
+        """Ask the peer of ``watch``, one of this loop's, to show that it lives.
+
+        Those who ask meanwhile wait for the same answer. UNCLEAR for a session that is over.
+        """
+        now = trio.current_time()
+        challenge = watch.open_challenge(now)
+        if challenge is None:
+            if self._nursery is None or self._end is not None:
+                return Sign.UNCLEAR
+            if not watch.can_be_challenged(within):
+                return Sign.UNCLEAR
+            challenge = watch.challenge(now, within)
+            # The ping is the session's, not the asker's, who may leave in the middle of it.
+            self._nursery.start_soon(self._run, watch.start_ping(now))
+        while self.is_running:
+            sign = watch.answer_to(challenge, trio.current_time())
+            if sign is not None:
+                return sign
+            end = challenge.asked_at + challenge.within
+            await trio.sleep_until(min(trio.current_time() + _CHALLENGE_LOOK, end))
+        return Sign.UNCLEAR
 
     async def _run(self, part: _Part) -> None:
         try:

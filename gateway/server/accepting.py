@@ -16,13 +16,15 @@ from typing import Final
 import trio
 
 from gateway.observability.logs import get_logger
-from gateway.transport.listeners import BoundListener
+from gateway.transport.listeners import BoundListener, is_shortage
 
 _log = get_logger("system")
 
 # Connections arrive as long as a socket listens; it cannot be waited for the last one for ever.
 EMPTY_WITHIN: Final = 5.0
 _LOOK: Final = 0.005
+# Another worker's slot needs a few descriptors; where there are none, somebody has to leave first.
+_RETRY: Final = 0.1
 # struct tcp_info, linux/tcp.h: tcpi_unacked of a listening socket is the length of its backlog.
 _UNACKED: Final = struct.Struct("=24xI")
 
@@ -84,8 +86,30 @@ class Accepting:
     async def _accept_other(self, slot: int, scope: trio.CancelScope) -> None:
         with scope:
             async with trio.open_nursery() as nursery:
+                for i, copy in (await self._copies_of(slot)).items():
+                    nursery.start_soon(self._accept, i, copy)
+
+    async def _copies_of(self, slot: int) -> dict[int, BoundListener]:
+        """Return copies of all listeners of a slot, once there are descriptors for them."""
+        is_told = False
+        while True:
+            copies: dict[int, BoundListener] = {}
+            try:
                 for i, listener in self._others[slot].items():
-                    nursery.start_soon(self._accept, i, _copy(listener))
+                    copies[i] = _copy(listener)
+                return copies
+            except OSError as error:
+                _close(copies.values())
+                if not is_shortage(error):
+                    raise
+                if not is_told:
+                    _log.warning(
+                        "cannot accept on another worker's slot yet",
+                        slot=slot,
+                        reason=(error.strerror or type(error).__name__).lower(),
+                    )
+                is_told = True
+            await trio.sleep(_RETRY)
 
     async def finish(self) -> None:
         """Accept whoever waits already, then close every socket: nobody else takes them.

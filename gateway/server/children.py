@@ -38,8 +38,12 @@ _log = get_logger("system")
 # A worker reads certificates and builds tables for a new configuration. One that takes longer than
 # this does not answer at all.
 RELOAD_ANSWER: Final = 30.0
-# Questions are answered from memory.
+# Messages are read as they come. A worker that leaves one lying for so long reads nothing at all.
+TAKE: Final = 30.0
+# Questions are answered from memory, ...
 ANSWER: Final = 2.0
+# ... but for one, which may take a challenge of an agent's.
+_SLOW_ANSWERS: Final = {"claim": 7.0}
 # Questions of one worker that are being answered at a time; it waits to be read beyond that.
 MOST_QUESTIONS: Final = 256
 
@@ -78,12 +82,18 @@ class Child:
     _expected: dict[tuple[str, int], _Reply] = field(default_factory=dict)
 
     async def tell(self, kind: str, **more: object) -> bool:
-        """Send a message; False if it is dying."""
-        try:
-            await self.control.send({"type": kind, **more})
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
-        return True
+        """Send a message; False if it is dying. One that does not take it in time is killed."""
+        with trio.move_on_after(TAKE) as scope:
+            try:
+                await self.control.send({"type": kind, **more})
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return False
+        if not scope.cancelled_caught:
+            return True
+        # Half a message is on its way: nothing that follows could be understood.
+        _log.error("a worker takes no messages; killing it", worker=self.process.pid)
+        self.process.kill()
+        return False
 
     def in_words(self) -> Message:
         """Return what ``take_over`` needs, where the control stream is frozen."""
@@ -126,8 +136,9 @@ class Child:
     async def ask(self, question: str, **more: object) -> Message | None:
         """Ask it; None if it does not answer in time, or is dying."""
         number = next(self._numbers)
+        limit = _SLOW_ANSWERS.get(question, ANSWER)
         reply = await self._call(
-            "ask", "answer", number, ANSWER, key="id", question=question, **more
+            "ask", "answer", number, limit, key="id", question=question, **more
         )
         return reply.message
 

@@ -4,8 +4,9 @@ Owns: the order of steps after the word to stop or to linger, and its limits in 
 
 Must not know: who gives the word, what a session or a connection is.
 
-*Stop*: connections without a request are closed, every answer is its connection's last, no agent is
-let in, sessions end with 1012 over ``spread`` seconds, and what is left at ``timeout`` is cut.
+*Stop*: every answer is its connection's last, sessions end with 1012 over ``spread`` seconds, and
+what is left at ``timeout`` is cut. Once whoever waited in a backlog is let in (``accepted``),
+connections without a request are closed, and no agent is let in.
 *Linger* (another worker accepts in this one's place): nobody is cut short. Connections leave with
 their next answer or by their own idle timeout, sessions and requests go on until they end, and
 after ``timeout`` it is as *stop*. A later word replaces an earlier one: less patience can follow.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -65,6 +67,7 @@ class Ending:
         self._order: Stop | Linger = Stop()
         self._following = trio.CancelScope()
         self.begun = trio.Event()
+        self.accepted = trio.Event()  # whoever waited in a backlog has been let in
 
     @property
     def is_lingering(self) -> bool:
@@ -97,7 +100,7 @@ class Ending:
 
     async def _stop(self, order: Stop, connections: trio.CancelScope) -> None:
         connections.deadline = trio.current_time() + order.timeout
-        self._drain.begin()
+        self._drain.leave()
         _log.info(
             "worker is stopping",
             **self._left(),
@@ -105,7 +108,11 @@ class Ending:
             timeout_s=None if math.isinf(order.timeout) else order.timeout,
         )
         end = SessionEnd.of(Side.GATEWAY, Draining())
-        await self._registry.end_all(end, spread=order.usable_spread)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(self._registry.end_all, end, spread=order.usable_spread))
+            # Whoever waited in a backlog has asked for something, and is answered.
+            await self.accepted.wait()
+            self._drain.begin()
 
     def _left(self) -> dict[str, int]:
         return {"sessions": len(self._registry), "connections": self._places.held}

@@ -8,8 +8,10 @@ Must not know: where a configuration comes from, signals, how the program is rep
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,6 +22,7 @@ from gateway.config.models import GatewayConfig
 from gateway.observability.logs import get_logger
 from gateway.server.children import Child, Starter, State, launch
 from gateway.server.control import Message
+from gateway.server.freezing import frozen
 from gateway.server.processes import start
 from gateway.server.restarts import Life, keep_running, status_of_stop
 from gateway.server.slots import Slots, cover
@@ -32,8 +35,6 @@ KILL_AFTER: Final = 5.0
 HURRY: Final = 10.0
 # How often workers that linger are looked at.
 OVERDUE_LOOK: Final = 30.0
-# How long a worker may take to read what it is being sent, before the program can be replaced.
-FREEZE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class StopOrder:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The configuration that workers serve by."""
+    """The configuration that workers serve by. No two have one number, not even refused ones."""
 
     config: GatewayConfig
     generation: int
@@ -64,9 +65,10 @@ class Fleet:
         incarnation: int = 1,
         old: Sequence[Child] = (),
         all_serve: Callable[[], None] = lambda: None,
+        restarts: int = 0,
         start: Starter = start,
     ) -> None:
-        """``old``: workers of the program that ran in this process before.
+        """``old``: workers of the program that ran in this process before, ``restarts`` of its.
 
         ``all_serve`` is called once, when every worker of this program is ready.
         """
@@ -75,16 +77,18 @@ class Fleet:
         self._workers = workers
         self._start = start
         self._in_force = in_force
+        self.generations = in_force.generation  # numbers that have been given to configurations
         self.incarnation = incarnation
         self._children = list(old)
         self._all_serve: Callable[[], None] | None = all_serve
         self._stop = trio.Event()
-        self._hurry = trio.Event()
         self._ending = StopOrder(0.0, HURRY)
+        self._another_ending = trio.Event()
+        self._is_hurried = False
         self._status = 0
         self._changed = trio.Event()
         self._reloading = trio.Lock()
-        self.restarts = [0] * workers
+        self.restarts = restarts
 
     # -- what others ask ---------------------------------------------------------------------------
 
@@ -104,6 +108,11 @@ class Fleet:
         return self._in_force
 
     @property
+    def is_stopping(self) -> bool:
+        """Say whether workers have been told to stop."""
+        return self._stop.is_set()
+
+    @property
     def is_serving(self) -> bool:
         """Say whether clients are served."""
         return not self._stop.is_set() and any(c.state is State.SERVING for c in self._children)
@@ -116,11 +125,18 @@ class Fleet:
     async def statuses(self) -> dict[Child, Message]:
         """Ask every worker how it is; one that does not answer has an empty answer."""
         found: dict[Child, Message] = {}
+        for child, answer in (await self.ask_all("status")).items():
+            status = answer.get("status")
+            found[child] = status if isinstance(status, dict) else {}
+        return found
+
+    async def ask_all(self, question: str, **more: object) -> dict[Child, Message]:
+        """Ask every worker; one that does not answer has an empty answer."""
+        found: dict[Child, Message] = {}
 
         async def ask(child: Child) -> None:
-            answer = None if child.state is State.STARTING else await child.ask("status")
-            status = (answer or {}).get("status")
-            found[child] = status if isinstance(status, dict) else {}
+            starts = child.state is State.STARTING
+            found[child] = (None if starts else await child.ask(question, **more)) or {}
 
         async with trio.open_nursery() as nursery:
             for child in self._children:
@@ -142,15 +158,18 @@ class Fleet:
         return self._status
 
     def stop(self, ending: StopOrder) -> None:
-        """Have every worker end; ``run`` returns when they have."""
+        """Have every worker end; ``run`` returns when they have. A later order takes its place."""
+        if self._is_hurried:
+            return
         self._ending = ending
         self._stop.set()
+        self._another_ending.set()
+        self._another_ending = trio.Event()
 
     def hurry(self) -> None:
-        """Have workers that are ending, or are to, cut short what is left."""
-        self._hurry.set()
-        if not self._stop.is_set():
-            self.stop(StopOrder(0.0, HURRY))
+        """Have workers that are ending, or are to, cut short what is left. No order follows it."""
+        self.stop(StopOrder(0.0, HURRY))
+        self._is_hurried = True
 
     async def _keep(self, slot: int) -> None:
         async def run_worker() -> Life:
@@ -177,12 +196,10 @@ class Fleet:
             workers=self._workers,
         )
         status = await self._see_to_its_end(child, tell_to_start)
-        self.restarts[slot] += not self._stop.is_set()
+        self.restarts += not self._stop.is_set()
         return Life(status, ready=child.state is not State.STARTING)
 
     async def _watch_old(self, child: Child) -> None:
-        if child.state is State.STARTING:
-            child.process.kill()  # it has nothing yet, and another one takes its place
         life = Life(
             await self._see_to_its_end(child, partial(self._kill_overdue, child)), ready=True
         )
@@ -273,7 +290,9 @@ class Fleet:
         shutdown = self._in_force.config.shutdown
         limit = shutdown.upgrade_linger
         for child in self._children:
-            if child.incarnation != self.incarnation and child.state is State.SERVING:
+            # One that is starting may accept already, and its ``ready`` be on its way.
+            is_in_use = child.state in (State.SERVING, State.STARTING)
+            if child.incarnation != self.incarnation and is_in_use:
                 child.state = State.LINGERING
                 child.linger_until = time.time() + limit
                 child.listening = set()
@@ -297,7 +316,10 @@ class Fleet:
         Workers that linger keep what they have.
         """
         async with self._reloading:
-            generation = self._in_force.generation + 1
+            # Never one that was used before: a worker that is late may still answer an attempt that
+            # was given up, and must not be taken to answer this one.
+            self.generations += 1
+            generation = self.generations
             snapshot = self._snapshot(config)
             serving = [each for each in self._children if each.state is State.SERVING]
             reasons: list[str] = []
@@ -371,23 +393,13 @@ class Fleet:
 
     # -- handing over ------------------------------------------------------------------------------
 
-    async def freeze(self) -> str | None:
+    def frozen(self) -> AbstractAsyncContextManager[str | None]:
         """Let no message to a worker begin, so that none is half sent when the program is replaced.
 
-        Return why that cannot be, or None; then everything goes on as before.
+        Yields why that cannot be, or None. Afterwards everything goes on as before; whoever leaves
+        cancels ``run`` before that.
         """
-        await self._reloading.acquire()  # no worker is left between two configurations
-        frozen: list[Child] = []
-        for child in self.children:
-            with trio.move_on_after(FREEZE):
-                await child.control.freeze()
-                frozen.append(child)
-                continue
-            for each in frozen:
-                each.control.thaw()
-            self._reloading.release()
-            return f"worker {child.process.pid} does not take its messages"
-        return None
+        return frozen(lambda: self.children, self._reloading)
 
     def in_words(self) -> tuple[Message, ...]:
         """Return what the next program needs to take over every worker that has not ended."""
@@ -407,14 +419,14 @@ class Fleet:
         # The worker closes its own as soon as it hears of it. New clients are then refused instead
         # of waiting in a backlog that nobody will take them from.
         self._slots.close()
-        ending = self._ending
-        limit = float("inf") if ending.timeout is None else ending.timeout + KILL_AFTER
-        with trio.move_on_after(limit):
-            await child.tell("stop", spread=ending.spread, timeout=ending.timeout)
-            await self._hurry.wait()
-            with trio.move_on_after(HURRY + KILL_AFTER):
-                await child.tell("stop", spread=0.0, timeout=HURRY)
-                await trio.sleep_forever()
+        is_in_time = True
+        while is_in_time:
+            ending, another = self._ending, self._another_ending
+            limit = math.inf if ending.timeout is None else ending.timeout + KILL_AFTER
+            with trio.move_on_after(limit) as scope:
+                await child.tell("stop", spread=ending.spread, timeout=ending.timeout)
+                await another.wait()
+            is_in_time = not scope.cancelled_caught
         _log.error("the worker does not stop; killing it", worker=child.process.pid)
         child.process.kill()
 

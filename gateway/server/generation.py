@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.agents.cookie_file import CookieFile
 from gateway.agents.discovery import Discovery
+from gateway.agents.ended_cookies import EndedCookies
 from gateway.agents.endpoint import AgentEndpoint
+from gateway.agents.history import History
 from gateway.agents.identity import PinStore
 from gateway.agents.jnlp4_leg import LegOpener
 from gateway.agents.login import AgentLogin
 from gateway.agents.registry import Registry
+from gateway.agents.takeover import Takeovers
 from gateway.agents.transport import Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.models import GatewayConfig
@@ -38,16 +42,21 @@ from gateway.transport.networks import is_in
 class Lasting:
     """What one worker keeps through reloads, and how its limits follow the configuration.
 
-    Sessions, places and lines in use, what is known about controllers; ``workers`` share limits.
+    Sessions, places and lines in use, what is known about controllers, which of their outages have
+    been reported; ``workers`` share limits.
     """
 
     def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
         self.drain = Drain()
         self.registry = Registry()
+        self.cookies = EndedCookies(CookieFile(config.state_dir))
+        self.history = History(self.cookies)
+        self.takeovers = Takeovers(self.registry, self.cookies, told=self.history.taken_over)
         self.handshakes = Handshakes(self.drain)
         self.discovery = Discovery(fetch)
         self.pins = PinStore(config.state_dir)
         self.transports = Transports(fetch, self.discovery, self.pins)
+        self.login = AgentLogin(self.transports, self.handshakes)
         self.websockets = OpenWebSockets(workers)
         self.credentials = Credentials(config)
         self.opener = LegOpener()
@@ -85,11 +94,16 @@ class Generation:
     """What new connections and requests are served by."""
 
     def __init__(
-        self, config: GatewayConfig, lasting: Lasting, previous: Upstreams | None = None
+        self,
+        config: GatewayConfig,
+        lasting: Lasting,
+        previous: Upstreams | None = None,
+        *,
+        number: int = 0,
     ) -> None:
         """Build it from ``config``. Raises ConfigError when a file that it names cannot be used.
 
-        Connections to controllers go over from ``previous``.
+        Connections to controllers go over from ``previous``; ``number`` is the supervisor's.
         """
         self.config = config
         self.upstreams = Upstreams(config, previous)
@@ -108,19 +122,29 @@ class Generation:
             pins=lasting.pins,
             opener=lasting.opener,
             websocket_legs=WebSocketLegs(
-                config, upstreams=self.upstreams, transports=lasting.transports
+                config,
+                upstreams=self.upstreams,
+                transports=lasting.transports,
+                generation=number,
+                on_end=lasting.history.ended,
             ),
             handshakes=lasting.handshakes,
             registry=lasting.registry,
+            takeovers=lasting.takeovers,
+            history=lasting.history,
             credentials=lasting.credentials,
+            generation=number,
         )
         dispatcher = Dispatcher(
             agents=agents,
-            login=AgentLogin(lasting.transports, lasting.handshakes),
+            login=lasting.login,
             proxy=Proxy(
                 self.upstreams,
                 upgrades=WebSocketUpgrades(
-                    config, sessions=lasting.registry, open_ones=lasting.websockets
+                    config,
+                    sessions=lasting.registry,
+                    open_ones=lasting.websockets,
+                    generation=number,
                 ),
             ),
             drain=lasting.drain,
@@ -129,6 +153,14 @@ class Generation:
         limits = ClientLimits.of(config.limits)
         access = AccessLog(config.access_log)
         self.serving = tuple(
-            Serving(listener, router, dispatcher.handle, config.trusted_proxies, limits, access)
-            for listener in config.listeners
+            Serving(
+                listener,
+                router,
+                dispatcher.handle,
+                config.trusted_proxies,
+                limits,
+                access,
+                terms.demand,
+            )
+            for listener, terms in zip(config.listeners, self.terms, strict=True)
         )

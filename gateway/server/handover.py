@@ -29,13 +29,14 @@ class Handover:
     """Everything that outlives the program. Descriptors are numbers here."""
 
     incarnation: int  # of the program that leaves
-    generation: int
+    generation: int  # the last number that was given to a configuration
     started: float  # Unix time, of the first program
     lock: int
     control_socket: int
     listeners: tuple[Message, ...]  # address, shared, sockets
     children: tuple[Message, ...]  # in the words of ``children``
     config: Message  # what is in force: for the case that the next program finds nothing better
+    restarts: int = 0  # workers that were replaced so far
     version: int = field(default=_VERSION)
 
     @property
@@ -69,7 +70,9 @@ def read(descriptor: int) -> Handover:
                 f" by this one (version {_VERSION}); restart instead"
             )
         lists = {name: tuple(values[name]) for name in ("listeners", "children")}
-        return Handover(**{**values, **lists})
+        # What this program does not know is not needed by it: else the version were another one.
+        known = {name: value for name, value in values.items() if name in Handover.__slots__}
+        return Handover(**{**known, **lists})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"what the running program leaves cannot be read ({type(error).__name__})"

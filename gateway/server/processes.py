@@ -1,8 +1,7 @@
 """Child processes: starting one, taking one over by its id, and hearing of its end.
 
 Owns: that a child is reaped once and by us, however it came to be ours: an upgraded supervisor has
-children that another program started. No thread is used: a signal must find the main thread, which
-holds signals back while the program is replaced.
+children that another program started.
 
 Must not know: what a child does.
 """
@@ -72,9 +71,15 @@ def start(command: Sequence[str], *, pass_fds: Sequence[int], stderr: int | None
         process_group=0,
         env=os.environ | allocator_environment(),
     )
+    try:
+        process = Process(popen.pid)
+    except OSError:  # out of descriptors
+        popen.kill()
+        popen.wait()
+        raise
     # Popen would reap it, too, were it to believe that it still runs.
     popen.returncode = 0
-    return Process(popen.pid)
+    return process
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +22,7 @@ from gateway.config.models import GatewayConfig
 from gateway.config.reloadable import changes_that_need_a_restart
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
+from gateway.server.aside import Aside
 from gateway.transport.tls_context import ServerContexts
 
 _log = get_logger("system")
@@ -126,10 +128,11 @@ class Reloader:
         *,
         files: set[Path],
         last: Reload | None = None,
+        aside: Aside | None = None,
     ) -> None:
         """``apply`` puts a configuration into force everywhere, or returns why nobody has it.
 
-        ``files``: what the configuration in force was read from.
+        ``files``: what the configuration in force was read from. They are read ``aside``.
         """
         self._source = source
         self._running = running
@@ -138,6 +141,7 @@ class Reloader:
         self._wishes: list[_Wish] = []
         self._wished = trio.Event()
         self._files = files
+        self._aside = aside or Aside()
         self.last = last
 
     @property
@@ -180,12 +184,15 @@ class Reloader:
         named: set[Path] = set()
         reason: str | None
         try:
-            loaded = self._source.load(named)
+            loaded = await self._aside.run(partial(self._source.load, named))
             for warning in loaded.warnings:
                 _log.warning("configuration", warning=warning)
             reason = self._refusal(loaded.config) or await self._apply(loaded.config)
         except ConfigError as error:
             reason = str(error)
+        except TimeoutError as error:
+            reason = f"reading it, or a file that it names, is {error}; is a file system away?"
+            named = set()  # whoever still reads may add to the other one
         except Exception as error:  # a bug in loading must not cost the sessions there are
             _log.error("internal error", exc_info=error)
             reason = f"internal error ({type(error).__name__})"

@@ -51,7 +51,7 @@ async def describe(
         "process": os.getpid(),
         "started": _time(started),
         "incarnation": fleet.incarnation,
-        "upgraded": fleet.is_settled,
+        "upgraded": fleet.incarnation > 1 and fleet.is_settled,
         "generation": in_force.generation,
         "state_dir": str(in_force.config.state_dir),
         "configuration": configuration,
@@ -61,7 +61,7 @@ async def describe(
         "listeners": fleet.addresses,
         "sessions": sum(each["sessions"] or 0 for each in workers),
         "connections": sum(each["connections"] or 0 for each in workers),
-        "restarts": sum(fleet.restarts),
+        "restarts": fleet.restarts,
         "workers": sorted(workers, key=lambda each: (each["incarnation"], each["slot"])),
     }
 

@@ -12,13 +12,16 @@ Must not know: HTTP, sessions, controllers.
 An upgrade, in order: the new program is run once to see whether it starts and takes what is left to
 it (``--probe``); messages to workers are finished; ``trio.run`` ends; ``os.execv``. Process id,
 children and descriptors stay. The new program starts workers beside the old ones; once all of them
-serve, the old ones linger. Signals are held back in between by the mask, which survives the exec;
-nothing here runs in a thread, which would receive them instead.
+serve, the old ones linger. Signals are held back in between by the mask, which survives the exec.
+It is the main thread's alone: every other thread here (the one that writes the log, the one that
+``aside`` keeps) holds back all signals from its beginning, or it would receive them instead.
 
 Signals, as nginx has them: HUP reloads, USR2 upgrades, QUIT ends in order without a limit. TERM and
-INT end in order, too (nginx's cut at once, which no agent would thank us for); a second one, at
-least a second later, cuts short. USR1, which reopens nginx's logs, would kill a program that does
-not handle it: it is logged and ignored. The HUP of a terminal that went away stops.
+INT end in order, too (nginx's cut at once, which no agent would thank us for), also after QUIT; a
+second one, at least a second later, cuts short. The command ``drain`` is no signal in that: TERM
+follows it as a matter of course where it is a container's preStop hook. USR1, which reopens nginx's
+logs, would kill a program that does not handle it: it is logged and ignored. The HUP of a terminal
+that went away stops.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,15 +42,19 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
+from gateway.server.aside import Aside
 from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
-from gateway.server.fleet import Fleet, InForce, StopOrder
+from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
+from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
+from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
+from gateway.server.stopping import Stopping
 from gateway.server.surroundings import prepare_state_dir, raise_descriptor_limit
 from gateway.server.upgrade import refusal_of_successor, replace_program
 from gateway.server.watch import watch
@@ -54,10 +62,10 @@ from gateway.server.worker_count import worker_count
 
 _log = get_logger("system")
 
-# A second signal that comes sooner is the same one twice: Ctrl-C and a tool that signals a group.
-IMPATIENT_AFTER: Final = 1.0
 # Each of them has its workers; their memory is what sessions through several upgrades cost.
 MOST_INCARNATIONS: Final = 16
+# What new workers may take after an upgrade until somebody is told that they do not serve.
+SETTLE_WITHIN: Final = 60.0
 
 _STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _HEEDED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -115,12 +123,15 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
     kept = handover.take_listeners(heritage.listeners)
     reason: str | None = None
     try:
-        config = source.load(files).config
+        # Aside, since signals are held back until this is done.
+        config = trio.run(Aside().run, partial(source.load, files)).config
         slots = bind_slots(config.listeners, worker_count(config), kept=kept)
     except Exception as error:  # it was usable a moment ago, for the probe
-        reason = str(error) if isinstance(error, ConfigError) else f"internal error ({error!r})"
+        is_known = isinstance(error, ConfigError | TimeoutError)
+        # Anything else might show values, which may be secrets.
+        reason = str(error) if is_known else f"internal error ({type(error).__name__})"
         _log.error("configuration not loaded; the old one stays in force", reason=reason)
-        config = GatewayConfig.model_validate(heritage.config)
+        config = read_snapshot(heritage.config)
         slots = bind_slots(config.listeners, 1, kept=kept)
     return Supervisor(
         source,
@@ -154,8 +165,10 @@ class Supervisor:
         announce: Callable[[], None] | None = None,
         heritage: Handover | None = None,
         last: Reload | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self._source = source
+        self._aside = aside or Aside()
         self._slots = slots
         self._lock = lock
         self._control = control
@@ -173,10 +186,12 @@ class Supervisor:
             apply=self._apply,
             files=files,
             last=last,
+            aside=self._aside,
         )
-        self._stop_asked: float | None = None
-        self._waiting: trio.CancelScope | None = None
+        self._stopping = Stopping(lambda: self._fleet)
         self._upgrading = False
+        self._missed_reload = False
+        self._is_overdue = False
         self._leave = trio.Event()
         self._is_leaving = False
 
@@ -190,6 +205,7 @@ class Supervisor:
             incarnation=self._incarnation,
             old=_take_over(heritage),
             all_serve=self._all_serve,
+            restarts=0 if heritage is None else heritage.restarts,
         )
         control = trio.socket.from_stdlib_socket(self._control)
         status: int | None = None
@@ -200,8 +216,13 @@ class Supervisor:
                 nursery.start_soon(self._heed, signals)
                 nursery.start_soon(control_socket.serve, control, self._answer)
                 nursery.start_soon(self._reload_as_wished)
-                nursery.start_soon(watch, lambda: self._reloader.files, self._files_changed)
+                nursery.start_soon(self._stopping.run)
+                nursery.start_soon(
+                    watch, lambda: self._reloader.files, self._files_changed, self._aside
+                )
                 nursery.start_soon(self._leave_when_told, nursery.cancel_scope)
+                if heritage is not None:
+                    nursery.start_soon(self._see_it_settle)
                 status = await self._fleet.run()
                 nursery.cancel_scope.cancel()
         return None if self._is_leaving else status
@@ -216,9 +237,10 @@ class Supervisor:
     # -- configuration -----------------------------------------------------------------------------
 
     async def _apply(self, config: GatewayConfig) -> str | None:
-        if self._stop_asked is not None:
+        if self._stopping.is_asked:
             return "the gateway is stopping"
         if self._upgrading:
+            self._missed_reload = True
             return "an upgrade is under way, which loads it, too"
         return await self._fleet.reload(config)
 
@@ -231,7 +253,7 @@ class Supervisor:
         self._reloader.wish("files changed")
 
     def _say_ready(self) -> None:
-        if self._fleet.is_settled and self._stop_asked is None:
+        if (self._fleet.is_settled or self._is_overdue) and not self._stopping.is_asked:
             notify("READY=1", f"STATUS=serving, configuration {self._fleet.in_force.generation}")
 
     def _all_serve(self) -> None:
@@ -241,6 +263,15 @@ class Supervisor:
             _log.info("upgraded", incarnation=self._incarnation, version=__version__)
         elif self._announce is not None:
             self._announce()
+
+    async def _see_it_settle(self) -> None:
+        await trio.sleep(SETTLE_WITHIN)
+        if not self._fleet.is_settled and not self._stopping.is_asked:
+            self._is_overdue = True
+            _log.error(
+                "the new workers do not serve; the old ones go on", incarnation=self._incarnation
+            )
+            self._say_ready()  # or a service manager would wait for it
 
     # -- signals -----------------------------------------------------------------------------------
 
@@ -259,31 +290,9 @@ class Supervisor:
                     reason="logs go to standard error; there is no file to open again",
                 )
             elif number == signal.SIGHUP:
-                self._stop("SIGHUP, the terminal is gone")
+                self._stopping.signal("SIGHUP, the terminal is gone")
             else:
-                self._stop(name, limited=number != signal.SIGQUIT)
-
-    # -- the end -----------------------------------------------------------------------------------
-
-    def _stop(self, cause: str, *, limited: bool = True) -> None:
-        now = trio.current_time()
-        if self._stop_asked is None:
-            self._stop_asked = now
-            _log.info("stopping", signal=cause)
-            notify("STOPPING=1")
-            self._tasks.start_soon(self._drain, limited)
-        elif now - self._stop_asked >= IMPATIENT_AFTER:
-            _log.warning("asked to stop again; cutting short", signal=cause)
-            if self._waiting is not None:
-                self._waiting.cancel()
-            self._fleet.hurry()
-
-    async def _drain(self, limited: object) -> None:
-        shutdown = self._fleet.in_force.config.shutdown
-        with trio.CancelScope() as self._waiting:
-            await trio.sleep(shutdown.pre_stop)
-        timeout = shutdown.drain_timeout if limited else None
-        self._fleet.stop(StopOrder(shutdown.drain_spread, timeout))
+                self._stopping.signal(name, limited=number != signal.SIGQUIT)
 
     # -- the next program --------------------------------------------------------------------------
 
@@ -296,16 +305,27 @@ class Supervisor:
         refusal = self._refuse_upgrade()
         if refusal is None:
             self._upgrading = True
-            refusal = await refusal_of_successor(self._source, self._left())
-            if refusal is None and self._stop_asked is not None:
+            try:
+                refusal = await refusal_of_successor(self._source, self._left())
+            except Exception as error:  # a bug there must not cost the sessions there are
+                _log.error("internal error", exc_info=error)
+                refusal = f"internal error ({type(error).__name__})"
+            if refusal is None and self._stopping.is_asked:
                 refusal = "the gateway is stopping"
-            self._upgrading = refusal is None
+            if refusal is not None:
+                self._go_on()
         if refusal is not None:
             _log.error("not upgraded; this program goes on", trigger=trigger, reason=refusal)
         return refusal
 
+    def _go_on(self) -> None:
+        self._upgrading = False
+        if self._missed_reload and not self._stopping.is_asked:
+            self._missed_reload = False
+            self._reloader.wish("not upgraded")
+
     def _refuse_upgrade(self) -> str | None:
-        if self._stop_asked is not None:
+        if self._stopping.is_asked:
             return "the gateway is stopping"
         if self._upgrading:
             return "another upgrade is under way"
@@ -317,19 +337,22 @@ class Supervisor:
         return None
 
     async def _leave_when_told(self, everything: trio.CancelScope) -> None:
-        await self._leave.wait()
-        refusal = await self._fleet.freeze()
-        if refusal is None and self._stop_asked is None:
-            _log.info("replacing the program", incarnation=self._incarnation + 1)
-            notify(*service_manager.reloading())
-            # Those that come from here on are the next program's.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
-            self._is_leaving = True
-            everything.cancel()
-            return
-        if refusal is not None:
-            _log.error("not upgraded; this program goes on", reason=refusal)
-        self._upgrading = False
+        while not self._is_leaving:
+            await self._leave.wait()
+            self._leave = trio.Event()
+            async with self._fleet.frozen() as refusal:
+                if refusal is None and self._stopping.is_asked:
+                    refusal = "the gateway is stopping"
+                if refusal is None:
+                    _log.info("replacing the program", incarnation=self._incarnation + 1)
+                    notify(*service_manager.reloading())
+                    # Those that come from here on are the next program's.
+                    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+                    self._is_leaving = True
+                    everything.cancel()
+            if refusal is not None:
+                _log.error("not upgraded; this program goes on", reason=refusal)
+                self._go_on()
 
     def leave(self) -> Handover:
         """Leave everything to the next program. Call it once ``run`` has returned None."""
@@ -344,13 +367,14 @@ class Supervisor:
         in_force = self._fleet.in_force
         return Handover(
             incarnation=self._incarnation,
-            generation=in_force.generation,
+            generation=self._fleet.generations,
             started=self._started,
             lock=self._lock,
             control_socket=self._control.fileno(),
             listeners=handover.in_words(self._slots.listeners),
             children=self._fleet.in_words(),
             config=in_force.config.model_dump(mode="json"),
+            restarts=self._fleet.restarts,
         )
 
     async def _status(self) -> Message:
@@ -359,7 +383,7 @@ class Supervisor:
             configuration=" ".join(self._source.arguments),
             last_reload=self._reloader.last,
             started=self._started,
-            draining=self._stop_asked is not None,
+            draining=self._stopping.is_asked,
         )
 
     # -- the control socket ------------------------------------------------------------------------
@@ -368,6 +392,8 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
+        if wish == "sessions":
+            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -380,9 +406,14 @@ class Supervisor:
             return answer, self._leave.set if refusal is None else None
         return {"ok": False, "reason": "this gateway does not know that command"}, None
 
+    async def _sessions(self, node: object) -> Message:
+        if node is None:
+            return {"ok": True, **await list_sessions(self._fleet)}
+        found = await list_sessions(self._fleet, str(node))
+        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
+
     async def _answer_drain(self) -> Answer:
-        if self._stop_asked is None:
-            self._stop(_CONTROL_SOCKET)
+        self._stopping.ask(_CONTROL_SOCKET)
         shutdown = self._fleet.in_force.config.shutdown
         within = shutdown.pre_stop + shutdown.drain_timeout
         return {"ok": True, "within_s": within, "status": await self._status()}, None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import stat
 from typing import Final
 
 from gateway.config.models import GatewayConfig
@@ -36,6 +37,15 @@ def prepare_state_dir(config: GatewayConfig) -> None:
         ) from None
     if not os.access(config.state_dir, os.W_OK | os.X_OK):
         raise ConfigError(f"state_dir: {config.state_dir} cannot be written; {remedy}")
+    mode = config.state_dir.stat().st_mode
+    # Not refused: it is how Kubernetes makes an emptyDir.
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        _log.warning(
+            "others may write to state_dir, and put pins and a control socket of theirs there",
+            state_dir=str(config.state_dir),
+            mode=f"{stat.S_IMODE(mode):04o}",
+            remedy="chmod 0700, unless nobody else is on this machine",
+        )
 
 
 def raise_descriptor_limit() -> None:

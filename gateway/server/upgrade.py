@@ -15,12 +15,13 @@ from typing import Final
 
 import trio
 
-from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
+from gateway.observability.logs import close_writers, reopen_writers
 from gateway.server import handover
 from gateway.server.handover import Handover
 from gateway.server.processes import Process, python, start
 from gateway.server.reloader import Source
+from gateway.server.snapshot import read_snapshot
 from gateway.transport.listeners import check_free
 
 # What a new program may take to load the configuration and say that it can go on.
@@ -35,7 +36,7 @@ def probe(source: Source, inherited: int) -> None:
     heritage = handover.read(inherited)
     files: set[Path] = set()
     config = source.load(files).config
-    running = GatewayConfig.model_validate(heritage.config)
+    running = read_snapshot(heritage.config)
     if config.state_dir != running.state_dir:
         raise ConfigError(
             f"state_dir: {config.state_dir} instead of {running.state_dir}: that takes a restart"
@@ -88,13 +89,21 @@ def _start_probe(source: Source, left: Handover) -> tuple[Process, int]:
 
 def replace_program(source: Source, heritage: Handover) -> str:
     """Become the program that is installed now; return why that cannot be."""
-    memory = heritage.write()
-    kept = [*heritage.descriptors, memory]
-    handover.keep_open(kept)
+    memory: int | None = None
+    try:
+        memory = heritage.write()
+        handover.keep_open([*heritage.descriptors, memory])
+    except (OSError, ValueError) as error:
+        if memory is not None:
+            os.close(memory)
+        return f"nothing can be left to it: {error}"
     command = _command(source, "--inherited", memory)
+    # Nothing of this program runs after the exec, its atexit functions included.
+    close_writers()
     try:
         os.execv(command[0], command)
     except OSError as error:
+        reopen_writers()
         os.close(memory)
         return f"{command[0]}: {error.strerror or type(error).__name__}"
 

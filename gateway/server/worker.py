@@ -6,8 +6,8 @@ of stopping; swapping generations. Which object gets which: ``generation``.
 Must not know: signals, processes, files (``supervisor``, ``worker_process``), messages
 (``orders``). Tests and the demo call ``serve`` directly.
 
-Stopping: the listeners are closed first, so that clients go elsewhere at once; the rest is
-``ending``.
+Stopping: the listeners are closed as soon as nobody waits there, so that clients go elsewhere; the
+rest is ``ending``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 
+from gateway.agents.takeover import OTHERS_ANSWER, Claim, Holder
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.config.reloadable import changes_that_need_a_restart
 from gateway.errors import ConfigError, LimitExceeded
@@ -40,6 +41,9 @@ from gateway.transport.listeners import BoundListener, Terms, accept_forever
 from gateway.transport.stream import Stream
 
 _log = get_logger("system")
+
+# Sessions that are shown of one worker: some 400 bytes each, in one message.
+MOST_SHOWN: Final = 10_000
 
 
 async def serve(
@@ -71,13 +75,15 @@ async def serve(
                     await accepting.start(worker.accepting.run)
                     task_status.started()
                     if control is not None:
-                        service.start_soon(Orders(control, worker).run)
+                        service.start_soon(worker.obey(control).run)
                     await worker.ending.begun.wait()
+                    # Its time counts from the word on, also while a backlog does not empty.
+                    service.start_soon(worker.ending.carry_out, connections.cancel_scope)
                     if worker.ending.is_lingering:
                         worker.accepting.close()
                     else:
                         await worker.accepting.finish()
-                service.start_soon(worker.ending.carry_out, connections.cancel_scope)
+                    worker.ending.accepted.set()
             if connections.cancel_scope.cancelled_caught:
                 _log.warning("connections were cut")
             service.cancel_scope.cancel()
@@ -94,20 +100,24 @@ class _Worker:
 
     def __init__(self, config: GatewayConfig, *, workers: int, generation: int) -> None:
         self._lasting = Lasting(config, fetch=self._fetch, workers=workers)
-        self._holder = ConfigHolder(Generation(config, self._lasting), number=generation)
+        first = Generation(config, self._lasting, number=generation)
+        self._holder = ConfigHolder(first, number=generation)
         self.upkeep = Upkeep(self._holder.current.upstreams)
         self.accepting: Accepting
         self._refused = FloodLog(_log, "connection refused")
+        self._short = FloodLog(_log, "cannot accept connections")
         lasting = self._lasting
         self.ending = Ending(lasting.drain, lasting.registry, lasting.places)
 
     async def keep_up(self) -> None:
-        """Look after connections to controllers, memory and the log, until cancelled."""
+        """Look after connections to controllers, memory, cookies and the log, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.upkeep.run)
             nursery.start_soon(give_back_after_crowds, self._lasting.places)
             nursery.start_soon(self._refused.run)
             nursery.start_soon(self._lasting.credentials.run)
+            nursery.start_soon(self._short.run)
+            nursery.start_soon(self._lasting.cookies.run)
 
     async def _fetch(
         self,
@@ -130,15 +140,21 @@ class _Worker:
         def terms() -> Terms:
             return self._holder.current.terms[i]
 
+        async def handle(stream: Stream, agreed: Terms) -> None:
+            await serve_connection(
+                stream, current=serving, drain=self._lasting.drain, proved=agreed.demand
+            )
+
         await accept_forever(
             listener,
-            partial(serve_connection, current=serving, drain=self._lasting.drain),
+            handle,
             connections,
             terms=terms,
             handshake_failed=_log_failed_handshake,
             handshaking=self._lasting.drain.idle,
             admit=self._admit,
             introduction_failed=_log_failed_introduction,
+            short_of=lambda reason: self._short.tell(reason=reason),
         )
 
     @contextmanager
@@ -152,6 +168,50 @@ class _Worker:
                 yield False
                 return
             yield True
+
+    # -- other workers -----------------------------------------------------------------------------
+
+    def obey(self, control: ControlStream) -> Orders:
+        """Return what reads orders, and have other workers asked the same way."""
+        orders = Orders(control, self)
+
+        async def others(claim: Claim) -> Holder | None:
+            answer = await orders.ask_others("claim", within=OTHERS_ANSWER, claim=claim.in_words())
+            found = (answer or {}).get("session")
+            try:
+                return None if found is None else Holder.of_words(found)
+            except (KeyError, TypeError, ValueError) as error:  # of a worker of another version
+                _log.warning("another worker's answer is not understood", reason=repr(error))
+                return None
+
+        self._lasting.takeovers.others = others
+        return orders
+
+    async def judge(self, claim: dict[str, Any]) -> dict[str, Any] | None:
+        """Settle another worker's claim to a session of this one."""
+        holder = await self._lasting.takeovers.judge(Claim.of_words(claim))
+        return None if holder is None else holder.in_words()
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return what is known about agents' sessions, the oldest where there are too many."""
+        return [
+            {
+                "session": entry.id,
+                "controller": entry.controller,
+                "node": entry.node,
+                "client": entry.client,
+                "since": entry.since,
+                "suspect": entry.session.suspect,
+                "takeovers": len(entry.takeovers),
+                **entry.session.view().as_fields(),
+            }
+            for entry in self._lasting.registry.entries()[:MOST_SHOWN]
+            if entry.session.is_running
+        ]
+
+    def timeline(self, node: str) -> list[dict[str, Any]]:
+        """Return what happened to a node lately."""
+        return self._lasting.history.timeline(node)
 
     # -- orders ------------------------------------------------------------------------------------
 
@@ -167,7 +227,7 @@ class _Worker:
             changes = changes_that_need_a_restart(current.config, config)
             if changes:
                 raise ConfigError(f"needs a restart: {'; '.join(changes)}")
-            return Generation(config, self._lasting, current.upstreams)
+            return Generation(config, self._lasting, current.upstreams, number=number)
 
         # In a thread, as reading files and keys may take its time.
         built = await trio.to_thread.run_sync(build, abandon_on_cancel=True)

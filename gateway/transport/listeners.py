@@ -23,13 +23,16 @@ from gateway.protocol.tls import TlsEngine
 from gateway.transport.networks import Network
 from gateway.transport.proxied import take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
-from gateway.transport.tls_context import ServerContexts
+from gateway.transport.tls_context import ClientDemand, ServerContexts
 
 # The kernel caps it at net.core.somaxconn (4096 on current Linux); a storm of returning agents
 # needs room.
 BACKLOG: Final = 4096
+# What accept says when there is nothing left to accept with; and how long it pauses then, seconds:
+# others have to end first.
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE: Final = 0.1
 
-StreamHandler = Callable[[Stream], Awaitable[None]]
 Admission = Callable[[Stream], AbstractContextManager[bool]]
 
 
@@ -59,6 +62,11 @@ class Terms:
     introduced: bool = False
     proxies: Sequence[Network] = ()
 
+    @property
+    def demand(self) -> ClientDemand | None:
+        """What clients have to prove in the handshake."""
+        return None if self.contexts is None else self.contexts.demand
+
     @classmethod
     def of(
         cls, config: ListenerConfig, *, handshake_timeout: float, proxies: Sequence[Network]
@@ -70,6 +78,9 @@ class Terms:
             config.proxy_protocol == "required",
             proxies,
         )
+
+
+StreamHandler = Callable[[Stream, Terms], Awaitable[None]]
 
 
 def bind(
@@ -161,6 +172,11 @@ def _remedy(config: ListenerConfig, error: OSError, earlier: Sequence[ListenerCo
     return "Choose another address."
 
 
+def is_shortage(error: OSError) -> bool:
+    """Say whether the system is short of descriptors or memory: later it may work."""
+    return error.errno in _SHORTAGES
+
+
 def _admit_everybody(stream: Stream) -> AbstractContextManager[bool]:
     return nullcontext(enter_result=True)
 
@@ -175,16 +191,19 @@ async def accept_forever(
     handshaking: Callable[[], AbstractContextManager[object]] = nullcontext,
     admit: Admission = _admit_everybody,
     introduction_failed: Callable[[Stream, str], None] | None = None,
+    short_of: Callable[[str], None] | None = None,
 ) -> None:
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
     ``handle`` gets a stream whose TLS handshake is done; its socket is closed when ``handle``
-    returns. Each connection is taken on the ``terms()`` of the moment. One that fails its handshake
+    returns. Each connection is taken on the ``terms()`` of the moment, which ``handle`` gets too:
+    others may be in force by the end of the handshake. One that fails its handshake
     is reported to ``handshake_failed`` and closed, never more. Each handshake is done inside a
     ``handshaking()``; one that this cuts short ends the connection, as does one that takes too
     long. A connection lives inside its ``admit(stream)``, from before the handshake to its end;
     False closes it at once. Where PROXY headers are required, they are taken before all that; a
-    connection without a good one is reported to ``introduction_failed`` and closed.
+    connection without a good one is reported to ``introduction_failed`` and closed. While nothing
+    can be accepted for want of descriptors or memory, each try is reported to ``short_of``.
     """
 
     async def serve(connection: trio.SocketStream) -> None:
@@ -200,7 +219,7 @@ async def accept_forever(
             elif agreed.contexts is None or await is_secured(
                 stream, agreed.contexts, agreed.handshake_timeout
             ):
-                await handle(stream)
+                await handle(stream, agreed)
 
     async def is_introduced(stream: Stream, proxies: Sequence[Network]) -> bool:
         done = False
@@ -220,10 +239,25 @@ async def accept_forever(
                 handshake_failed(stream, problem)
         return done
 
-    # trio's loop pauses 100 ms when accept says EMFILE, ENFILE, ENOBUFS or ENOMEM, and goes on.
-    await trio.serve_listeners(
-        serve, [trio.SocketListener(listener.socket)], handler_nursery=nursery
-    )
+    async def serve_and_close(connection: trio.SocketStream) -> None:
+        try:
+            await serve(connection)
+        finally:
+            connection.socket.close()
+
+    # Not trio.serve_listeners, which logs a whole traceback at each try.
+    async with trio.SocketListener(listener.socket) as listening:
+        while True:
+            try:
+                connection = await listening.accept()
+            except OSError as error:
+                if not is_shortage(error):
+                    raise
+                if short_of is not None:
+                    short_of((error.strerror or type(error).__name__).lower())
+                await trio.sleep(_PAUSE)
+            else:
+                nursery.start_soon(serve_and_close, connection)
 
 
 async def _handshake(stream: Stream, contexts: ServerContexts, limit: float) -> str | None:

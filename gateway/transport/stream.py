@@ -15,6 +15,7 @@ next send: a receiver that stopped to send them could wait for a peer that waits
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -44,6 +45,8 @@ _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
+# A reset that came before a send is seen as a broken pipe.
+_RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
 
 class StreamBroken(Exception):
@@ -93,7 +96,8 @@ class Activity:
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
     had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
-    took, TLS included; the others count plaintext.
+    took, TLS included; the others count plaintext. ``sent_when_received`` is ``bytes_sent`` as it
+    was when the peer's last bytes came.
     """
 
     __slots__ = (
@@ -105,6 +109,7 @@ class Activity:
         "received_at",
         "sending_since",
         "sent_at",
+        "sent_when_received",
     )
 
     def __init__(self, now: float) -> None:
@@ -116,6 +121,7 @@ class Activity:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.bytes_written = 0
+        self.sent_when_received = 0
 
 
 class Stream:
@@ -144,6 +150,7 @@ class Stream:
         "peer",
         "tls",
         "until",
+        "was_reset",
     )
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
@@ -160,6 +167,7 @@ class Stream:
         self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
         self.activity = Activity(trio.current_time())
         self.broken: str | None = None
+        self.was_reset = False  # that is how it broke: by the peer, or by a box on the way
         self.close_notify = True
         self.peer = _peer_of(sock)
         # The address that the client connected to, where a PROXY header named it; else asked for.
@@ -253,15 +261,20 @@ class Stream:
                 data = await self._receive_raw(until)
             finally:
                 activity.reading_since = None
-            activity.received_at = trio.current_time()
+            # An end is not a byte, with close_notify or without: how long a peer had been silent
+            # before it left tells what cut the connection.
             if not data:
                 self._eof = True
                 return b""
+            now = trio.current_time()
             if engine is not None:
                 try:
                     data = engine.receive_data(data)
                 except TlsError as error:
                     raise self._break(f"TLS: {error}") from None
+            if data or engine is None or not engine.peer_closed:
+                activity.received_at = now
+                activity.sent_when_received = activity.bytes_sent
             if data:
                 activity.bytes_received += len(data)
                 return data
@@ -287,9 +300,9 @@ class Stream:
         except trio.ClosedResourceError as error:
             if self._interrupted and self._socket.fileno() >= 0:
                 raise ReceiveInterrupted from None
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         except OSError as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         finally:
             if until != math.inf:
                 self._patience.discard(self)
@@ -398,7 +411,7 @@ class Stream:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         self.activity.sent_at = trio.current_time()
         return not unsent
 
@@ -456,7 +469,7 @@ class Stream:
                 self._forget_sent(sent)
                 full = bool(unsent)
         except (OSError, trio.ClosedResourceError) as error:
-            raise self._break(_os_reason(error)) from None
+            raise self._fail(error) from None
         finally:
             activity.sending_since = None
         now = activity.sent_at = trio.current_time()
@@ -483,7 +496,7 @@ class Stream:
             try:
                 self._socket.shutdown(_socket.SHUT_WR)
             except OSError as error:
-                raise self._break(_os_reason(error)) from None
+                raise self._fail(error) from None
 
     async def aclose(self) -> None:
         """Close in order, within 5 s; a peer that takes nothing more is cut off. Never raises."""
@@ -526,6 +539,12 @@ class Stream:
         with contextlib.suppress(OSError):  # already disconnected: closing is enough
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _ABORT)
         self._socket.close()
+
+    def _fail(self, error: OSError | trio.ClosedResourceError) -> StreamBroken:
+        """Take note of what the system says about the connection."""
+        if self.broken is None and isinstance(error, OSError):
+            self.was_reset = error.errno in _RESETS
+        return self._break(_os_reason(error))
 
     def _break(self, reason: str) -> StreamBroken:
         self.broken = self.broken or reason

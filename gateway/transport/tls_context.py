@@ -9,6 +9,7 @@ Must not know: sockets, routes, sessions.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -62,6 +63,17 @@ class ClientTls:
     context: SSL.Context
     server_name: str | None
     verify: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDemand:
+    """What a listener's handshake demands of clients; a connection has proved it once and for all.
+
+    ``authorities``: a digest of the file that says who vouches for them.
+    """
+
+    mode: str
+    authorities: bytes
 
 
 def _context() -> SSL.Context:
@@ -136,6 +148,7 @@ class ServerContexts:
 
     def __init__(self, config: TlsConfig) -> None:
         """Build every context. Raises ConfigError naming the file that cannot be used."""
+        self.demand = _demand_of(config.client_certificates)
         self._by_name: dict[str, SSL.Context] = {}
         contexts = []
         for certificate in config.certificates:
@@ -143,6 +156,11 @@ class ServerContexts:
             contexts.append(context)
             for name in names:
                 self._by_name.setdefault(name, context)
+        if _demand_of(config.client_certificates) != self.demand:
+            # Connections would be taken to have proved what they did not.
+            raise ConfigError(
+                f"{config.client_certificates.ca_file}: changed while it was read; try again"
+            )
         self.entry = contexts[0]
         self.entry.set_tlsext_servername_callback(self._choose)
 
@@ -182,6 +200,19 @@ def _server_context(
             f"{openssl_reason(error) if isinstance(error, SSL.Error) else type(error).__name__}"
         ) from None
     return context, _names(leaf)
+
+
+def _demand_of(config: ClientCertificatesConfig) -> ClientDemand | None:
+    """Return what is demanded of clients, or None. Raises ConfigError for an unreadable file."""
+    if config.mode == "off" or config.ca_file is None:
+        return None
+    try:
+        digest = hashlib.sha256(config.ca_file.read_bytes()).digest()
+    except OSError as error:
+        raise ConfigError(
+            f"{config.ca_file}: {(error.strerror or type(error).__name__).lower()}"
+        ) from None
+    return ClientDemand(config.mode, digest)
 
 
 def _ask_for_certificates(context: SSL.Context, config: ClientCertificatesConfig) -> None:

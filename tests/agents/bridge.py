@@ -42,7 +42,8 @@ def make_config(state_dir: Path, url: str | None, **more: Any) -> GatewayConfig:
     """Return a configuration with one controller, ``main``.
 
     ``agents`` are the controller's, on the way to its agent port unless they say otherwise;
-    ``handshake_timeout`` (seconds) and ``handshake_rate`` (a second) are the gateway's.
+    ``handshake_timeout`` (seconds), ``handshake_rate`` (a second) and ``keepalive`` are the
+    gateway's.
     """
     listener = more.pop("listener", {})
     controller: dict[str, Any] = {"agents": {"transport": "jnlp4", **more.pop("agents", {})}}
@@ -51,7 +52,9 @@ def make_config(state_dir: Path, url: str | None, **more: Any) -> GatewayConfig:
     if "tcp_discovery" in more:
         controller["tcp_discovery"] = more.pop("tcp_discovery")
     more["agents"] = {
-        key: more.pop(key) for key in ("handshake_timeout", "handshake_rate") if key in more
+        key: more.pop(key)
+        for key in ("handshake_timeout", "handshake_rate", "keepalive")
+        if key in more
     }
     return GatewayConfig.model_validate(
         {

@@ -302,6 +302,8 @@ async def bridge(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr("gateway.server.generation.Registry", lambda: registry)
     monkeypatch.setattr("gateway.agents.discovery.DISCOVERY_TTL", 0.0)
     monkeypatch.setattr("gateway.agents.discovery.FAILURE_TTL", 0.0)
+    # A file that is open for a moment would be counted.
+    monkeypatch.setattr("gateway.agents.ended_cookies.GATHER", 100_000.0)
     controller = StandInController({NODE: INBOUND}, identity=own_identity(), on_channel=echo)
     certificate = write(folder, "127.0.0.1").model_dump(mode="json")
     async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ them (PROTOCOLS A.7, C.3, C.4)."""
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.agents.bridge import (
     make_config,
     running_gateway,
 )
+from tests.peers.raw_client import Answer
 from tests.peers.scripted_controller import other_identity, own_identity
 
 ALREADY = "linux-1 is already connected to this controller. Rejecting this connection."
@@ -37,12 +39,14 @@ ALREADY = "linux-1 is already connected to this controller. Rejecting this conne
 async def standing_in(
     state_dir: Path, **options: Any
 ) -> AsyncIterator[tuple[StandInController, int]]:
-    """Run a stand-in with two nodes and a gateway in front of it."""
+    """Run a stand-in with two nodes and a gateway in front of it, which takes nothing over."""
     nodes = {"linux-1": INBOUND, "ssh-1": NOT_INBOUND, "agent ü": INBOUND}
     controller = StandInController(nodes, identity=own_identity(), **options)
     async with trio.open_nursery() as nursery:
         await nursery.start(controller.run)
-        async with running_gateway(make_config(state_dir, controller.url)) as port:
+        async with running_gateway(
+            make_config(state_dir, controller.url, agents={"takeover": "never"})
+        ) as port:
             yield controller, port
         nursery.cancel_scope.cancel()
 
@@ -54,6 +58,16 @@ def request_of(
     return agent_request({"Node-Name": node, "Secret-Key": secret, "Connection-Cookie": cookie})
 
 
+def check_connected(answer: Answer, log: LogCapture, cookie: str | None = None) -> None:
+    """Check a refusal that begins with the controller's words and says who the other one is."""
+    said = answer.get(b"x-gateway-error")
+    assert said is not None
+    text = said.decode()
+    other = r"The other one is connected from 127\.0\.0\.1 since [-0-9]{10}T[:0-9]{8}Z\."
+    assert re.fullmatch(f"{re.escape(ALREADY)} {other} agents\\.takeover is never\\.", text)
+    check_refusal(answer, log, 400, text, cookie=cookie)
+
+
 async def test_refusals_leave_a_live_session_alone(tmp_path: Path, log: LogCapture) -> None:
     """Every way to be refused, while the node's own session is up."""
     async with (
@@ -61,9 +75,9 @@ async def test_refusals_leave_a_live_session_alone(tmp_path: Path, log: LogCaptu
         connected(port, request_of(controller)) as (_, agent),
     ):
         await controller.wait_for_channel("linux-1")
-        check_refusal(await ask(port, request_of(controller)), log, 400, ALREADY)
+        check_connected(await ask(port, request_of(controller)), log)
         wrong = request_of(controller, cookie=b"00ff")
-        check_refusal(await ask(port, wrong), log, 400, ALREADY, cookie="00ff")
+        check_connected(await ask(port, wrong), log, cookie="00ff")
         unknown = request_of(controller, "nobody")
         check_refusal(await ask(port, unknown), log, 400, "no such agent")
         ssh = request_of(controller, "ssh-1")

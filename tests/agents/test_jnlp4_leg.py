@@ -170,7 +170,7 @@ async def test_nothing_follows_the_headers_before_the_verdict() -> None:
         ("x is already connected to this master.", AlreadyConnected, None, 400),
         ("x is not an inbound agent", ControllerRefused, None, 400),
         ("x is not a JNLP agent", ControllerRefused, None, 400),
-        ("Failed to disconnect the current client", ControllerRefused, None, 400),
+        ("Failed to disconnect the current client", AlreadyConnected, None, 400),
         ("No listeners interested in connection", ControllerRefused, None, 400),
         ("Malformed connection header", ControllerRefused, None, 400),
     ],

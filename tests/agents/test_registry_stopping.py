@@ -11,6 +11,8 @@ from trio.testing import MockClock
 from gateway.agents.registry import Entry, Registry
 from gateway.errors import Draining
 from gateway.runtime.session_end import SessionEnd, Side
+from gateway.runtime.session_loop import Sign
+from gateway.runtime.session_view import SessionView
 from tests.agents.rig import running_session
 
 STOPPED = SessionEnd.of(Side.GATEWAY, Draining())
@@ -47,6 +49,7 @@ class _Session:
     """What stopping needs of a session: when it was ended, and by what."""
 
     suspect = False
+    is_running = True
 
     def __init__(self, node: str = "node", started_at: float = 0.0) -> None:
         self.entry = Entry(self, "id", "main", node, "192.0.2.1")
@@ -55,6 +58,12 @@ class _Session:
 
     def end(self, end: SessionEnd) -> None:
         self.ended.append((trio.current_time(), end))
+
+    async def challenge(self) -> Sign:
+        raise AssertionError("nobody is challenged here")
+
+    def view(self) -> SessionView:
+        raise AssertionError("nobody is shown here")
 
 
 def registered(registry: Registry, stack: ExitStack, *sessions: _Session) -> None:
@@ -98,5 +107,11 @@ async def test_a_node_is_found_with_its_newest_session() -> None:
         registered(registry, stack, new, other, old)
         stack.enter_context(registry.register(_Session("c", 4.0)))  # no agent's
         assert registry.find("main", "a") is new.entry
+        new.is_running = False  # its legs are being closed
+        assert registry.find("main", "a") is old.entry
+        old.is_running = False
+        assert registry.find("main", "a") is None
+        assert registry.entries() == [new.entry, other.entry, old.entry]
+        new.is_running = True
         assert registry.find("main", "c") is None
         assert registry.find("elsewhere", "a") is None

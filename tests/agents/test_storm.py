@@ -88,6 +88,7 @@ class Worker:
 class Storm:
     """The agents, how they behave, and what became of them."""
 
+    agents: int = AGENTS
     workers: int = 1
     spread: float = 0.0  # over which they lose the controller; 0: all in step for ever
     sites: int = AGENTS  # addresses that they come from
@@ -100,7 +101,7 @@ class Storm:
         self._servers = [Worker(self.workers) for _ in range(self.workers)]
         self._random = random.Random(5)
         async with trio.open_nursery() as nursery:
-            for i in range(AGENTS):
+            for i in range(self.agents):
                 nursery.start_soon(self._agent, i)
 
     async def _agent(self, i: int) -> None:
@@ -137,19 +138,24 @@ class Storm:
     [
         pytest.param(Storm(), id="all in step"),
         pytest.param(Storm(spread=10), id="spread"),
-        pytest.param(Storm(sites=1, spread=1), id="one site"),
-        pytest.param(Storm(workers=4, spread=10), id="four workers"),
+        pytest.param(Storm(sites=1), id="one site in step"),
+        pytest.param(Storm(1000, sites=3, spread=3), id="three sites"),
+        pytest.param(Storm(1000, workers=2, spread=10), id="two workers"),
         pytest.param(Storm(workers=4), id="four workers in step"),
+        pytest.param(Storm(1000, workers=4, sites=1), id="four workers, one site in step"),
+        pytest.param(Storm(1000, workers=8, spread=10), id="eight workers"),
+        pytest.param(Storm(workers=16), id="sixteen workers in step"),
+        pytest.param(Storm(1000, workers=64, spread=10), id="sixty-four workers"),
         pytest.param(Storm(unprobing=500, spread=10), id="a quarter does not probe"),
     ],
 )
 async def test_all_are_back_in_time(storm: Storm, autojump_clock: MockClock) -> None:
     await storm.run()
-    assert len(storm.back_at) == AGENTS
-    assert storm.all_back <= AGENTS / RATE + 15
+    assert len(storm.back_at) == storm.agents
+    assert storm.all_back <= storm.agents / RATE + 15
     assert storm.failed_after_probe == 0
     if storm.unprobing:  # first come, first served, whoever asks how
-        average = sum(storm.back_at) / AGENTS
+        average = sum(storm.back_at) / storm.agents
         assert abs(sum(storm.unprobing_back_at) / storm.unprobing - average) < 5
     # What the controller had to bear: the pace, and what a rest had left over.
     assert storm.most_in_a_second() <= 2.5 * RATE

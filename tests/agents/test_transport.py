@@ -20,7 +20,7 @@ from gateway.http.upstream import fetch
 from gateway.protocol.http_head import ResponseHead
 from gateway.protocol.http_headers import Headers
 from tests.peers.scripted_controller import ScriptedController, own_identity
-from tests.peers.ws_controller import WebSocketController, answer
+from tests.peers.ws_controller import NOT_AN_AGENT, WebSocketController, answer
 
 
 @asynccontextmanager
@@ -111,6 +111,98 @@ async def test_neither_is_there(status: bytes, tmp_path: Path) -> None:
     assert f"no WebSocket: GET /wsagents/ was answered {int(status[:3])}" in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("said", "is_jenkins"),
+    [
+        (answer(b"400 Bad Request", b"<h1>400 HTTP was sent to an HTTPS port</h1>"), False),
+        (answer(b"400 Bad Request"), False),
+        (answer(b"400 Bad Request", b"an error page of a proxy", b"X-Jenkins: 2.504"), True),
+        (answer(b"400 Bad Request", b"<p>" + NOT_AN_AGENT + b"</p>"), True),
+    ],
+)
+async def test_only_jenkins_own_400_counts(said: bytes, is_jenkins: bool, tmp_path: Path) -> None:
+    controller = WebSocketController({})
+    controller.endpoint = said
+    async with running(controller, tmp_path) as transports:
+        config = config_of(controller.url)
+        if is_jenkins:
+            assert (await transports.choose("main", config)).transport is Transport.WEBSOCKET
+            return
+        with pytest.raises(ControllerUnreachable) as caught:
+            await transports.choose("main", config)
+        config = config_of(controller.url, transport="websocket")
+        with pytest.raises(ControllerUnreachable):  # nor is it ready where it is configured
+            await transports.check_ready("main", config)
+    assert "was answered 400, but not by Jenkins" in caught.value.detail
+
+
+async def test_websocket_is_given_up_for_an_agent_port_that_is_back(
+    tmp_path: Path, log: LogCapture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Within 5 min; JNLP4 holds until it fails."""
+    offered = False
+    looked = 0
+
+    class Scripted(Discovery):
+        async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+            nonlocal looked
+            looked += 1
+            if not offered:
+                raise ControllerUnreachable(detail="it had the hiccups")
+
+    async def ask(
+        name: str,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]:
+        return ResponseHead(400, b"", b"1.1", Headers()), NOT_AN_AGENT
+
+    transports = Transports(ask, Scripted(ask), PinStore(tmp_path))
+    config = config_of("https://ci/")
+    assert (await transports.choose("main", config)).transport is Transport.WEBSOCKET
+    offered = True
+    await trio.sleep(299)
+    assert (await transports.choose("main", config)).transport is Transport.WEBSOCKET
+    assert looked == 1
+    await trio.sleep(1)
+    assert (await transports.choose("main", config)).transport is Transport.JNLP4
+    await trio.sleep(50_000)
+    assert (await transports.choose("main", config)).transport is Transport.JNLP4
+    assert looked == 2
+    # What is not configured any more is told anew when it comes back.
+    transports.keep([])
+    assert transports._logged == {}
+    await transports.choose("main", config)
+    assert [line["event"] for line in log.entries].count("transport chosen") == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [("http://ci/", "warning"), ("https://ci/", "info"), ("http://127.9.9.9/", "info")],
+)
+async def test_secrets_in_clear_are_a_warning(
+    url: str, level: str, tmp_path: Path, log: LogCapture
+) -> None:
+    async def ask(
+        name: str,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]:
+        status = 400 if path == "/wsagents/" else 404
+        return ResponseHead(status, b"", b"1.1", Headers()), NOT_AN_AGENT
+
+    await Transports(ask, Discovery(ask), PinStore(tmp_path)).choose("main", config_of(url))
+    (line,) = [line for line in log.entries if line["event"] == "transport chosen"]
+    assert line["log_level"] == level
+    assert ("agents' secrets go to http://ci/ without" in line.get("remedy", "")) is (
+        level == "warning"
+    )
+
+
 async def test_the_choice_is_made_anew_when_it_fails(
     tmp_path: Path, log: LogCapture, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -133,7 +225,7 @@ async def test_the_choice_is_made_anew_when_it_fails(
         if not up:
             raise ControllerTimeout
 
-        return ResponseHead(400, b"", b"1.1", Headers()), b""
+        return ResponseHead(400, b"", b"1.1", Headers()), NOT_AN_AGENT
 
     transports = Transports(ask, Scripted(ask), PinStore(tmp_path))
     config = config_of("http://127.0.0.1:1/")
@@ -180,6 +272,37 @@ async def test_a_pinned_key_is_not_given_up_for_plain_http(tmp_path: Path, damag
     assert other.transport is Transport.WEBSOCKET
 
 
+async def test_a_key_that_is_pinned_after_the_choice(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    offered = False
+
+    class Scripted(Discovery):
+        async def check_ready(self, name: str, controller: ControllerConfig) -> None:
+            if not offered:
+                raise ControllerUnreachable(detail="gone")
+
+    async def ask(
+        name: str,
+        controller: ControllerConfig,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[ResponseHead, bytes]:
+        return ResponseHead(400, b"", b"1.1", Headers()), NOT_AN_AGENT
+
+    transports = Transports(ask, Scripted(ask), PinStore(tmp_path))
+    config = config_of("http://ci/")
+    assert (await transports.choose("main", config)).transport is Transport.WEBSOCKET
+    PinStore(tmp_path).accept("main", Pin(own_identity().public_key, "test"))
+    for asking in (transports.choose, transports.check_ready):
+        with pytest.raises(ControllerUnreachable, match="a key is pinned, and over http"):
+            await asking("main", config)
+    offered = True
+    await trio.sleep(1)
+    assert (await transports.choose("main", config)).transport is Transport.JNLP4
+
+
 async def test_over_https_the_url_itself_is_proved(tmp_path: Path) -> None:
     async def ask(
         name: str,
@@ -190,7 +313,7 @@ async def test_over_https_the_url_itself_is_proved(tmp_path: Path) -> None:
     ) -> tuple[ResponseHead, bytes]:
 
         status = 400 if path == "/wsagents/" else 404
-        return ResponseHead(status, b"", b"1.1", Headers()), b""
+        return ResponseHead(status, b"", b"1.1", Headers()), NOT_AN_AGENT
 
     transports = Transports(ask, Discovery(ask), PinStore(tmp_path))
     config = config_of("https://ci/", identity=own_identity().header)

@@ -27,6 +27,7 @@ from tests.agents.bridge import (
 )
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_frames import BINARY, CLOSE, MASK
+from tests.peers.raw_origin import OriginConnection, RawOrigin
 from tests.peers.ws_controller import CAPABILITY, NOT_AN_AGENT, Serve, WebSocketController, answer
 from tests.peers.ws_controller import COOKIE as NEW_COOKIE
 from tests.peers.ws_end import End
@@ -146,6 +147,23 @@ async def test_a_refusal_with_a_cookie_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Connection: close, Connection-Cookie", b"Connection-Cookie: 0a"],  # it does not travel
+        [b"Connection-Cookie: "],
+        [b"Connection-Cookie: ?", b"connection-cookie: 0"],
+    ],
+)
+async def test_a_refusal_whose_cookie_is_none(fields: list[bytes], tmp_path: Path) -> None:
+    controller = jenkins()
+    controller.refusal = answer(b"500 Oops", b"", *fields)
+    async with relaying(tmp_path, controller) as port:
+        refused = await ask(port, agent_request({"Connection-Cookie": COOKIE}))
+    given = [value for name, value in refused.fields if name.lower() == b"connection-cookie"]
+    assert given == [COOKIE.encode()]
+
+
+@pytest.mark.parametrize(
     ("changes", "status", "text"),
     [
         ({"Secret-Key": None}, 400, NOT_AN_AGENT.decode()),
@@ -204,6 +222,51 @@ async def test_a_controller_that_says_nothing(tmp_path: Path, log: LogCapture) -
             refused = await ask(port, agent_request({"Connection-Cookie": COOKIE}))
     text = "the controller did not answer in time"
     check_refusal(refused, log, 504, text, cookie=COOKIE)
+
+
+async def test_an_address_that_accepts_and_says_nothing_is_ejected(
+    tmp_path: Path, log: LogCapture
+) -> None:
+    async def silent(connection: OriginConnection) -> None:
+        await connection.read_head()
+        await connection.wait_for_end()
+
+    controller = jenkins(End.serve)
+    async with trio.open_nursery() as nursery:
+        origin: RawOrigin = await nursery.start(RawOrigin(silent).run)
+        await nursery.start(controller.run)
+        main = {
+            "url": "http://127.0.0.1:1/",
+            "addresses": [f"127.0.0.1:{each.port}" for each in (origin, controller)],
+            "health_check": {"interval": "1h"},
+            "ejection": {"failures": 2},
+            "agents": {"transport": "websocket"},
+        }
+        made = make_config(tmp_path, None, controllers={"main": main}, handshake_timeout="300ms")
+        async with running_gateway(made) as port:
+            found = [(await ask(port, agent_request())).status for _ in range(4)]
+        nursery.cancel_scope.cancel()
+    assert found == [504, 504, 101, 101]
+    assert [line["event"] for line in log.entries].count("address ejected") == 1
+
+
+async def test_auto_chooses_again_when_upgrades_hang(
+    tmp_path: Path, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*args: object, **more: object) -> None:
+        await trio.sleep_forever()
+
+    controller = jenkins(End.serve)
+    monkeypatch.setattr(controller, "_upgrade", hang)
+    agents = {"transport": "auto"}
+    async with relaying(tmp_path, controller, agents=agents, handshake_timeout="400ms") as port:
+        for _ in range(2):
+            refused = await ask(port, agent_request({"Connection-Cookie": COOKIE}))
+            text = "the controller did not answer in time"
+            check_refusal(refused, log, 504, text, cookie=COOKIE)
+            await trio.sleep(1.1)  # what has just been asked holds for a second
+    asked = [each.line.split()[1] for each in controller.requests]
+    assert asked.count(b"/tcpSlaveAgentListener/") == 2
 
 
 async def test_the_granted_secret_is_the_one_that_is_presented(

@@ -21,7 +21,7 @@ _FILE = """\
 state_dir: state
 listeners: [{address: "127.0.0.1:1"}]
 controllers:
-  main: {url: "http://jenkins.lan:8080"}
+  main: {url: "http://127.0.0.1:8080"}
   sure: {url: "https://jenkins.lan"}
 routes: [{id: a, controller: main}, {id: b, controller: sure, host: b}]
 """
@@ -94,8 +94,8 @@ def test_accept(gateway: _Gateway, old: bytes | None) -> None:
     [
         ("mian", b"new", 'CONTROLLER: found "mian"; allowed: "main", "sure". Did you mean "main"?'),
         ("sure", b"new", "sure: nothing to accept, its key is not pinned at first sight but what"),
-        ("main", None, "main: cannot ask http://jenkins.lan:8080/ for its key: "),
-        ("main", b"", "main: http://jenkins.lan:8080/ states no key (X-Instance-Identity)"),
+        ("main", None, "main: cannot ask http://127.0.0.1:8080/ for its key: "),
+        ("main", b"", "main: http://127.0.0.1:8080/ states no key (X-Instance-Identity)"),
     ],
 )
 def test_nothing_to_accept(gateway: _Gateway, name: str, shown: bytes | None, text: str) -> None:
@@ -110,7 +110,7 @@ def test_nothing_to_accept(gateway: _Gateway, name: str, shown: bytes | None, te
 def test_without_a_file(gateway: _Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "other"))
     result = CliRunner().invoke(
-        cli, ["identity", "accept", "main", "--controller", "http://jenkins.lan:8080"]
+        cli, ["identity", "accept", "main", "--controller", "http://127.0.0.1:8080"]
     )
     assert result.exit_code == 0
     assert PinStore(tmp_path / "other").get("main") is not None

@@ -27,7 +27,8 @@ def controller() -> Iterator[str]:
             with peer:
                 asked = peer.recv(65536)
                 status = b"400 Bad Request" if b" /wsagents/ " in asked else b"404 Not Found"
-                peer.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
+                more = b"X-Jenkins: 2.5\r\nContent-Length: 0\r\n"
+                peer.sendall(b"HTTP/1.1 %s\r\n%s\r\n" % (status, more))
 
     thread = threading.Thread(target=serve)
     thread.start()

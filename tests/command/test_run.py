@@ -59,7 +59,7 @@ def _run(*arguments: str) -> tuple[int, str, str]:
 
 def test_with_a_file(supervisor: _Supervisor, tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
-    path.write_text("listeners: [{address: '127.0.0.1:1'}]\ncontrollers: {a: {url: 'http://h'}}\n")
+    path.write_text("listeners: [{address: '127.0.0.1:1'}]\ncontrollers: {a: {url: 'https://h'}}\n")
     assert _run("-c", str(path)) == (7, "", "")
     assert list(supervisor.configs[0].controllers) == ["a"]
 
@@ -164,7 +164,7 @@ def test_as_an_upgrade_runs_it(
 ) -> None:
     """With the arguments that a source says of itself; nothing is printed a second time."""
     path = tmp_path / "gateway.yaml"
-    path.write_text("listeners: [{address: '127.0.0.1:1'}]\ncontrollers: {a: {url: 'http://h'}}\n")
+    path.write_text("listeners: [{address: '127.0.0.1:1'}]\ncontrollers: {a: {url: 'https://h'}}\n")
     probed: list[int] = []
     monkeypatch.setattr(
         "gateway.server.upgrade.probe", lambda source, descriptor: probed.append(descriptor)

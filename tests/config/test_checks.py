@@ -20,7 +20,7 @@ _IDENTITY = base64.b64encode(spki(rsa_key().public_key())).decode()
 def _check(**more: Any) -> Findings:
     data = {
         "listeners": [{"address": "127.0.0.1:8080"}],
-        "controllers": {"main": {"url": "http://jenkins.lan/"}},
+        "controllers": {"main": {"url": "https://jenkins.lan/"}},
         **more,
     }
     return check(GatewayConfig.model_validate(data), now=NOW)
@@ -128,7 +128,7 @@ def test_plaintext_must_be_allowed() -> None:
         controllers={"main": {"url": "http://h", "agents": agents}},
     )
     agents = {"protocol": "JNLP4-plaintext", "allow_plaintext": True}  # type: ignore[dict-item]
-    assert _check(controllers={"main": {"url": "http://h", "agents": agents}}) == Findings()
+    assert _check(controllers={"main": {"url": "https://h", "agents": agents}}) == Findings()
 
 
 def test_port_zero_is_no_agent_port() -> None:
@@ -155,7 +155,7 @@ def test_routes_need_known_controllers() -> None:
 
 
 def test_several_controllers_need_routes() -> None:
-    two = {"a": {"url": "http://a"}, "b": {"url": "http://b"}}
+    two = {"a": {"url": "https://a"}, "b": {"url": "https://b"}}
     _one_error("routes: found nothing", controllers=two)
     errors, (warning,) = _texts(_check(controllers=two, routes=[{"id": "a", "controller": "a"}]))
     assert errors == []

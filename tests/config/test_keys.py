@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -99,6 +100,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_file(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"is a directory"):
         read_file(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for whoever writes into it
+    with pytest.raises(ValueError, match=r"pipe: is not a regular file"):
+        read_file(tmp_path / "pipe")
     big = tmp_path / "big"
     big.write_bytes(b"x" * ((1 << 20) + 1))
     with pytest.raises(ValueError, match=r"below 1 MiB"):

@@ -19,6 +19,7 @@ def test_defaults() -> None:
     assert (limits.head, limits.request_line, limits.header_fields) == (32768, 8192, 100)
     assert (limits.head_timeout, limits.idle_timeout, limits.tls_handshake_timeout) == (15, 75, 10)
     assert limits.body is None
+    assert limits.websocket_frame == 16 << 20
     assert limits.head_warning < 8192
     assert limits.connections_per_address < limits.connections
 
@@ -38,6 +39,7 @@ def test_as_a_file_writes_them() -> None:
         {"head": "1B"},
         {"head": 16384},
         {"request_line": "100B"},
+        {"websocket_frame": "63KiB"},
         {"header_fields": 1},
         {"connections": 0},
         {"connections_per_address": 0},

@@ -72,7 +72,7 @@ def found(
     config = GatewayConfig.model_validate(
         {
             "listeners": [{"address": "h:1", "tls": {"certificates": [pair], **tls}}],
-            "controllers": {"main": {"url": "http://jenkins.lan/"}},
+            "controllers": {"main": {"url": "https://jenkins.lan/"}},
             "routes": [
                 {"id": f"r{i}", "host": host, "controller": "main"} for i, host in enumerate(hosts)
             ],

@@ -17,7 +17,7 @@ listeners:
   - address: 127.0.0.1:8080
 controllers:
   main:
-    url: http://jenkins.lan:8080/
+    url: https://jenkins.lan:8080/
 """
 
 
@@ -43,7 +43,7 @@ def test_a_small_file(tmp_path: Path) -> None:
     assert loaded.source == path
     assert loaded.warnings == ()
     assert loaded.config.controllers == {
-        "main": ControllerConfig(url=ControllerUrl("http", "jenkins.lan", 8080, ""))
+        "main": ControllerConfig(url=ControllerUrl("https", "jenkins.lan", 8080, ""))
     }
     assert loaded.config.routes == (RouteConfig(id="main", controller="main"),)
 
@@ -220,7 +220,7 @@ def test_checks_across_keys_name_lines_too(tmp_path: Path) -> None:
 def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
     found = _errors(tmp_path, _GOOD.replace("jenkins.lan", "admin:hunter2@jenkins.lan"))
     assert "hunter2" not in "\n".join(found)
-    assert "http://***@jenkins.lan" in found[0]
+    assert "https://***@jenkins.lan" in found[0]
     with pytest.raises(ConfigError) as caught:
         parse_controller("http://admin:hunter2@jenkins.lan")
     assert "hunter2" not in str(caught.value)

@@ -16,7 +16,7 @@ from tests.config.certificates import NOW, certificate_pem, ec_key, private_pem
 def checked(**more: Any) -> Findings:
     data = {
         "listeners": [{"address": "127.0.0.1:8080"}],
-        "controllers": {"main": {"url": "http://jenkins.lan/ci/"}},
+        "controllers": {"main": {"url": "https://jenkins.lan/ci/"}},
         **more,
     }
     return check(GatewayConfig.model_validate(data), now=NOW)
@@ -86,7 +86,7 @@ def test_only_an_edge_route_may_have_another_path(
 
 
 def test_several_controllers_share_a_host_under_edge_routes() -> None:
-    controllers = {name: {"url": f"http://{name}/"} for name in ("a", "b")}
+    controllers = {name: {"url": f"https://{name}/"} for name in ("a", "b")}
     routes = [
         {"id": n, "controller": n, "path": f"/{n}", "expose": ["agents"]} for n in controllers
     ]

@@ -7,10 +7,12 @@ that no case comes out worse through the gateway than it does directly, in eithe
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +20,9 @@ from typing import Final
 
 import pytest
 import trio
+from websockets.sync.client import connect
 
+from gateway.protocol.websocket import Opcode, control_frame
 from tests.agents.bridge import make_config, running_gateway
 
 KOSOKU: Final = str(Path(sysconfig.get_path("scripts")) / "kosoku")
@@ -80,10 +84,11 @@ async def started(command: list[str]) -> AsyncIterator[subprocess.Popen[bytes]]:
 
 
 @asynccontextmanager
-async def gateway_to(port: int, folder: Path) -> AsyncIterator[int]:
-    """Run a gateway in front of ``port``; yield its own."""
+async def gateway_to(port: int, folder: Path, interval: str = "20s") -> AsyncIterator[int]:
+    """Run a gateway in front of ``port``, which pings every ``interval``; yield its own."""
     url = f"http://127.0.0.1:{port}/"
-    async with running_gateway(make_config(folder, url, access_log="off")) as own:
+    made = make_config(folder, url, access_log="off", keepalive={"interval": interval})
+    async with running_gateway(made) as own:
         yield own
 
 
@@ -166,6 +171,7 @@ async def test_a_client_in_front_of_the_gateway(tmp_path: Path) -> None:
 
 async def test_compression_with_a_client_in_front_of_the_gateway(tmp_path: Path) -> None:
     through, direct = await judge_client(tmp_path, *DEFLATE)
+    assert set(through.values()) == {("OK", "OK")}
     assert len(through) == 5
     assert worse(through, direct) == {}
 
@@ -175,3 +181,49 @@ async def test_long_messages_to_a_client_in_front_of_the_gateway(tmp_path: Path)
     through, direct = await judge_client(tmp_path, "-i", "9.*")
     assert len(through) == 54
     assert worse(through, direct) == {}
+
+
+# -- pings of ours between all of it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def pings(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what is filled with the payloads of the gateway's own pings."""
+    sent: list[bytes] = []
+
+    def recording(opcode: Opcode, payload: bytes) -> bytes:
+        sent.append(payload)
+        return control_frame(opcode, payload)
+
+    monkeypatch.setattr("gateway.http.websocket_relay.control_frame", recording)
+    return sent
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_both_ends_of_the_library_while_the_gateway_pings_all_the_time(
+    compression: str | None, tmp_path: Path, pings: list[bytes]
+) -> None:
+    """The fuzzing suites are no judges of that: to them a ping is an event that no case expects."""
+    sizes = random.Random(4)
+    messages: list[list[bytes]] = [
+        [sizes.randbytes(sizes.choice((0, 1, 125, 126, 5000, 70_000))) * 2 for _ in range(parts)]
+        for parts in (1, 2, 5) * 20
+    ]
+
+    def play(port: int) -> list[bytes]:
+        url = f"ws://127.0.0.1:{port}"
+        with connect(url, compression=compression, max_size=None) as websocket:
+            echoed = []
+            for parts in messages:
+                websocket.send(iter(parts))
+                echoed.append(websocket.recv())
+                time.sleep(0.003)
+            return [bytes(each) for each in echoed if not isinstance(each, str)]
+
+    async with started([*PEER, "server"]) as process:
+        assert process.stdout is not None
+        port = int(await trio.to_thread.run_sync(process.stdout.readline))
+        async with gateway_to(port, tmp_path, "1ms") as own:
+            echoed = await trio.to_thread.run_sync(play, own)
+    assert echoed == [b"".join(parts) for parts in messages]
+    assert len(pings) > 50

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -80,12 +80,20 @@ class Link:
         self._nursery = nursery
         self._ended = 0
         self._before = in_use()
-        self._agent = SimulatedAgent(
-            f"https://127.0.0.1:{agent_box.port}/",
+        self._agent = self.new_agent()
+
+    def new_agent(self, secret: str | None = None) -> SimulatedAgent:
+        """Return the agent as it is after a restart: it has forgotten its cookie."""
+        return SimulatedAgent(
+            f"https://127.0.0.1:{self.agent_box.port}/",
             NODE,
-            controller.secret(NODE),
+            self.controller.secret(NODE) if secret is None else secret,
             tls=trusting_anybody(),
         )
+
+    async def come_again(self, agent: SimulatedAgent | None = None) -> Attempted:
+        """Have the agent connect once more: the same process, or ``agent``."""
+        return await (agent or self._agent).connect(self._nursery)
 
     async def connect(self, behaviour: Behaviour | None = None) -> Attempted:
         """Try once to open a session."""
@@ -113,6 +121,10 @@ class Link:
         assert [line["session"] for line in started] == [line["session"] for line in ended]
         assert len(ended) == self._ended
         return ended[-1]
+
+    async def wait_until_over(self, count: int) -> None:
+        """Wait until ``count`` sessions have come and gone."""
+        await self._registry.wait_until_over(count)
 
     async def check_next(self) -> None:
         """Check that nothing is left of the sessions so far, and that the next one works."""
@@ -165,10 +177,12 @@ async def running_link(
     *,
     on_channel: Behaviour | None = echo,
     count_objects: bool = False,
+    agents: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Link]:
     """Run everything inside the block. Afterwards nothing of it is left in this process.
 
-    ``count_objects``: not even in memory; looking at all objects takes a moment.
+    ``count_objects``: not even in memory; looking at all objects takes a moment. ``agents`` are
+    more of the controller's.
     """
     before = live_objects() if count_objects else Counter()
     controller = StandInController({NODE: INBOUND}, identity=own_identity(), on_channel=on_channel)
@@ -184,6 +198,7 @@ async def running_link(
             agents={
                 "address": f"127.0.0.1:{controller_box.port}",
                 "identity": own_identity().header,
+                **(agents or {}),
             },
         )
         async with running_gateway(config) as port:

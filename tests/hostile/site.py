@@ -199,7 +199,9 @@ async def running_site(
             for path in bad_paths:
                 name = path.strip("/")
                 url = f"http://127.0.0.1:{bad.http_port}{path}/"
-                config["controllers"][name] = {"url": url, "agents": known}
+                # Each of its scripts is for one connection, and nothing is to be asked again.
+                asked_once = {**known, "takeover": "never"}
+                config["controllers"][name] = {"url": url, "agents": asked_once}
                 config["routes"].append({"id": name, "controller": name})
         async with running_program(folder, config) as gateway:
             site = Site(gateway, controller, nursery)

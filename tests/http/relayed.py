@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from gateway.http.websocket_relay import Leg, RelayLimits, RelaySession
+from gateway.http.websocket_relay import RelayLimits, RelaySession
+from gateway.http.websocket_way import Leg
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import Limits
 from gateway.transport.stream import Stream

@@ -18,6 +18,7 @@ from gateway.http.upkeep import Upkeep
 from gateway.http.upstream import Upstreams
 from gateway.observability.access_log import AccessLog
 from gateway.transport.stream import Stream
+from gateway.transport.tls_context import ClientDemand
 
 
 def make_config(url: str | None = "http://127.0.0.1:9/", **more: Any) -> GatewayConfig:
@@ -39,6 +40,7 @@ def served(
     *,
     limits: ClientLimits | None = None,
     access: AccessLog | None = None,
+    demand: ClientDemand | None = None,
 ) -> Callable[[], Serving]:
     """Have all requests of the first listener served by ``handle``, and by ``config`` for ever."""
     serving = Serving(
@@ -48,6 +50,7 @@ def served(
         config.trusted_proxies,
         ClientLimits.of(config.limits) if limits is None else limits,
         AccessLog("off") if access is None else access,
+        demand,
     )
     return lambda: serving
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from gateway.http.connection import serve_connection
 from gateway.http.exchange import Exchange
 from gateway.http.serving import Handler, Serving
+from gateway.transport.tls_context import ClientDemand
 from tests.http.memory_stream import MemoryStream
 from tests.http.serving import make_config, served
 
@@ -24,21 +26,29 @@ def saying(text: bytes) -> Handler:
     return handle
 
 
-def version(text: bytes, **config: Any) -> Callable[[], Serving]:
-    return served(make_config(**config), saying(text))
+def version(
+    text: bytes, *, demand: ClientDemand | None = None, **config: Any
+) -> Callable[[], Serving]:
+    return served(make_config(**config), saying(text), demand=demand)
 
 
 class Client:
     """A client of a connection that is served by whatever ``current`` is at the moment."""
 
-    def __init__(self, current: Callable[[], Serving], nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        current: Callable[[], Serving],
+        nursery: trio.Nursery,
+        proved: ClientDemand | None = None,
+    ) -> None:
+        self._proved = proved
         self.current = current
         self.stream = MemoryStream()
         self.ended = False
         nursery.start_soon(self._serve)
 
     async def _serve(self) -> None:
-        await serve_connection(self.stream.as_stream(), lambda: self.current())
+        await serve_connection(self.stream.as_stream(), lambda: self.current(), proved=self._proved)
         self.ended = True
 
     async def ask(self, data: bytes = GET) -> bytes:
@@ -78,28 +88,33 @@ async def test_a_request_under_way_keeps_the_old_one() -> None:
         nursery.cancel_scope.cancel()
 
 
-def with_certificates_of_clients(mode: str) -> dict[str, Any]:
-    return {
-        "address": "127.0.0.1:8080",
-        "tls": {
-            "certificates": [{"certificate": "/a.crt", "key": "/a.key"}],
-            "client_certificates": {"mode": mode, "ca_file": "/ca.pem"},
-        },
-    }
+OLD, NEW = ClientDemand("require", b"old"), ClientDemand("require", b"new")
 
 
-async def test_who_proved_nothing_has_to_connect_again_when_proof_is_demanded() -> None:
+@pytest.mark.parametrize(
+    ("proved", "demand"), [(None, NEW), (OLD, NEW), (ClientDemand("optional", b"new"), NEW)]
+)
+async def test_who_proved_something_else_has_to_connect_again(
+    proved: ClientDemand | None, demand: ClientDemand
+) -> None:
     async with trio.open_nursery() as nursery:
-        listeners = [with_certificates_of_clients("off")]
-        client = Client(version(b"old", listeners=listeners), nursery)
+        client = Client(version(b"old", demand=proved), nursery, proved)
         assert (await client.ask()).endswith(b"old for 192.0.2.7")
-        listeners = [with_certificates_of_clients("require")]
-        client.current = version(b"new", listeners=listeners)
+        client.current = version(b"new", demand=demand)
         answer = await client.ask()
         assert answer.startswith(b"HTTP/1.1 421 ")
         assert b"Connection: close" in answer
         assert b"connect again" in answer
         assert client.ended
-        later = Client(client.current, nursery)
+        later = Client(client.current, nursery, demand)
         assert (await later.ask()).endswith(b"new for 192.0.2.7")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_handshake_before_the_demand_has_proved_nothing() -> None:
+    """The demand came while it was under way: not even the first request is served."""
+    async with trio.open_nursery() as nursery:
+        client = Client(version(b"new", demand=NEW), nursery, None)
+        assert (await client.ask()).startswith(b"HTTP/1.1 421 ")
+        assert client.ended
         nursery.cancel_scope.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import structlog
 import trio
@@ -9,12 +11,12 @@ import trio.lowlevel
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
-from gateway.config.models import KeepaliveConfig
 from gateway.errors import Draining
 from gateway.http.websocket_relay import RelayLimits
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import Limits
-from tests.http.relayed import relayed
+from tests.http.relayed import LIMITS, relayed
+from tests.http.serving import make_config
 from tests.peers.raw_frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from tests.peers.ws_end import End
 
@@ -161,9 +163,11 @@ async def test_a_client_that_cannot_be_asked_is_not_blamed(clock: MockClock) -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.client.serve)
             await trio.sleep(200)
+            await run.controller.stream.send_all(whole[500:600])
+            await trio.sleep(200)
             assert run.result is None
             assert not run.session.suspect
-            await run.controller.stream.send_all(whole[500:])
+            await run.controller.stream.send_all(whole[600:])
             await trio.sleep(1)
             assert [opcode for opcode, _ in run.client.frames] == [BINARY, PING]
             nursery.start_soon(run.controller.serve)
@@ -172,13 +176,126 @@ async def test_a_client_that_cannot_be_asked_is_not_blamed(clock: MockClock) -> 
             nursery.cancel_scope.cancel()
 
 
-async def test_two_that_stand_still_in_the_middle_of_a_frame_end(clock: MockClock) -> None:
+async def test_a_controller_that_stops_in_the_middle_of_a_frame_is_to_blame(
+    clock: MockClock,
+) -> None:
+    """And not the client, who lives and cannot be asked, however long that takes."""
     async with relayed() as run:
+        await trio.sleep(10)
         await run.controller.stream.send_all(run.controller.frame(BINARY, bytes(1000))[:500])
-        await run.client.stream.send_all(run.client.frame(BINARY, bytes(1000))[:500])
         began = trio.current_time()
-        await run.wait_end()
-        assert trio.current_time() - began < 311
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.client.serve)
+            await run.ended.wait()
+            nursery.cancel_scope.cancel()
+        end = await run.wait_end()
+        assert (end.side, end.close_code) == (Side.CONTROLLER, 1011)
+        assert end.reason == "no byte for 300 s, in the middle of a frame"
+        assert 300 <= trio.current_time() - began < 306
+
+
+async def test_a_client_that_stops_in_the_middle_of_a_frame_is_to_blame(clock: MockClock) -> None:
+    async with relayed() as run:
+        await run.client.stream.send_all(run.client.frame(BINARY, bytes(1000))[:500])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.controller.serve)
+            end = await run.wait_end()
+            nursery.cancel_scope.cancel()
+        assert end.side is Side.AGENT
+        assert end.reason == "no byte for 60 s, in the middle of a frame"
+
+
+@pytest.mark.parametrize("by", [Side.AGENT, Side.CONTROLLER])
+async def test_a_frame_that_moves_may_take_its_time(by: Side, clock: MockClock) -> None:
+    """Neither its sender nor the other side, who cannot be asked meanwhile, is lost."""
+    async with relayed() as run:
+        one, other = run.client, run.controller
+        if by is Side.CONTROLLER:
+            one, other = other, one
+        one.answers = False  # it is inside a frame of its own
+        whole = one.frame(BINARY, bytes(64_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.serve)
+            nursery.start_soon(other.serve)
+            for at in range(0, len(whole), 1000):
+                await one.stream.send_all(whole[at : at + 1000])
+                await trio.sleep(15)
+                assert run.result is None
+                assert not run.session.suspect
+            one.answers = True
+            await trio.sleep(400)
+            assert run.result is None
+            nursery.cancel_scope.cancel()
+        assert [opcode for opcode, _ in other.frames][:2] == [BINARY, PING]
+
+
+@pytest.mark.parametrize("first", [Side.AGENT, Side.CONTROLLER])
+async def test_two_that_stand_still_in_the_middle_of_a_frame_end(
+    first: Side, clock: MockClock
+) -> None:
+    """The one that was silent first is to blame."""
+    async with relayed() as run:
+        ends = [run.client, run.controller]
+        if first is Side.CONTROLLER:
+            ends.reverse()
+        began = trio.current_time()
+        for end in ends:
+            await end.stream.send_all(end.frame(BINARY, bytes(1000))[:500])
+            await trio.sleep(2)
+        ended = await run.wait_end()
+        assert ended.side is first
+        assert ended.reason == "no byte for 300 s, in the middle of a frame"
+        assert 300 <= trio.current_time() - began < 306
+
+
+async def test_waiting_for_the_end_of_a_frame_is_no_round_trip(
+    clock: MockClock, log: LogCapture
+) -> None:
+    async with relayed() as run:
+        run.controller.answers = False
+        whole = run.controller.frame(BINARY, bytes(1000))
+        await run.controller.stream.send_all(whole[:500])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.client.serve)
+            await trio.sleep(50)
+            await run.controller.stream.send_all(whole[500:])
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert run.session._client_watch.round_trip == pytest.approx(0, abs=0.5)
+        assert not run.session.suspect
+
+
+async def test_the_pings_of_the_two_legs_are_told_apart(clock: MockClock) -> None:
+    """What answers a ping to the client is no answer of the controller's."""
+    async with relayed() as run:
+        _, to_client = await run.client.read_until(PING)
+        await run.controller.send(PONG, to_client)
+        while (PONG, to_client) not in run.client.frames:
+            await run.client.receive()
+
+
+async def test_only_what_came_is_counted(clock: MockClock, log: LogCapture) -> None:
+    """No pings of ours, sent at once or behind a frame, and no pongs that answer them."""
+    early = frame(BINARY, b"early")
+    async with relayed(client_leading=early) as run:
+        whole = run.controller.frame(BINARY, bytes(1000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.client.serve)
+            nursery.start_soon(run.controller.serve)
+            await trio.sleep(100)
+            sent = await run.client.send(BINARY, b"x" * 100)
+            run.controller.answers = False
+            await run.controller.stream.send_all(whole[:500])
+            await trio.sleep(50)
+            await run.controller.stream.send_all(whole[500:])
+            await trio.sleep(1)
+            run.session.end(SessionEnd.of(Side.GATEWAY, Draining()))
+            await run.wait_end()
+            nursery.cancel_scope.cancel()
+        assert [opcode for opcode, _ in run.client.frames].count(PING) > 3
+    line = log.entries[-1]
+    assert line["bytes_from_agent"] == len(early + sent)
+    assert line["bytes_to_agent"] == len(whole)
 
 
 # -- who is lost -----------------------------------------------------------------------------------
@@ -212,9 +329,13 @@ async def test_a_silent_controller_is_lost_after_5_min(clock: MockClock) -> None
 
 
 def test_limits_come_from_the_configuration() -> None:
-    config = KeepaliveConfig.model_validate({"interval": "5s", "controller_dead_after": "2m"})
+    config = make_config(
+        agents={"keepalive": {"interval": "5s", "controller_dead_after": "2m"}},
+        limits={"websocket_frame": "1MiB"},
+    )
     limits = RelayLimits.of(config)
-    assert limits == RelayLimits(Limits(5, 20, 60), Limits(5, 20, 120))
+    assert limits == RelayLimits(Limits(5, 20, 60), Limits(5, 20, 120), 1 << 20)
+    assert RelayLimits.of(make_config()).max_frame == 16 << 20
 
 
 # -- endings ---------------------------------------------------------------------------------------
@@ -310,6 +431,42 @@ async def test_draining(clock: MockClock) -> None:
         assert (await run.wait_end()).side is Side.GATEWAY
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_draining_in_the_middle_of_a_frame(waits: bool, clock: MockClock) -> None:
+    """The rest of it is let through, and nothing behind it but the Close frame."""
+    async with relayed() as run:
+        whole = run.controller.frame(BINARY, bytes(1000))
+        await run.controller.stream.send_all(whole[:500])
+        if waits:  # a ping does, for the same place
+            await trio.sleep(50)
+        await run.client.receive()
+        run.session.end(SessionEnd.of(Side.GATEWAY, Draining()))
+        await run.controller.read_until(CLOSE)
+        await trio.sleep(0.5)
+        await run.controller.stream.send_all(whole[500:] + whole + whole[:7])
+        frames = await run.client.read_to_end()
+        expected = [BINARY, PING, CLOSE] if waits else [BINARY, CLOSE]
+        assert [opcode for opcode, _ in frames] == expected
+        assert frames[-1][1].startswith((1012).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize("by", [Side.AGENT, Side.CONTROLLER])
+async def test_draining_waits_a_second_for_the_end_of_a_frame(by: Side, clock: MockClock) -> None:
+    async with relayed() as run:
+        one, other = run.client, run.controller
+        if by is Side.CONTROLLER:
+            one, other = other, one
+        part = one.frame(BINARY, bytes(1000))[:500]
+        await one.stream.send_all(part)
+        await read_bytes(other, 500)
+        began = trio.current_time()
+        run.session.end(SessionEnd.of(Side.GATEWAY, Draining()))
+        assert await other.read_to_end() == []
+        assert other.raw == part
+        assert trio.current_time() - began == pytest.approx(1, abs=0.5)
+        await one.read_until(CLOSE)
+
+
 @pytest.mark.parametrize("size", [0, 120, 1000, 30_000])
 async def test_a_pump_that_is_stopped_in_the_middle_of_a_send_loses_nothing(
     size: int, clock: MockClock
@@ -342,6 +499,16 @@ async def test_a_frame_that_is_too_long_ends_the_session(clock: MockClock) -> No
             assert int.from_bytes(said[:2], "big") == 1009
         assert run.controller.frames[0] == (BINARY, b"good")
         assert (await run.wait_end()).side is Side.AGENT
+
+
+async def test_how_long_a_frame_may_be_is_configured(clock: MockClock) -> None:
+    async with relayed(limits=replace(LIMITS, max_frame=70_000)) as run:
+        sent = await run.client.send(BINARY, bytes(70_000))
+        assert len(await read_bytes(run.controller, len(sent))) == len(sent)
+        await run.client.stream.send_all(frame(BINARY, b"bad", length=70_001))
+        _, said = await run.client.read_until(CLOSE)
+        assert int.from_bytes(said[:2], "big") == 1009
+        assert (await run.wait_end()).reason == "frame longer than 70000 bytes"
 
 
 async def test_a_controller_that_closes_while_it_is_sent_to(clock: MockClock) -> None:

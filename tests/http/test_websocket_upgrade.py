@@ -18,7 +18,7 @@ from gateway.http.upstream import Upstreams
 from gateway.http.websocket_upgrade import WebSocketUpgrades
 from gateway.runtime.session_end import Endable, SessionEnd, Side
 from tests.http.serving import make_config, start
-from tests.peers.raw_client import Answer, RawClient
+from tests.peers.raw_client import Answer, RawClient, Truncated
 from tests.peers.raw_frames import BINARY, CLOSE, MASK, TEXT, frame
 from tests.peers.raw_origin import OriginConnection, RawOrigin
 from tests.peers.ws_controller import WebSocketController, answer
@@ -270,6 +270,82 @@ async def test_no_answer_in_time() -> None:
 
     answered = await with_script(script, response_timeout="100ms")
     assert answered.status == 504
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_addresses_that_do_not_answer_in_time_are_ejected(*, answers: bool) -> None:
+    """Unless it was the client who did not wait."""
+    asked = trio.Event()
+
+    async def silent(connection: OriginConnection) -> None:
+        await connection.read_head()
+        asked.set()
+        await connection.wait_for_end()
+
+    controller = WebSocketController({}, echo)
+    async with trio.open_nursery() as nursery:
+        origin: RawOrigin = await nursery.start(RawOrigin(silent).run)
+        addresses = {
+            "addresses": [
+                f"127.0.0.1:{origin.port}",
+                f"127.0.0.1:{await nursery.start(up, controller)}",
+            ],
+            "health_check": {"interval": "1h"},
+            "ejection": {"failures": 2},
+        }
+        route = {"id": "main", "controller": "main"}
+        route["response_timeout"] = "100ms" if answers else "1m"
+        made = make_config("http://127.0.0.1:1/", controller=addresses, routes=[route])
+        proxy = Proxy(Upstreams(made), upgrades=WebSocketUpgrades(made, sessions=Sessions()))
+        port = await start(nursery, proxy.forward, made)
+        if answers:
+            assert [await ask_status(port) for _ in range(4)] == [504, 504, 101, 101]
+        else:
+            for _ in range(3):
+                asked = trio.Event()
+                async with await RawClient.connect(port) as client:
+                    await client.send(WEBSOCKET)
+                    await asked.wait()
+            assert controller.requests == []
+        nursery.cancel_scope.cancel()
+
+
+async def up(controller: WebSocketController, *, task_status: trio.TaskStatus[int]) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(controller.run)
+        task_status.started(controller.port)
+
+
+async def read_on(client: RawClient) -> None:
+    while await client.receive():
+        pass
+
+
+async def test_a_refusal_that_stands_still_holds_no_place() -> None:
+    async def script(connection: OriginConnection) -> None:
+        await connection.read_head()
+        await connection.send(b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nn")
+        await connection.wait_for_end()
+
+    async with trio.open_nursery() as nursery:
+        origin: RawOrigin = await nursery.start(RawOrigin(script).run)
+        made = make_config(
+            f"http://127.0.0.1:{origin.port}/",
+            controller={"connections": {"websockets": 1}},
+            routes=[{"id": "main", "controller": "main", "response_timeout": "500ms"}],
+        )
+        proxy = Proxy(Upstreams(made), upgrades=WebSocketUpgrades(made, sessions=Sessions()))
+        port = await start(nursery, proxy.forward, made)
+        async with await RawClient.connect(port) as one, await RawClient.connect(port) as other:
+            await one.send(WEBSOCKET)
+            assert (await one.read_head()).status == 403
+            await other.send(WEBSOCKET)
+            assert (await other.read_head()).status == 403
+            for client in (one, other):  # nor anything else for ever
+                with pytest.raises(Truncated):
+                    await read_on(client)
+                assert bytes(client.buffer) == b"n"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_chunked_refusal_after_103() -> None:

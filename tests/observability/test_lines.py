@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading  # noqa: TID251 - readers and writers of a test without an event loop
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +244,41 @@ def wait_until(condition: object) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+def test_signals_never_find_the_thread() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with piped() as pipe:
+        pipe.writer.write("a\n")
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        thread = pipe.writer._thread
+        assert thread is not None
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        (mask,) = (line for line in status.splitlines() if line.startswith("SigBlk:"))
+        held_back = int(mask.split()[1], 16)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            assert held_back & 1 << (number - 1)
+
+
+def test_a_closed_writer_can_be_opened_again() -> None:
+    with piped() as pipe:
+        pipe.writer.write("a\n")
+        pipe.writer.close(PATIENCE)
+        pipe.writer.write("b\n")
+        pipe.writer.reopen()
+        pipe.writer.write("c\n")
+        assert pipe.writer._thread is not None
+        assert pipe.writer._thread.is_alive()
+        assert drain(pipe) == b"a\nb\nc\n"
+
+
+def test_and_also_where_its_reader_stood_still_meanwhile() -> None:
+    with piped() as pipe:
+        for _ in range(2000):
+            pipe.writer.write(LINE)
+        pipe.writer.close(0.05)
+        pipe.writer.write("while closed\n")
+        pipe.writer.reopen()
+        pipe.writer.write("afterwards\n")
+        read = drain(pipe)
+        assert read == LINE.encode() * 2000 + b"while closed\nafterwards\n"

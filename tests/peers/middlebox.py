@@ -86,6 +86,10 @@ class _Way:
         elif fault is Fault.FIN:
             _send_fin(self._sink)
 
+    def change(self, lane: Lane) -> None:
+        """Be ``lane`` from now on."""
+        self._lane = lane
+
     async def run(self) -> None:
         """Move bytes until the end of this direction."""
         if self._lane.after == 0:
@@ -115,10 +119,9 @@ class _Way:
 
     async def _write(self) -> None:
         """Deliver what is due, for as long as nothing strikes."""
-        lane = self._lane
         async for due, data in self._out_of:
             await trio.sleep_until(due)
-            await trio.sleep(len(data) / lane.rate)
+            await trio.sleep(len(data) / self._lane.rate)
             if self._fault is None:
                 await self._deliver(data)
 
@@ -155,6 +158,11 @@ class Crossing:
         """Let ``fault`` happen in both directions."""
         self.up.strike(fault)
         self.down.strike(fault)
+
+    def change(self, lane: Lane) -> None:
+        """Have both directions be ``lane`` from now on; it has no fault."""
+        self.up.change(lane)
+        self.down.change(lane)
 
     def touch(self) -> None:
         """Note that something has moved."""

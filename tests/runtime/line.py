@@ -42,6 +42,7 @@ class Line:
     def hears(self) -> None:
         """Get a byte, and go back to waiting if that is what was done before."""
         now = self.activity.received_at = trio.current_time()
+        self.activity.bytes_received += 1
         if self.activity.reading_since is not None:
             self.activity.reading_since = now
 

@@ -333,14 +333,40 @@ async def test_foreign_pongs_say_nothing(autojump_clock: MockClock) -> None:
 # -- legs that others' frames keep from being asked ------------------------------------------------
 
 
-async def test_who_cannot_be_asked_has_five_minutes(autojump_clock: MockClock) -> None:
+async def test_who_cannot_be_asked_is_not_lost(autojump_clock: MockClock) -> None:
     line = Line()
     line.reads()
     watch = line.watch()
     watch.mute()
+    assert await SessionLoop([watch]).run([after(100_000)]) == DONE
+
+
+async def test_who_cannot_be_asked_and_owes_something_has_five_minutes(
+    autojump_clock: MockClock,
+) -> None:
+    line = Line()
+    line.reads()
+    watch = LegWatch(
+        Side.AGENT, cast("Stream", line), LIMITS, send_ping=line.ping, owes=lambda: True
+    )
+    watch.mute()
     end = await SessionLoop([watch]).run([forever])
     assert trio.current_time() == pytest.approx(300)
     assert isinstance(end.error, PeerLost)
+    assert end.reason == "no byte for 300 s, in the middle of a frame"
+
+
+async def test_a_ping_counts_from_when_it_was_sent(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    watch.start_ping(trio.current_time())
+    watch.mute()
+    await trio.sleep(100)
+    watch.unmute()
+    await trio.sleep(0.5)
+    assert watch.receive_pong(b"rgw1")
+    assert watch.round_trip == pytest.approx(0.5)
 
 
 async def test_who_was_asked_late_has_all_its_time_from_then(autojump_clock: MockClock) -> None:

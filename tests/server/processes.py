@@ -124,11 +124,11 @@ class Gateway:
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, url: str, *, more: str = AT_ONCE, **options: Any
+    folder: Path, url: str, *, more: str = AT_ONCE, agents: str = "{}", **options: Any
 ) -> AsyncIterator[Gateway]:
     """Run the gateway in front of the controller at ``url``, from a configuration file.
 
-    ``more``: further lines of it.
+    ``more``: further lines of it; ``agents``: what it says of the controller's agents.
     """
     write(folder, HOST)
     path = folder / "gateway.yaml"
@@ -138,7 +138,7 @@ async def running_gateway(
         f'  - address: "{HOST}:0"\n'
         f'  - address: "{HOST}:0"\n'
         f"    tls: {{certificates: [{{certificate: {HOST}.crt, key: {HOST}.key}}]}}\n"
-        f'controllers: {{main: {{url: "{url}"}}}}\n'
+        f'controllers: {{main: {{url: "{url}", agents: {agents}}}}}\n'
         f"{more}"
     )
     command = [sys.executable, "-m", "gateway", "run", "-c", str(path)]

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from gateway.config.models import ListenerConfig
 from gateway.config.values import Address
 from gateway.server.accepting import Accepting, backlog
 from gateway.transport.listeners import BoundListener, bind
+from tests.shortage import no_descriptors
 
 HOST = "127.0.0.1"
 
@@ -81,6 +83,22 @@ async def test_another_slot_is_taken_and_left() -> None:
         assert await ask(port, within=0.1) is None
         worker.accepting.listen(1)
         assert await ask(port) == b"other"
+        assert await ask(worker.own.port) == b"own"
+
+
+async def test_another_slot_is_taken_once_there_are_descriptors_for_it() -> None:
+    async with running(Worker()) as worker:
+        await trio.testing.wait_all_tasks_blocked()  # accepting on its own
+        with capture_logs() as log, no_descriptors():
+            worker.accepting.listen(1)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(0.25)  # more than one try
+            worker.accepting.unlisten(1)
+            worker.accepting.listen(1)
+            await trio.testing.wait_all_tasks_blocked()
+        assert [line["log_level"] for line in log] == ["info", "warning"] * 2
+        assert log[1]["reason"] == "too many open files"
+        assert await ask(worker.other.port) == b"other"
         assert await ask(worker.own.port) == b"own"
 
 

@@ -13,6 +13,8 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from gateway.agents.takeover import OTHERS_ANSWER
+from gateway.runtime.session_loop import CHALLENGE
 from gateway.server import children
 from gateway.server.children import ANSWER, MOST_QUESTIONS, RELOAD_ANSWER, Child, State, take_over
 from gateway.server.control import MAX_MESSAGE, Message
@@ -94,6 +96,9 @@ async def test_a_worker_that_says_nothing(autojump_clock: trio.testing.MockClock
         assert trio.current_time() == RELOAD_ANSWER
         assert await child.ask("status") is None
         assert trio.current_time() == RELOAD_ANSWER + ANSWER
+        assert await child.ask("claim") is None
+        waited = trio.current_time() - RELOAD_ANSWER - ANSWER
+        assert waited == OTHERS_ANSWER > CHALLENGE, "it may have to challenge an agent first"
         assert worker.process.status is None  # it may only be slow, and has sessions
 
 

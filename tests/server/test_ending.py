@@ -49,7 +49,7 @@ class Site:
 
 
 @asynccontextmanager
-async def ending(order: Stop | Linger) -> AsyncIterator[Site]:
+async def ending(order: Stop | Linger, *, accepted: bool = True) -> AsyncIterator[Site]:
     site = Site()
     async with trio.open_nursery() as nursery:
         with ExitStack() as stack:
@@ -57,6 +57,8 @@ async def ending(order: Stop | Linger) -> AsyncIterator[Site]:
                 session = cast("AgentSession", cast("Any", Session(site.note)))
                 stack.enter_context(site.registry.register(session))
             assert not site.ending.begun.is_set()
+            if accepted:
+                site.ending.accepted.set()
             site.ending.give(order)
             assert site.ending.begun.is_set()
             nursery.start_soon(site.ending.carry_out, site.connections)
@@ -136,3 +138,16 @@ async def test_what_happens_is_logged(autojump_clock: MockClock) -> None:
         ("worker is lingering", 20, 5),
         ("worker is stopping", 20, None),
     ]
+
+
+async def test_time_counts_while_a_backlog_does_not_empty(autojump_clock: MockClock) -> None:
+    async with ending(Stop(timeout=10), accepted=False) as site:
+        assert site.ends == [(0, 1012)] * 20
+        assert site.connections.deadline == 10
+        assert site.drain.leaving
+        assert not site.drain.begun  # whoever waits there has asked for something
+        await trio.sleep(4)
+        site.ending.accepted.set()
+        await trio.sleep(1)
+        assert site.drain.begun
+        assert site.connections.deadline == 10

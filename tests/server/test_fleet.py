@@ -14,8 +14,9 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
-from gateway.server.children import RELOAD_ANSWER, Child, State
+from gateway.server.children import RELOAD_ANSWER, TAKE, Child, State
 from gateway.server.fleet import HURRY, KILL_AFTER, OVERDUE_LOOK, Fleet, InForce, StopOrder
+from gateway.server.freezing import FREEZE, RELOAD_ENDS
 from gateway.server.slots import bind_slots
 from tests.server.played import PlayedWorker, Stage, played_child
 
@@ -143,7 +144,7 @@ async def test_a_dead_workers_slot_is_accepted_on_at_once_and_given_back(
         await settle()
         assert one.process.status is None
         assert rig.announced == 1
-        assert sum(rig.fleet.restarts) == 1
+        assert rig.fleet.restarts == 1
 
 
 async def test_whoever_stood_in_may_die_too(autojump_clock: Clock) -> None:
@@ -232,6 +233,50 @@ async def test_one_that_is_silent_keeps_all_from_it(autojump_clock: Clock) -> No
         assert reason == f"worker {other.process.pid} did not answer within {RELOAD_ANSWER:g} s"
         assert rig.fleet.in_force.generation == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_a_late_answer_counts_for_nothing(autojump_clock: Clock) -> None:
+    """What a worker says of a configuration that was refused meanwhile is not about the next."""
+    async with running(Rig()) as rig, trio.open_nursery() as nursery:
+        one, other = await rig.ready()
+        await drop_messages(other)
+        nursery.start_soon(obey, one)
+        assert await rig.fleet.reload(make_config(limits={"connections": 7})) is not None
+        refused = (await other.expect("prepare"))["generation"]
+        assert (await other.expect("abandon"))["generation"] == refused
+        results: list[str | None] = []
+
+        async def reload() -> None:
+            results.append(await rig.fleet.reload(make_config(limits={"connections": 8})))
+
+        nursery.start_soon(reload)
+        wanted = (await other.expect("prepare"))["generation"]
+        assert wanted > refused
+        await other.control.send({"type": "prepared", "generation": refused})
+        await trio.sleep(1)
+        assert results == []
+        assert rig.fleet.in_force.generation == 1
+        nursery.start_soon(lambda: obey(other))
+        await other.control.send({"type": "prepared", "generation": wanted})
+        await trio.sleep(1)
+        assert results == [None]
+        assert rig.fleet.in_force.generation == rig.fleet.generations == wanted
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_that_takes_no_messages_holds_nobody_up(autojump_clock: Clock) -> None:
+    async with running(Rig()) as rig:
+        _, other = await rig.ready()
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.child(other).control.send, {"a": "x" * 10_000_000})
+            await trio.sleep(0.1)
+            with capture_logs() as logs:
+                assert not await rig.child(other).tell("abandon", generation=2)
+            assert trio.current_time() - began == TAKE + 0.1
+            assert other.process.status == -signal.SIGKILL
+            assert logs[0]["event"] == "a worker takes no messages; killing it"
+            nursery.cancel_scope.cancel()
 
 
 async def test_one_that_breaks_its_word_is_replaced_by_one_with_the_new_configuration(
@@ -378,6 +423,24 @@ async def test_impatience_cuts_short(autojump_clock: Clock) -> None:
         assert trio.current_time() - began == HURRY + KILL_AFTER
 
 
+async def test_what_is_ordered_later_counts_and_nothing_after_impatience(
+    autojump_clock: Clock,
+) -> None:
+    async with running(Rig(1)) as rig:
+        (worker,) = await rig.ready(1)
+        rig.fleet.stop(StopOrder(10.0, None))
+        assert (await worker.expect("stop"))["timeout"] is None
+        await trio.sleep(1000)
+        rig.fleet.stop(StopOrder(10.0, 300.0))
+        assert await worker.expect("stop") == {"type": "stop", "spread": 10.0, "timeout": 300.0}
+        rig.fleet.hurry()
+        rig.fleet.stop(StopOrder(10.0, 300.0))
+        assert (await worker.expect("stop"))["timeout"] == HURRY
+        began = trio.current_time()
+        await worker.process.wait()
+        assert trio.current_time() - began == HURRY + KILL_AFTER
+
+
 async def test_no_other_worker_is_started_while_stopping(autojump_clock: Clock) -> None:
     async with running(Rig(1)) as rig:
         (worker,) = await rig.ready(1)
@@ -441,12 +504,22 @@ async def test_slots_that_no_worker_has_any_more_are_accepted_on(autojump_clock:
         await each.control.aclose()
 
 
-async def test_an_old_worker_that_was_starting_makes_room(autojump_clock: Clock) -> None:
+@pytest.mark.parametrize("says_ready", [True, False])
+async def test_an_old_worker_that_was_starting_may_have_clients_already(
+    autojump_clock: Clock, *, says_ready: bool
+) -> None:
+    """Whether it does is not known before its ``ready`` has been read."""
     child, worker = old_child(0, State.STARTING)
     async with running(Rig(1, old=[child])) as rig:
+        if says_ready:
+            await worker.control.send({"type": "ready"})
         await settle()
-        assert worker.process.status == -signal.SIGKILL
-        assert child not in rig.fleet.children
+        assert child.state.value == ("serving" if says_ready else "starting")
+        assert not rig.fleet.is_settled
+        await rig.ready(1)
+        await worker.expect("linger")
+        assert child.state is State.LINGERING
+        assert worker.process.status is None
     await worker.control.aclose()
 
 
@@ -484,15 +557,49 @@ async def test_old_and_new_end_together(autojump_clock: Clock) -> None:
 async def test_workers_are_given_away_between_two_messages(autojump_clock: Clock) -> None:
     async with running(Rig(1)) as rig:
         (worker,) = await rig.ready(1)
-        assert await rig.fleet.freeze() is None
-        (words,) = rig.fleet.in_words()
-        assert (words["pid"], words["slot"]) == (worker.process.pid, 0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(rig.child(worker).tell, "listen")
-            assert await drop_messages(worker) == []
-            nursery.cancel_scope.cancel()
-        worker.process.end(0)  # in the last moment
-        assert rig.fleet.in_words() == ()
+        async with rig.fleet.frozen() as refusal:
+            assert refusal is None
+            (words,) = rig.fleet.in_words()
+            assert (words["pid"], words["slot"]) == (worker.process.pid, 0)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rig.child(worker).tell, "listen")
+                assert await drop_messages(worker) == []
+                nursery.cancel_scope.cancel()
+            worker.process.end(0)  # in the last moment
+            assert rig.fleet.in_words() == ()
+
+
+async def test_whoever_does_not_leave_after_all_goes_on_as_before(autojump_clock: Clock) -> None:
+    async with running(Rig(1)) as rig, trio.open_nursery() as nursery:
+        (worker,) = await rig.ready(1)
+        for _ in range(2):
+            async with rig.fleet.frozen() as refusal:
+                assert refusal is None
+        nursery.start_soon(obey, worker)
+        assert await rig.fleet.reload(make_config(limits={"connections": 7})) is None
+        nursery.cancel_scope.cancel()
+    async with running(Rig(1)) as rig:
+        (worker,) = await rig.ready(1)
+        async with rig.fleet.frozen():
+            rig.fleet.stop(StopOrder(0.0, 300.0))
+        assert (await worker.expect("stop"))["timeout"] == 300
+
+
+async def test_nobody_leaves_while_a_reload_does_not_end(autojump_clock: Clock) -> None:
+    async with running(Rig(1)) as rig, trio.open_nursery() as nursery:
+        await rig.ready(1)
+        # Two in a row, as a file that is changed twice brings about.
+        for number in (7, 8):
+            nursery.start_soon(rig.fleet.reload, make_config(limits={"connections": number}))
+        await trio.sleep(0.1)
+        began = trio.current_time()
+        async with rig.fleet.frozen() as refusal:
+            assert refusal == "a reload is under way, and a worker does not answer it"
+        assert trio.current_time() - began == RELOAD_ENDS
+        await trio.sleep(2 * RELOAD_ANSWER)
+        async with rig.fleet.frozen() as refusal:
+            assert refusal is None
+        nursery.cancel_scope.cancel()
 
 
 async def test_and_not_while_one_is_half_sent(autojump_clock: Clock) -> None:
@@ -502,8 +609,10 @@ async def test_and_not_while_one_is_half_sent(autojump_clock: Clock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sending.send, {"a": "x" * 10_000_000})
             await trio.sleep(0.1)
-            reason = await rig.fleet.freeze()
-            assert reason == f"worker {other.process.pid} does not take its messages"
+            began = trio.current_time()
+            async with rig.fleet.frozen() as refusal:
+                assert refusal == f"worker {other.process.pid} does not take its messages"
+            assert trio.current_time() - began == FREEZE
             nursery.cancel_scope.cancel()
         assert await rig.child(one).tell("listen", slot=5)  # as before
         assert (await one.control.receive() or {})["type"] in ("listen", "unlisten")

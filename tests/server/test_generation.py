@@ -93,3 +93,17 @@ def test_ways_to_controllers_go_over(tmp_path: Path) -> None:
     second = Generation(config, kept, first.upstreams)
     assert second.upstreams.get("main") is first.upstreams.get("main")
     assert Generation(config, kept).upstreams.get("main") is not first.upstreams.get("main")
+
+
+def test_what_was_reported_is_not_reported_again(tmp_path: Path) -> None:
+    """A reload during an outage: the controller is not away for the first time."""
+    config = make_config(tmp_path)
+    kept = lasting(config)
+    kept.login._away.add("main")
+    Generation(config, kept)
+    one, other = (Generation(config, kept).serving[0] for _ in range(2))
+    assert _login_of(one) is _login_of(other) is kept.login
+
+
+def _login_of(serving: Any) -> object:
+    return serving.handle.__self__._login

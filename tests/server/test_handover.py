@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,3 +81,20 @@ def test_descriptors_outlive_the_program_only_if_told_to() -> None:
     assert not os.get_inheritable(reading)
     os.close(reading)
     os.close(writing)
+
+
+def test_programs_of_the_same_version_need_not_know_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[dict[str, object]] = []
+
+    def write(values: dict[str, object]) -> str:
+        written.append(values)
+        return json.dumps({**{k: v for k, v in values.items() if k != "restarts"}, "new": 1})
+
+    monkeypatch.setattr(handover, "json", SimpleNamespace(dumps=write, loads=json.loads))
+    left = make(restarts=3)
+    descriptor = left.write()
+    assert handover.read(descriptor) == make(restarts=0)
+    assert written[0]["restarts"] == 3
+    os.close(descriptor)

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from gateway.errors import ConfigError
 from gateway.server.control import ControlStream, Message
@@ -55,11 +56,22 @@ class FakeWorker:
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         return {"session": f"{controller}/{node}"} if node == "a" else None
 
+    async def judge(self, claim: dict[str, Any]) -> dict[str, Any] | None:
+        await trio.sleep(claim["takes"])
+        return claim["answer"]  # type: ignore[no-any-return]
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [{"session": "s1"}]
+
+    def timeline(self, node: str) -> list[dict[str, Any]]:
+        return [{"event": "opened"}] if node == "a" else []
+
 
 class Side:
     """The supervisor's end."""
 
-    def __init__(self, wire: trio.abc.Stream, worker: FakeWorker) -> None:
+    def __init__(self, wire: trio.abc.Stream, worker: FakeWorker, orders: Orders) -> None:
+        self.orders = orders
         self.wire = wire
         self.control = ControlStream(wire)
         self.worker = worker
@@ -78,10 +90,11 @@ class Side:
 @asynccontextmanager
 async def obeying() -> AsyncIterator[Side]:
     wire, near = trio.testing.memory_stream_pair()
-    side = Side(wire, FakeWorker())
+    worker = FakeWorker()
+    side = Side(wire, worker, Orders(ControlStream(near), worker))
 
     async def run() -> None:
-        await Orders(ControlStream(near), side.worker).run()
+        await side.orders.run()
         side.ended.set()
 
     async with trio.open_nursery() as nursery:
@@ -140,6 +153,24 @@ async def test_a_preparation_that_hangs_holds_nothing_else_up() -> None:
         await side.ended.wait()
 
 
+@pytest.mark.parametrize("then", ["abandon", "prepare"])
+async def test_a_preparation_that_nobody_waits_for_is_given_up(then: str) -> None:
+    async with obeying() as side:
+        side.worker.may_prepare = trio.Event()
+        await side.tell({"type": "prepare", "generation": 4, "snapshot": {"a": 4}})
+        await side.tell({"type": then, "generation": 4 + (then == "prepare"), "snapshot": {"a": 5}})
+        side.worker.may_prepare.set()
+        await trio.testing.wait_all_tasks_blocked()
+        if then == "abandon":
+            await side.tell({"type": "prepare", "generation": 5, "snapshot": {"a": 5}})
+        assert await side.control.receive() == {"type": "prepared", "generation": 5}
+        assert [each for each in side.worker.done if each[0] == "prepare"] == [
+            ("prepare", 5, {"a": 5})
+        ]
+        assert ("abandon", 4) in side.worker.done
+        assert ("abandon", 5) not in side.worker.done
+
+
 @pytest.mark.parametrize(
     ("message", "order"),
     [
@@ -167,6 +198,12 @@ async def test_how_to_end(message: Message, order: Stop | Linger) -> None:
             {"session": {"session": "main/a"}},
         ),
         ({"question": "node", "controller": "main", "node": "b"}, {"session": None}),
+        ({"question": "sessions"}, {"sessions": [{"session": "s1"}]}),
+        ({"question": "timeline", "node": "a"}, {"events": [{"event": "opened"}]}),
+        ({"question": "timeline", "node": "b"}, {"events": []}),
+        ({"question": "claim", "claim": {"takes": 0, "answer": None}}, {"session": None}),
+        ({"question": "claim", "claim": {"takes": 0, "answer": {"a": 1}}}, {"session": {"a": 1}}),
+        ({"question": "claim", "claim": {}}, {"error": "the claim is not understood (KeyError)"}),
         ({"question": "why"}, {"error": "unknown question"}),
         ({}, {"error": "unknown question"}),
     ],
@@ -175,6 +212,47 @@ async def test_questions(question: Message, answer: Message) -> None:
     async with obeying() as side:
         asked = {"type": "ask", "id": 17, **question}
         assert await side.ask(asked) == {"type": "answer", "id": 17, **answer}
+
+
+async def test_a_challenge_holds_up_nothing_else(autojump_clock: MockClock) -> None:
+    async with obeying() as side:
+        claim = {"type": "ask", "id": 1, "question": "claim", "claim": {"takes": 5, "answer": None}}
+        await side.control.send(claim)
+        status = await side.ask({"type": "ask", "id": 2, "question": "status"})
+        assert status == {"type": "answer", "id": 2, "status": {"sessions": 3}}
+        assert trio.current_time() < 1
+        assert await side.control.receive() == {"type": "answer", "id": 1, "session": None}
+
+
+async def test_the_worker_asks_the_others(autojump_clock: MockClock) -> None:
+    async with obeying() as side, trio.open_nursery() as nursery:
+        answers: list[Message | None] = []
+
+        async def ask(node: str) -> None:
+            answers.append(await side.orders.ask_others("claim", within=7, node=node))
+
+        nursery.start_soon(ask, "a")
+        first = await side.control.receive()
+        nursery.start_soon(ask, "b")
+        second = await side.control.receive()
+        assert first is not None
+        assert second is not None
+        assert (first["type"], first["question"], first["node"]) == ("ask", "claim", "a")
+        for asked in (second, first):
+            await side.control.send({"type": "answer", "id": asked["id"], "session": asked["node"]})
+        await side.control.send({"type": "answer", "id": 999, "session": "nobody asked"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert [None if each is None else each["session"] for each in answers] == ["b", "a"]
+
+
+async def test_who_asks_may_leave_and_nobody_may_answer(autojump_clock: MockClock) -> None:
+    async with obeying() as side:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await side.orders.ask_others("claim", within=7)
+        assert (await side.control.receive() or {})["question"] == "claim", "a whole message"
+        assert await side.orders.ask_others("claim", within=7) is None
+        assert trio.current_time() == pytest.approx(7)
 
 
 async def test_other_messages_are_ignored() -> None:

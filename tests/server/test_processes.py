@@ -100,3 +100,17 @@ def test_a_working_folder_that_has_been_removed(
     monkeypatch.chdir(folder)
     folder.rmdir()
     assert python("gateway.x")[1:] == ["-P", "-m", "gateway.x"]
+
+
+def test_one_that_cannot_be_watched_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def fail(pid: int) -> int:
+        started.append(pid)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        start(SLEEPING, pass_fds=())
+    with pytest.raises(ChildProcessError):  # it has ended and is reaped
+        os.waitpid(started[0], os.WNOHANG)

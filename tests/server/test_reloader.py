@@ -15,6 +15,7 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server.reloader import DEBOUNCE, FileSource, FixedSource, Reload, Reloader
 from tests.certificates import tls_config, write
+from tests.server.at_once import AtOnce
 
 HOST = "127.0.0.1"
 Clock = trio.testing.MockClock
@@ -39,6 +40,7 @@ class Rig:
         self.write()
         self.files: set[Path] = set()
         source = FileSource(self.path)
+        self.aside = AtOnce()
         self.running = source.load(self.files).config
         self.applied: list[GatewayConfig] = []
         self.refusal: str | None = None
@@ -50,6 +52,7 @@ class Rig:
             generation=lambda: 1 + len(self.applied),
             apply=self._apply,
             files=self.files,
+            aside=self.aside,
         )
 
     def write(self, more: str = "") -> None:
@@ -249,3 +252,16 @@ def test_without_a_file_it_is_the_certificates(tmp_path: Path) -> None:
     (tmp_path / f"{HOST}.key").write_text("nonsense")
     with pytest.raises(ConfigError):
         source.load(named)
+
+
+async def test_files_that_hang_are_given_up(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with running(tmp_path) as rig:
+        rig.aside.hangs = True
+        before = rig.reloader.files
+        result = await rig.reloader.reload("test")
+        assert result.reason == (
+            "reading it, or a file that it names, is not done within 30 s; is a file system away?"
+        )
+        assert rig.reloader.files == before
+        rig.aside.hangs = False
+        assert (await rig.reloader.reload("test")).ok

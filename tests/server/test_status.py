@@ -28,7 +28,7 @@ class PlayedFleet:
         self.is_settled = True
         self.is_serving = True
         self.addresses = ["127.0.0.1:8443"]
-        self.restarts = [1, 2]
+        self.restarts = 3
         self._answers = dict(answers)
 
     async def statuses(self) -> dict[Child, Message]:
@@ -106,3 +106,12 @@ async def test_words_for_what_it_does(
     fleet.incarnation, fleet.is_settled, fleet.is_serving = incarnation, settled, serving
     found = await status(fleet, draining=draining)
     assert (found["state"], found["ready"]) == (state, ready)
+
+
+@pytest.mark.parametrize(
+    ("incarnation", "settled", "upgraded"), [(1, True, False), (2, False, False), (2, True, True)]
+)
+async def test_whether_it_is_upgraded(incarnation: int, *, settled: bool, upgraded: bool) -> None:
+    fleet = PlayedFleet()
+    fleet.incarnation, fleet.is_settled = incarnation, settled
+    assert (await status(fleet))["upgraded"] is upgraded

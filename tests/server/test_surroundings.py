@@ -40,6 +40,21 @@ def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
         assert "STATE_DIRECTORY" in text
 
 
+@pytest.mark.parametrize(
+    ("mode", "warned"),
+    [(0o700, False), (0o755, False), (0o1777, False), (0o770, True), (0o777, True)],
+)
+def test_a_state_folder_that_others_may_write_to(
+    tmp_path: Path, mode: int, *, warned: bool
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    with capture_logs() as logs:
+        prepare_state_dir(config_for(folder, f"{HOST}:0"))
+    assert [line["mode"] for line in logs] == [f"{mode:04o}"] * warned
+
+
 def test_a_state_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

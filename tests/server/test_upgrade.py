@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import sys
@@ -80,6 +81,15 @@ def test_one_that_could_not(tmp_path: Path, taken: int) -> None:
         try_out(config_text(tmp_path, "nonsense"), left)
 
 
+def test_what_the_running_program_leaves_is_not_shown(tmp_path: Path) -> None:
+    path = config_text(tmp_path, f"{HOST}:0")
+    left = left_by(path)
+    strange = {**left.config, "of_another_version": {"secret": "hunter2"}}
+    with pytest.raises(ConfigError, match=r"is not understood \(of_another_version\)") as caught:
+        try_out(path, dataclasses.replace(left, config=strange))
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_the_next_program_is_asked(tmp_path: Path) -> None:
     path = config_text(tmp_path, f"{HOST}:0")
     left = left_by(path)
@@ -154,3 +164,36 @@ def test_without_a_file_the_same_command_is_run(
         "http://127.0.0.1:9/",
         "--inherited",
     ]
+
+
+def test_logs_are_written_before_and_go_on_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(upgrade, "close_writers", lambda: done.append("close"))
+    monkeypatch.setattr(upgrade, "reopen_writers", lambda: done.append("reopen"))
+
+    def execv(program: str, command: list[str]) -> None:
+        done.append("exec")
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "execv", execv)
+    path = config_text(tmp_path, f"{HOST}:0")
+    assert "Permission denied" in replace_program(FileSource(path), left_by(path))
+    assert done == ["close", "exec", "reopen"]
+
+
+@pytest.mark.parametrize("step", ["memfd_create", "set_inheritable"])
+def test_what_cannot_be_left_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    path = config_text(tmp_path, f"{HOST}:0")
+    left = left_by(path)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, step, fail)
+    reason = replace_program(FileSource(path), left)
+    assert reason == "nothing can be left to it: [Errno 24] Too many open files"
+    assert len(os.listdir("/proc/self/fd")) == before

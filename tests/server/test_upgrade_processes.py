@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,18 +167,25 @@ async def test_upgrades_under_load_with_300_sessions(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(90 + 30 * UPGRADES)
 async def test_many_upgrades_leave_nothing_behind(tmp_path: Path) -> None:
-    async with site(tmp_path) as here:
+    async with site(tmp_path) as here, trio.open_nursery() as nursery:
         watch = ProcessWatch(here.gateway.running.process.pid)
+        await here.connect(NODES[:20], nursery)
+        kept = sum(each["sessions"] > 0 for each in (await here.status())["workers"])
         await here.upgrade()
-        await wait_for_workers(here, 2)
+        await wait_for_workers(here, 2 + kept)
         descriptors, memory = watch.descriptors, watch.memory
         for _ in range(UPGRADES):
             await here.upgrade()
-        found = await wait_for_workers(here, 2)
+        found = await wait_for_workers(here, 2 + kept)
         assert found["incarnation"] == UPGRADES + 2
         assert watch.descriptors <= descriptors + 1  # the connection that has just been answered
         assert watch.memory - memory < 4 * MIB
+        # Each program said its last before it was replaced.
+        replaced = here.gateway.running.all("replacing the program")
+        assert [line["incarnation"] for line in replaced] == list(range(2, UPGRADES + 3))
+        assert await here.living() == 20
         assert await here.stop() == []
+        nursery.cancel_scope.cancel()
         for line in here.gateway.running.all(STARTED):
             assert not os.access(f"/proc/{line['worker']}", os.F_OK)
 
@@ -258,8 +266,8 @@ async def test_a_killed_worker_under_load(tmp_path: Path) -> None:
             replaced = trio.current_time()
             await trio.sleep(0.5)
         # What the worker was answering as it died, and nothing that came later.
-        assert all(began < killed + 0.25 for began, _ in hammer.failed), hammer.failed
-        assert len(hammer.failed) <= in_flight + 25
+        assert all(began < killed + 0.1 for began, _ in hammer.failed), hammer.failed
+        assert len(hammer.failed) <= in_flight + 10
         # Nobody waited for its successor, which is not even started within the first second.
         assert replaced > killed + FIRST_PAUSE
         assert hammer.served_by(since=killed, until=killed + FIRST_PAUSE / 2) < replaced
@@ -351,7 +359,13 @@ async def test_not_ready_then_a_wait_then_a_second_signal(tmp_path: Path) -> Non
         async with await RawClient.connect(here.gateway.plain) as client:
             assert (await client.ask(GET)).status == 404
         assert await here.living() == 2
+        # The command is no signal: where it is a preStop hook, TERM follows as a matter of course.
+        await here.command("drain")
         await trio.sleep(1)
+        here.gateway.signal(signal.SIGTERM)
+        await trio.sleep(1)
+        assert await here.living() == 2
+        assert here.gateway.running.all("asked to stop again; cutting short") == []
         here.gateway.signal(signal.SIGTERM)
         with trio.fail_after(15):
             assert await here.gateway.running.wait() == 0
@@ -391,10 +405,6 @@ async def test_as_systemd_runs_it(tmp_path: Path) -> None:
     passed = socket.create_server((HOST, 0))
     port = passed.getsockname()[1]
     path = tmp_path / "gateway.yaml"
-    path.write_text(
-        f'state_dir: state\nlisteners: [{{address: "{HOST}:{port}"}}]\nworkers: 2\n'
-        f'controllers: {{main: {{url: "http://127.0.0.1:9/"}}}}\nshutdown: {{drain_spread: 0s}}\n'
-    )
     program = (
         f"import os, sys\nos.dup2({passed.fileno()}, 3)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='web')\n"
@@ -404,23 +414,37 @@ async def test_as_systemd_runs_it(tmp_path: Path) -> None:
         plain.bind(str(tmp_path / "notify"))
         plain.setblocking(False)
         manager = trio.socket.from_stdlib_socket(plain)
-        async with started(
-            [sys.executable, "-c", program],
-            tmp_path,
-            pass_fds=(passed.fileno(),),
-            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
-        ) as running:
+        async with (
+            a_controller() as url,
+            started(
+                configured(path, port, url, program),
+                tmp_path,
+                pass_fds=(passed.fileno(),),
+                env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            ) as running,
+        ):
             await running.wait_for(STARTED, count=2)
 
             async def told() -> str:
                 with trio.fail_after(60):
-                    return (await manager.recv(1000)).decode().split("\n")[0]
+                    first, *more = (await manager.recv(1000)).decode().split("\n")
+                if first == "RELOADING=1":
+                    # Type=notify-reload takes nothing older than its signal for an answer to it.
+                    (since,) = more
+                    name, _, usec = since.partition("=")
+                    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                    assert name == "MONOTONIC_USEC"
+                    assert signalled <= int(usec) <= now
+                return first
 
+            signalled = 0
             assert await told() == "READY=1"
             async with hammering(port, rate=50) as hammer:
                 await trio.sleep(0.3)
+                signalled = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
                 running.process.send_signal(signal.SIGHUP)
                 assert [await told(), await told()] == ["RELOADING=1", "READY=1"]
+                signalled = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
                 running.process.send_signal(signal.SIGUSR2)
                 assert [await told(), await told()] == ["RELOADING=1", "READY=1"]
                 await trio.sleep(0.3)
@@ -428,26 +452,37 @@ async def test_as_systemd_runs_it(tmp_path: Path) -> None:
             running.process.send_signal(signal.SIGTERM)
             assert await told() == "STOPPING=1"
             assert await running.wait() == 0
-        errors = {line["event"] for line in running.lines if line["level"] == "error"}
-        assert errors <= {"request failed"}
+        assert [line for line in running.lines if line["level"] == "error"] == []
         with socket.create_connection((HOST, port)):
             passed.accept()[0].close()
 
 
+@asynccontextmanager
+async def a_controller() -> AsyncIterator[str]:
+    controller = StandInController({})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(controller.run)
+        yield controller.url
+        nursery.cancel_scope.cancel()
+
+
+def configured(path: Path, port: int, url: str, program: str) -> list[str]:
+    """Write the configuration of a gateway; return the command that runs it by ``program``."""
+    path.write_text(
+        f'state_dir: state\nlisteners: [{{address: "{HOST}:{port}"}}]\nworkers: 2\n'
+        f'controllers: {{main: {{url: "{url}"}}}}\nshutdown: {{drain_spread: 0s}}\n'
+    )
+    return [sys.executable, "-W", "error", "-c", program]
+
+
 def check_served(hammer: Hammer) -> None:
-    # The controller is not there: what matters is that the gateway says so.
-    assert {why for _, why in hammer.failed if "502" not in why} == set()
-    assert hammer.served == []
-    assert len(hammer.failed) > 10
+    assert hammer.failed == []
+    assert len(hammer.served) > 10
 
 
 async def test_a_program_that_cannot_be_replaced_after_all_goes_on(tmp_path: Path) -> None:
     """What was tried a moment ago is gone: the same program takes over from itself."""
     path = tmp_path / "gateway.yaml"
-    path.write_text(
-        f'state_dir: state\nlisteners: [{{address: "{HOST}:0"}}]\nworkers: 2\n'
-        f'controllers: {{main: {{url: "http://127.0.0.1:9/"}}}}\nshutdown: {{drain_spread: 0s}}\n'
-    )
     program = (
         "import sys\nfrom pathlib import Path\n"
         "from gateway.observability.logs import configure\n"
@@ -462,7 +497,10 @@ async def test_a_program_that_cannot_be_replaced_after_all_goes_on(tmp_path: Pat
         "configure()\n"
         f"sys.exit(supervisor.run_supervisor(FileSource(Path({str(path)!r}))))\n"
     )
-    async with started([sys.executable, "-W", "error", "-c", program], tmp_path) as running:
+    async with (
+        a_controller() as url,
+        started(configured(path, 0, url, program), tmp_path) as running,
+    ):
         port = int((await running.wait_for(STARTED, count=2))["listeners"][0].rpartition(":")[2])
         async with hammering(port, rate=50) as hammer:
             running.process.send_signal(signal.SIGUSR2)

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from gateway.server.watch import INTERVAL, watch
+from tests.server.at_once import AtOnce
 
 
 class Watched:
@@ -20,9 +21,10 @@ class Watched:
     def __init__(self, *paths: Path) -> None:
         self.paths = set(paths)
         self.changes: list[float] = []
+        self.aside = AtOnce()
 
     async def run(self) -> None:
-        await watch(lambda: self.paths, self._changed)
+        await watch(lambda: self.paths, self._changed, self.aside)
 
     async def _changed(self) -> None:
         self.changes.append(trio.current_time())
@@ -129,3 +131,20 @@ async def test_what_is_watched_may_change(
     watched = Watched(path)
     steps = [lambda: watched.paths.add(other), lambda: other.write_text("there")]
     assert await follow(watched, *steps) == [3 * INTERVAL]
+
+
+async def test_a_file_system_that_is_away_for_a_while(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text("a: 1")
+    watched = Watched(path)
+    steps = [
+        lambda: setattr(watched.aside, "hangs", True),
+        lambda: path.write_text("longer"),
+        *[lambda: None] * 40,
+        lambda: setattr(watched.aside, "hangs", False),
+        *[lambda: None] * 40,
+    ]
+    (seen,) = await follow(watched, *steps)
+    assert seen > 42 * INTERVAL

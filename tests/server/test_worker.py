@@ -30,6 +30,7 @@ from tests.certificates import client_context
 from tests.peers.raw_client import RawClient, Truncated
 from tests.peers.raw_origin import OriginConnection, RawOrigin, answering
 from tests.server.workers import HOST, Worker, make_config, running_worker
+from tests.shortage import no_descriptors
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -51,6 +52,23 @@ async def worker_before(origin: RawOrigin, folder: Path, **more: Any) -> AsyncIt
         async with running_worker(config) as worker:
             yield worker
         nursery.cancel_scope.cancel()
+
+
+async def test_a_shortage_of_descriptors_is_one_line_in_a_while(tmp_path: Path) -> None:
+    """There is a try ten times a second."""
+    async with worker_before(RawOrigin(answering(OK)), tmp_path) as worker:
+        sock = trio.socket.socket()
+        with capture_logs() as log:
+            with no_descriptors():
+                await sock.connect((HOST, worker.plain))
+                await trio.sleep(0.35)
+            async with RawClient(trio.SocketStream(sock)) as client:
+                assert (await client.ask(GET)).status == 200
+    waiting = [line for line in log if line["event"] == "cannot accept connections"]
+    assert waiting[0]["reason"] == "too many open files"
+    assert "count" not in waiting[0]
+    assert len(waiting) <= 2  # the second, with the count, at the end
+    assert "exc_info" not in waiting[0]
 
 
 @asynccontextmanager

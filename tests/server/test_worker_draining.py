@@ -157,6 +157,28 @@ async def test_stuck_peers_do_not_hold_it_up(tmp_path: Path, clock: MockClock) -
     ]
 
 
+async def test_a_backlog_that_does_not_empty_takes_no_time_of_its_own(
+    tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there are no descriptors left: a supervisor kills what is not done in time."""
+    monkeypatch.setattr("gateway.server.accepting.backlog", lambda _: 1)
+    monkeypatch.setattr("gateway.server.accepting._LOOK", 1.0)  # mock time stops for each
+    async with site(tmp_path) as it, await RawClient.connect(it.worker.plain) as stuck:
+        channel = await it.connect(NODES[0])
+        await stuck.send(GET.replace(b" / ", b" /never "))
+        await trio.sleep(1)
+        began = trio.current_time()
+        await it.worker.control.send({"type": "stop", "spread": 0, "timeout": 8})
+        await channel.ended.wait()
+        assert channel.close_code == 1012
+        assert trio.current_time() - began < 1
+        # Whoever comes in that time is served.
+        async with await RawClient.connect(it.worker.plain) as late:
+            assert (await late.ask(GET)).get(b"connection") == b"close"
+        await it.worker.ended.wait()
+        assert trio.current_time() - began == pytest.approx(8, abs=0.1)
+
+
 async def test_a_second_word_with_less_patience_counts(tmp_path: Path, clock: MockClock) -> None:
     async with site(tmp_path) as it, await RawClient.connect(it.worker.plain) as client:
         channel = await it.connect(NODES[0])

@@ -27,6 +27,7 @@ from gateway.transport.listeners import (
 )
 from gateway.transport.stream import Stream, StreamBroken
 from tests import certificates
+from tests.shortage import no_descriptors
 
 
 def plain() -> Terms:
@@ -82,6 +83,10 @@ async def echo(stream: Stream) -> None:
         await stream.send_all(data)
 
 
+async def handle(stream: Stream, terms: Terms) -> None:
+    await echo(stream)
+
+
 @asynccontextmanager
 async def listening(
     tls: TlsConfig | None = None,
@@ -95,7 +100,7 @@ async def listening(
     terms = Terms.of(config_of(tls), handshake_timeout=handshake_timeout, proxies=())
     it = Listening(BoundListener(config_of(tls), sock), terms)
 
-    async def recorded(stream: Stream) -> None:
+    async def recorded(stream: Stream, terms: Terms) -> None:
         it.handled.append(stream)
         await handle(stream)
 
@@ -357,7 +362,7 @@ async def test_connections_outlive_the_accepting() -> None:
                 @nursery.start_soon
                 async def accept() -> None:
                     await accept_forever(
-                        listener, echo, handlers, terms=plain, handshake_failed=lambda *_: None
+                        listener, handle, handlers, terms=plain, handshake_failed=lambda *_: None
                     )
 
                 client = await trio.open_tcp_stream("127.0.0.1", listener.port)
@@ -389,7 +394,7 @@ async def test_nobody_is_accepted_before_the_loop_runs() -> None:
         @nursery.start_soon
         async def accept() -> None:
             await accept_forever(
-                listener, echo, nursery, terms=plain, handshake_failed=lambda *_: None
+                listener, handle, nursery, terms=plain, handshake_failed=lambda *_: None
             )
 
         assert await client.receive_some() == b"early"
@@ -397,6 +402,70 @@ async def test_nobody_is_accepted_before_the_loop_runs() -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     sock.close()
+
+
+async def test_the_handler_is_told_the_terms_of_the_accepting(tmp_path: Path) -> None:
+    """Not those in force when the handshake is done: what it has proved is what they demanded."""
+    told: list[Terms] = []
+    tls = certificates.tls_config(tmp_path, "localhost")
+    listener = BoundListener(config_of(tls), trio.socket.from_stdlib_socket(bind(config_of(tls))))
+    first, second = (
+        Terms.of(listener.config, handshake_timeout=10.0, proxies=()) for _ in range(2)
+    )
+    in_force = [first]
+    taken = trio.Event()
+
+    def terms() -> Terms:
+        taken.set()
+        return in_force[0]
+
+    async def remember(stream: Stream, agreed: Terms) -> None:
+        told.append(agreed)
+        await echo(stream)
+
+    with listener.socket:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def accept() -> None:
+                await accept_forever(
+                    listener, remember, nursery, terms=terms, handshake_failed=lambda *_: None
+                )
+
+            transport = await trio.open_tcp_stream("127.0.0.1", listener.port)
+            await taken.wait()
+            in_force[0] = second
+            client = trio.SSLStream(
+                transport, certificates.client_context(), server_hostname="localhost"
+            )
+            await client.do_handshake()
+            await client.send_all(b"x")
+            assert await client.receive_some() == b"x"
+            await trio.aclose_forcefully(client)
+            nursery.cancel_scope.cancel()
+    assert [agreed is first for agreed in told] == [True]
+
+
+async def test_who_comes_while_descriptors_are_short_waits() -> None:
+    told: list[str] = []
+    enough = trio.Event()
+
+    def note(reason: str) -> None:
+        told.append(reason)
+        enough.set()
+
+    async with listening(short_of=note) as it:
+        await wait_all_tasks_blocked()
+        transport = trio.socket.socket()
+        with no_descriptors():
+            await transport.connect(("127.0.0.1", it.listener.port))
+            await enough.wait()
+            assert it.handled == []
+        client = trio.SocketStream(transport)
+        await client.send_all(b"hello")
+        assert await client.receive_some() == b"hello"
+        await client.aclose()
+    assert set(told) == {"too many open files"}
 
 
 # -- admission -------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ async def listening(
     listener = BoundListener(config, trio.socket.from_stdlib_socket(bind(config)))
     it = Listening(listener.port)
 
-    async def echo(stream: Stream) -> None:
+    async def echo(stream: Stream, terms: Terms) -> None:
         it.handled.append((stream.peer, stream.local_address()))
         while data := await stream.receive_some():
             await stream.send_all(data)
@@ -207,7 +207,7 @@ async def test_a_listener_without_it_takes_the_header_for_data() -> None:
     received: list[tuple[str, bytes]] = []
     done = trio.Event()
 
-    async def once(stream: Stream) -> None:
+    async def once(stream: Stream, terms: Terms) -> None:
         received.append((stream.peer.host, await stream.receive_some()))
         done.set()
 

@@ -40,6 +40,66 @@ async def test_receiving_is_recorded(mock_clock: MockClock) -> None:
         assert activity.bytes_received == 5
 
 
+async def test_an_end_is_not_a_byte(mock_clock: MockClock) -> None:
+    """How long a peer had been silent before its connection was cut must stay known."""
+    async with stream_and_socket() as (stream, far):
+        await far.send_all(b"12345")
+        await stream.receive_some()
+        mock_clock.jump(60)
+        await far.send_eof()
+        assert await stream.receive_some() == b""
+        assert stream.activity.received_at == 0
+        assert stream.broken is None
+
+
+async def test_neither_is_close_notify(contexts: ServerContexts, mock_clock: MockClock) -> None:
+    """A proxy that ends TLS says goodbye in order when its idle timer strikes."""
+    async with tls_stream(contexts) as (stream, peer), trio.open_nursery() as nursery:
+        await peer.send_all(b"12345")
+        await stream.receive_some()
+        mock_clock.jump(60)
+        nursery.start_soon(peer.unwrap)
+        assert await stream.receive_some() == b""
+        assert stream.activity.received_at == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_last_bytes_before_close_notify_count(
+    contexts: ServerContexts, mock_clock: MockClock
+) -> None:
+    async with tls_stream(contexts) as (stream, peer), trio.open_nursery() as nursery:
+        mock_clock.jump(60)
+        await peer.send_all(b"12345")
+        nursery.start_soon(peer.unwrap)
+        await wait_all_tasks_blocked()
+        assert await stream.receive_some() == b"12345"
+        assert stream.activity.received_at == 60
+        assert await stream.receive_some() == b""
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_reset_is_told_from_other_failures() -> None:
+    async with stream_and_socket(tcp=True) as (stream, far):
+        assert not stream.was_reset
+        reset(far)
+        with pytest.raises(StreamBroken):
+            await stream.receive_some()
+        assert stream.was_reset
+    async with stream_and_socket(tcp=True) as (stream, far):
+        stream.abort()
+        with pytest.raises(StreamBroken):
+            await stream.send_all(b"x")
+        assert not stream.was_reset
+
+
+async def test_a_reset_seen_by_a_send(mock_clock: MockClock) -> None:
+    async with stream_and_socket() as (stream, far):
+        far.socket.close()
+        with pytest.raises(StreamBroken):
+            await stream.send_all(b"x")
+        assert stream.was_reset
+
+
 async def test_plaintext_is_counted(contexts: ServerContexts) -> None:
     async with tls_stream(contexts) as (stream, peer):
         await peer.send_all(b"12345")

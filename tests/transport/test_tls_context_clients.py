@@ -19,7 +19,7 @@ import trustme
 from gateway.config.listener_tls import ClientCertificatesConfig, TlsConfig
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine, TlsError
-from gateway.transport.tls_context import ServerContexts
+from gateway.transport.tls_context import ServerContexts, signing_key
 from tests import certificates
 
 NAMES = ("first.test", "second.test")
@@ -194,6 +194,40 @@ def test_authorities_that_cannot_be_read(content: bytes, tmp_path: Path) -> None
     (tmp_path / "empty.pem").write_bytes(content)
     clients = ClientCertificatesConfig(mode="require", ca_file=tmp_path / "empty.pem")
     with pytest.raises(ConfigError, match="holds no certificate authorities"):
+        ServerContexts(config.model_copy(update={"client_certificates": clients}))
+
+
+def test_what_is_demanded_is_the_mode_and_what_the_file_holds(tmp_path: Path) -> None:
+    assert contexts_of(tmp_path).demand is None
+    demands = {contexts_of(tmp_path, mode).demand for mode in ("optional", "require", "require")}
+    assert len(demands) == 2
+    (tmp_path / "other").mkdir()
+    assert contexts_of(tmp_path / "other", "require").demand in demands  # wherever it lies
+    clients = ClientCertificatesConfig(mode="require", ca_file=tmp_path / "clients.pem")
+    STRANGERS.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+    pairs = certificates.tls_config(tmp_path, *NAMES).certificates
+    config = TlsConfig(certificates=pairs, client_certificates=clients)
+    assert ServerContexts(config).demand not in {*demands, None}
+
+
+def test_authorities_that_change_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some contexts would trust the old ones, some the new."""
+
+    def read_key(path: Path) -> object:
+        STRANGERS.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+        return signing_key(path)
+
+    monkeypatch.setattr("gateway.transport.tls_context.signing_key", read_key)
+    with pytest.raises(ConfigError, match=r"clients\.pem: changed while it was read"):
+        contexts_of(tmp_path, "require")
+
+
+def test_authorities_that_are_gone(tmp_path: Path) -> None:
+    config = certificates.tls_config(tmp_path, NAMES[0])
+    clients = ClientCertificatesConfig(mode="require", ca_file=tmp_path / "none.pem")
+    with pytest.raises(ConfigError, match=r"none\.pem: no such file"):
         ServerContexts(config.model_copy(update={"client_certificates": clients}))
 
 

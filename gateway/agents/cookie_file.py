@@ -1,0 +1,277 @@
+"""The cookies of sessions in a file, so that they outlive the process that had the sessions.
+
+Owns: the database ``state_dir/cookies.db`` (one row a node, the latest session's), its key
+``state_dir/cookies.key`` (mode 0600), and what counts as ended: the owner said so, or the owner,
+a process, is not there any more. ``kill -9`` thus loses nothing, and a living session's cookie is
+never given out. Every call may wait for a disk: it belongs into a thread.
+
+Must not know: who needs a cookie and when, trio.
+
+A process is told from a later one with its number by when it started, and on which boot.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+DATABASE: Final = "cookies.db"
+KEY: Final = "cookies.key"
+# Jenkins itself gives a lost agent up after nine minutes at most.
+MAX_AGE: Final = 3600.0
+MAX_COOKIES: Final = 20_000
+# How long another worker may hold the database.
+_BUSY: Final = 2.0
+_KEY_SIZE: Final = 32
+_NONCE: Final = 12
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS cookies (
+    controller TEXT NOT NULL, node TEXT NOT NULL, session TEXT NOT NULL, owner TEXT NOT NULL,
+    sealed BLOB NOT NULL, ended_at REAL, PRIMARY KEY (controller, node)
+) WITHOUT ROWID
+"""
+
+
+class CookieFileError(Exception):
+    """The file or its key cannot be used; the text names it, and never shows what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session has begun. The cookie is not part of the repr."""
+
+    controller: str
+    node: str
+    session: str
+    cookie: str = field(repr=False)
+    has_ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session has ended."""
+
+    controller: str
+    node: str
+    session: str
+
+
+Change = Started | Ended
+
+
+class CookieFile:
+    """The file, as one process uses it."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        owner: str | None = None,
+        clock: Callable[[], float] = time.time,
+        is_alive: Callable[[str], bool] | None = None,
+        max_cookies: int = MAX_COOKIES,
+    ) -> None:
+        """``owner`` names this process, ``is_alive`` judges any."""
+        self._folder = state_dir
+        self._owner = this_process() if owner is None else owner
+        self._clock = clock
+        self._is_alive = process_lives if is_alive is None else is_alive
+        self._max = max_cookies
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Write all ``changes`` or none. Raises CookieFileError."""
+        now = self._clock()
+        with self._opened() as (database, seal), database:
+            for change in changes:
+                if isinstance(change, Started):
+                    self._write_started(database, seal, change, now)
+                else:
+                    # Not where the node has had another session since.
+                    database.execute(
+                        "UPDATE cookies SET ended_at = ?"
+                        " WHERE controller = ? AND node = ? AND session = ?",
+                        (now, change.controller, change.node, change.session),
+                    )
+
+    def _write_started(
+        self, database: sqlite3.Connection, seal: AESGCM, change: Started, now: float
+    ) -> None:
+        nonce = os.urandom(_NONCE)
+        context = _context(change.controller, change.node, change.session)
+        sealed = nonce + seal.encrypt(nonce, change.cookie.encode("ascii"), context)
+        database.execute(
+            "INSERT OR REPLACE INTO cookies VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                change.controller,
+                change.node,
+                change.session,
+                self._owner,
+                sealed,
+                now if change.has_ended else None,
+            ),
+        )
+
+    def ended_cookie(self, controller: str, node: str) -> str | None:
+        """Return the cookie of a node's last session if that has ended, and lately.
+
+        None for a living one, and for what cannot be decrypted. Raises CookieFileError.
+        """
+        with self._opened() as (database, seal):
+            row = database.execute(
+                "SELECT session, owner, sealed, ended_at FROM cookies"
+                " WHERE controller = ? AND node = ?",
+                (controller, node),
+            ).fetchone()
+        if row is None:
+            return None
+        session, owner, sealed, ended_at = row
+        if ended_at is None:
+            if self._is_alive(owner):
+                return None
+        elif ended_at < self._clock() - MAX_AGE:
+            return None
+        try:
+            context = _context(controller, node, session)
+            return seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], context).decode("ascii")
+        except InvalidTag:  # the key was replaced, or somebody moved rows around
+            return None
+
+    def tidy(self) -> None:
+        """Note whose owners are gone; drop what is old or too many. Raises CookieFileError."""
+        now = self._clock()
+        with self._opened() as (database, _), database:
+            owners = database.execute(
+                "SELECT DISTINCT owner FROM cookies WHERE ended_at IS NULL"
+            ).fetchall()
+            for (owner,) in owners:
+                if not self._is_alive(owner):
+                    database.execute(
+                        "UPDATE cookies SET ended_at = ? WHERE owner = ? AND ended_at IS NULL",
+                        (now, owner),
+                    )
+            database.execute("DELETE FROM cookies WHERE ended_at < ?", (now - MAX_AGE,))
+            database.execute(
+                "DELETE FROM cookies WHERE (controller, node) IN (SELECT controller, node"
+                " FROM cookies ORDER BY ended_at IS NULL DESC, ended_at DESC"
+                " LIMIT -1 OFFSET ?)",
+                (self._max,),
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[sqlite3.Connection, AESGCM]]:
+        """Open the file for one use: it is used seldom, and may be removed at any time."""
+        path = self._folder / DATABASE
+        try:
+            key = _key(self._folder / KEY)
+            # sqlite3 itself would make it readable for others.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            with closing(sqlite3.connect(path, timeout=_BUSY)) as database:
+                _prepare(database, path)
+                yield database, AESGCM(key)
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise CookieFileError(f"{error.filename or path}: {reason}") from None
+        except sqlite3.Error as error:
+            raise CookieFileError(f"{path}: {error}; if it is damaged, remove it") from None
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    # What a killed process had committed is kept; only a power cut may lose the last moments, and
+    # that ends the controller's connections, too.
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found == _VERSION:
+        return
+    if found != 0:
+        raise CookieFileError(f"{path}: was made by another version (form {found}); remove it")
+    with database:
+        database.execute(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _context(controller: str, node: str, session: str) -> bytes:
+    """Return what a cookie is bound to: no name holds a control character."""
+    return "\0".join((controller, node, session)).encode()
+
+
+def _key(path: Path) -> bytes:
+    """Return the key, made by the first process that comes. Raises CookieFileError, OSError."""
+    try:
+        return _read_key(path)
+    except FileNotFoundError:
+        pass
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(os.urandom(_KEY_SIZE))
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(name, path)
+        except FileExistsError:
+            pass  # another worker was first
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        key = file.read(_KEY_SIZE + 1)
+    if len(key) != _KEY_SIZE:
+        raise CookieFileError(f"{path}: is not a key of {_KEY_SIZE} bytes; remove it for a new one")
+    return key
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+def this_process() -> str:
+    """Return what names this process, and none that may get its number later."""
+    return _name_of(os.getpid()) or f"{_boot()}:{os.getpid()}:?"
+
+
+def process_lives(name: str) -> bool:
+    """Say whether the process of that name is there; also where that cannot be found out."""
+    boot, _, rest = name.partition(":")
+    pid = rest.partition(":")[0]
+    if boot != _boot():
+        return False
+    if not os.path.isdir("/proc/self") or not pid.isdigit() or rest.endswith(":?"):
+        return True
+    return _name_of(int(pid)) == name
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _name_of(pid: int) -> str | None:
+    """Return the name of a process that runs; None for one that is dead, reaped or not."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    # proc(5): the command's name, in parentheses, may hold anything; behind it the state is the
+    # first field, the time of its start the twentieth.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else f"{_boot()}:{pid}:{fields[19]}"

@@ -1,0 +1,351 @@
+"""Ghosts: what happens when a controller says that a node is already connected.
+
+Owns: who may end whose session, by ``agents.takeover``; dialling again once it is ended; presenting
+a cookie that this gateway remembers; and the refusal that says who the other one is.
+
+Must not know: how a leg is opened (``dial`` is handed in), how sessions move bytes, messages
+between processes (``others`` is handed in).
+
+Everything here is for newcomers whose secret is proved. The controller compares name, secret and
+cookie, in this order (PROTOCOLS C.3, K.5): whoever it tells "already connected" has shown the right
+secret, and whoever has not is refused before anything here is looked at.
+
+    the cookie of the session that lives here     the same process: its old session ends at once
+    suspect, or silent for 5 s when challenged    dead: it ends; the controller is asked again
+    alive, or its silence proves nothing          400, with the address and since when
+    no session in this worker                     the others are asked the same
+    none at all                                   the controller has missed an end: the cookie of
+                                                  the node's last session is presented, if its owner
+                                                  recorded that end or is dead itself
+
+What the controller then says decides; nothing here is ever taken for its word. Three takeovers of a
+node in five minutes between two addresses are enough: these are two agents.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import Enum
+from hashlib import sha256
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+import trio
+
+from gateway.agents.ended_cookies import EndedCookies
+from gateway.agents.registry import Entry, Registry, Takeover
+from gateway.errors import AlreadyConnected
+from gateway.observability.logs import get_logger
+from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_loop import CHALLENGE, Sign
+
+_log = get_logger("session")
+
+# From the controller's "already connected" to the last time that it is asked again.
+BUDGET: Final = 8.0
+AGAIN_EVERY: Final = 0.5
+# What the answer needs of the deadline that everything has.
+_ANSWER: Final = 1.0
+MOST_TAKEOVERS: Final = 3
+TAKEOVERS_WITHIN: Final = 300.0
+# How long another worker may take: a challenge, and the way there and back.
+OTHERS_ANSWER: Final = CHALLENGE + 2.0
+
+Policy = Literal["when-dead", "never", "always"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Who wants a node that is taken.
+
+    ``cookie`` is what it presented; ``is_proved`` says that the gateway itself knows its secret.
+    """
+
+    controller: str
+    node: str
+    client: str
+    policy: Policy
+    cookie: str | None = field(default=None, repr=False)
+    is_proved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A newcomer as another worker is told of it: of its cookie no more than a digest.
+
+    ``patience``: how long the newcomer can wait for a challenge, seconds.
+    """
+
+    controller: str
+    node: str
+    client: str
+    policy: Policy
+    digest: bytes | None = field(repr=False)
+    patience: float
+
+    def in_words(self) -> dict[str, Any]:
+        """Return it as fields of a JSON object."""
+        return {
+            "controller": self.controller,
+            "node": self.node,
+            "client": self.client,
+            "policy": self.policy,
+            "digest": None if self.digest is None else self.digest.hex(),
+            "patience": self.patience,
+        }
+
+    @classmethod
+    def of_words(cls, words: dict[str, Any]) -> Claim:
+        """Read what ``in_words`` made. Raises KeyError, TypeError, ValueError."""
+        digest = words["digest"]
+        return cls(
+            str(words["controller"]),
+            str(words["node"]),
+            str(words["client"]),
+            words["policy"],
+            None if digest is None else bytes.fromhex(digest),
+            float(words["patience"]),
+        )
+
+
+class Verdict(Enum):
+    """What became of a session that a newcomer wants to replace."""
+
+    ENDED = "ended"
+    ALIVE = "alive"
+    UNCLEAR = "unclear"
+    TWO_AGENTS = "two agents"
+    KEPT = "kept"  # by the policy
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The session that had the node, and the verdict on it. ``since`` is Unix time."""
+
+    client: str
+    since: float
+    verdict: Verdict
+    takeovers: tuple[Takeover, ...] = ()
+
+    def in_words(self) -> dict[str, Any]:
+        """Return it as fields of a JSON object."""
+        return {
+            "client": self.client,
+            "since": self.since,
+            "verdict": self.verdict.value,
+            "takeovers": [[each.at, each.loser, each.winner] for each in self.takeovers],
+        }
+
+    @classmethod
+    def of_words(cls, words: dict[str, Any]) -> Holder:
+        """Read what ``in_words`` made. Raises KeyError, TypeError, ValueError."""
+        return cls(
+            str(words["client"]),
+            float(words["since"]),
+            Verdict(words["verdict"]),
+            tuple(Takeover(float(at), str(a), str(b)) for at, a, b in words["takeovers"]),
+        )
+
+
+class Others(Protocol):
+    """How the other workers are asked."""
+
+    async def __call__(self, claim: Claim) -> Holder | None:
+        """Return what became of their session of the node; None if they have none."""
+
+
+class TakenOver(Protocol):
+    """Who is told that a session of this worker was ended for a newcomer."""
+
+    def __call__(self, entry: Entry, claim: Claim, why: str) -> None: ...
+
+
+async def nobody_else(claim: Claim) -> Holder | None:
+    """Answer for the other workers where there are none."""
+    return None
+
+
+class Takeovers:
+    """Settles claims in one worker."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        cookies: EndedCookies,
+        *,
+        others: Others = nobody_else,
+        told: TakenOver = lambda entry, claim, why: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._cookies = cookies
+        self.others: Others = others
+        self._told = told
+        self._clock = clock
+
+    async def open(
+        self, newcomer: Newcomer, dial: Callable[[str | None], Awaitable[T]]
+    ) -> tuple[T, tuple[Takeover, ...]]:
+        """Return what ``dial`` does, and the node's last takeovers.
+
+        ``dial`` is given the cookie to present. Where it raises AlreadyConnected, the session that
+        is in the way is ended if it may be, and ``dial`` is called again. Raises what ``dial``
+        does; AlreadyConnected then says who the other one is.
+        """
+        claim = Claim(
+            newcomer.controller,
+            newcomer.node,
+            newcomer.client,
+            newcomer.policy,
+            _digest(newcomer.cookie),
+            0.0,
+        )
+        history: tuple[Takeover, ...] = ()
+        if newcomer.is_proved and newcomer.policy != "never":
+            entry = self._registry.find(claim.controller, claim.node)
+            if entry is not None and _is_same_process(entry, claim):
+                history = self._end(entry, claim, "the same process", counts=False)
+        try:
+            return await dial(newcomer.cookie), history
+        except AlreadyConnected as error:
+            refusal = error
+        return await self._dial_again(newcomer.cookie, claim, dial, refusal, history)
+
+    async def judge(self, claim: Claim) -> Holder | None:
+        """Settle a claim to a session of this worker: end it, or say why not; None if there is
+        none.
+        """
+        entry = self._registry.find(claim.controller, claim.node)
+        if entry is None:
+            return None
+        if claim.policy == "never":
+            return _holder(entry, Verdict.KEPT)
+        if _is_same_process(entry, claim):
+            return self._ended(entry, claim, "the same process", counts=False)
+        if self._are_two_agents(entry, claim):
+            return _holder(entry, Verdict.TWO_AGENTS)
+        if claim.policy == "always":
+            return self._ended(entry, claim, "policy always")
+        if entry.session.suspect:
+            return self._ended(entry, claim, "suspect")
+        if claim.patience < CHALLENGE:
+            return _holder(entry, Verdict.UNCLEAR)
+        sign = await entry.session.challenge()
+        if not entry.session.is_running:
+            return _holder(entry, Verdict.ENDED)  # by itself, or for somebody else
+        if sign is Sign.SILENT or entry.session.suspect:
+            return self._ended(entry, claim, f"no byte for {CHALLENGE:g} s after a ping")
+        return _holder(entry, Verdict.ALIVE if sign is Sign.ALIVE else Verdict.UNCLEAR)
+
+    # -- the newcomer's side -----------------------------------------------------------------------
+
+    async def _dial_again(
+        self,
+        cookie: str | None,
+        claim: Claim,
+        dial: Callable[[str | None], Awaitable[T]],
+        refusal: AlreadyConnected,
+        history: tuple[Takeover, ...],
+    ) -> tuple[T, tuple[Takeover, ...]]:
+        began = trio.current_time()
+        until = min(began + BUDGET, trio.current_effective_deadline() - _ANSWER)
+        while True:
+            holder = await self._settle(replace(claim, patience=until - trio.current_time()))
+            if holder is not None:
+                history = holder.takeovers or history
+                if holder.verdict is not Verdict.ENDED:
+                    raise _explained(refusal, holder)
+            if claim.policy == "never" or trio.current_time() + AGAIN_EVERY > until:
+                raise _unexplained(refusal, claim)
+            await trio.sleep(AGAIN_EVERY)
+            remembered = await self._cookies.find(claim.controller, claim.node)
+            try:
+                opened = await dial(cookie if remembered is None else remembered)
+            except AlreadyConnected as error:
+                refusal = error
+                continue
+            _log.info(
+                "node taken over",
+                controller=claim.controller,
+                node=claim.node,
+                client=claim.client,
+                after_s=round(trio.current_time() - began, 3),
+                with_cookie=remembered is not None,
+            )
+            return opened, history
+
+    async def _settle(self, claim: Claim) -> Holder | None:
+        holder = await self.judge(claim)
+        return await self.others(claim) if holder is None else holder
+
+    # -- the owner's side --------------------------------------------------------------------------
+
+    def _ended(self, entry: Entry, claim: Claim, why: str, *, counts: object = True) -> Holder:
+        takeovers = self._end(entry, claim, why, counts=counts)
+        return replace(_holder(entry, Verdict.ENDED), takeovers=takeovers)
+
+    def _end(self, entry: Entry, claim: Claim, why: str, *, counts: object) -> tuple[Takeover, ...]:
+        entry.session.end(SessionEnd.taken_over(claim.client))
+        self._told(entry, claim, why)
+        now = self._clock()
+        this = (Takeover(now, entry.client, claim.client),) if counts else ()
+        return (*_lately(entry.takeovers, now), *this)[-MOST_TAKEOVERS:]
+
+    def _are_two_agents(self, entry: Entry, claim: Claim) -> bool:
+        """Say whether the node has gone back and forth between two addresses often enough."""
+        pair = {entry.client, claim.client}
+        between = [
+            each
+            for each in _lately(entry.takeovers, self._clock())
+            if {each.loser, each.winner} == pair
+        ]
+        return len(pair) == 2 and len(between) >= MOST_TAKEOVERS
+
+
+def _lately(takeovers: tuple[Takeover, ...], now: float) -> list[Takeover]:
+    return [each for each in takeovers if each.at > now - TAKEOVERS_WITHIN]
+
+
+def _holder(entry: Entry, verdict: Verdict) -> Holder:
+    return Holder(entry.client, entry.since, verdict, entry.takeovers)
+
+
+def _digest(cookie: str | None) -> bytes | None:
+    return None if cookie is None else sha256(cookie.lower().encode("ascii")).digest()
+
+
+def _is_same_process(entry: Entry, claim: Claim) -> bool:
+    """Say whether the newcomer has the cookie of the session, which only its own process got."""
+    own = _digest(entry.cookie)
+    if own is None or claim.digest is None:
+        return False
+    return hmac.compare_digest(own, claim.digest)
+
+
+_SAID: Final = {
+    Verdict.ALIVE: "It is alive",
+    Verdict.UNCLEAR: "Whether it is alive cannot be told now",
+    Verdict.KEPT: "agents.takeover is never",
+    Verdict.TWO_AGENTS: "Two agents use this name",
+}
+
+
+def _explained(refusal: AlreadyConnected, holder: Holder) -> AlreadyConnected:
+    """Return the controller's refusal, in its own words, with what is known of the other one."""
+    since = datetime.fromtimestamp(holder.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    who = f"The other one is connected from {holder.client} since {since}."
+    return AlreadyConnected(f"{refusal.public} {who} {_SAID[holder.verdict]}.")
+
+
+def _unexplained(refusal: AlreadyConnected, claim: Claim) -> AlreadyConnected:
+    """Return a refusal where nobody here has the node."""
+    if claim.policy == "never":
+        return AlreadyConnected(refusal.public, detail="not through this gateway")
+    return AlreadyConnected(
+        refusal.public,
+        detail=f"not through this gateway, and the controller still said so after {BUDGET:g} s",
+    )

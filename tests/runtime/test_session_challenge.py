@@ -1,0 +1,207 @@
+"""Tests of challenges in ``gateway.runtime.session_loop``: who lives, who is silent, who cannot be
+judged. Time is a mock clock throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_loop import LegWatch, SessionLoop, Sign
+from tests.runtime.line import DONE, Line, after, forever
+
+Pump = Callable[[], Awaitable[SessionEnd]]
+
+
+class Challenged:
+    """A session that runs, and answers to challenges that others put to it."""
+
+    def __init__(self, line: Line, watch: LegWatch, *pumps: Pump) -> None:
+        self.line = line
+        self.watch = watch
+        self.loop = SessionLoop([watch])
+        self.pumps = pumps
+
+    async def challenge(self, times: int = 1, *, at: float = 1.0) -> list[Sign]:
+        """Challenge it ``times`` at once, ``at`` seconds after its beginning."""
+        signs: list[Sign] = []
+
+        async def ask() -> None:
+            signs.append(await self.loop.challenge(self.watch))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.loop.run, [*self.pumps, after(1000)])
+            await trio.sleep(at)
+            async with trio.open_nursery() as asking:
+                for _ in range(times):
+                    asking.start_soon(ask)
+            nursery.cancel_scope.cancel()
+        return signs
+
+
+async def test_silence_for_five_seconds(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    assert await Challenged(line, line.watch()).challenge() == [Sign.SILENT]
+    assert trio.current_time() == pytest.approx(6)
+    assert [at for at, _ in line.pings] == [pytest.approx(1)]
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 4.9])
+async def test_any_byte_is_a_sign(after_s: float, autojump_clock: MockClock) -> None:
+    line = Line(answers=after_s)
+    assert await Challenged(line, line.watch(), line.answer).challenge() == [Sign.ALIVE]
+    assert trio.current_time() <= 1 + after_s + 0.26
+
+
+async def test_a_byte_from_before_is_none(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+
+    async def hear() -> SessionEnd:
+        await trio.sleep(0.99)
+        line.hears()
+        return await forever()
+
+    assert await Challenged(line, line.watch(), hear).challenge() == [Sign.SILENT]
+
+
+async def test_a_thousand_share_one_ping(autojump_clock: MockClock) -> None:
+    line = Line(answers=1.0)
+    signs = await Challenged(line, line.watch(), line.answer).challenge(1000)
+    assert signs == [Sign.ALIVE] * 1000
+    assert len(line.pings) == 1
+
+
+async def test_an_answer_is_not_used_twice(autojump_clock: MockClock) -> None:
+    """The cable may have been pulled in between."""
+    line = Line(answers=0.5)
+    made = Challenged(line, line.watch(), line.answer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.loop.run, [line.answer, after(1000)])
+        await trio.sleep(1)
+        assert await made.loop.challenge(made.watch) is Sign.ALIVE
+        line.answers = 1e6
+        assert await made.loop.challenge(made.watch) is Sign.SILENT
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_asked_first_may_leave(autojump_clock: MockClock) -> None:
+    """The ping is the session's: it is sent, and pings go on."""
+    line = Line()
+    line.reads()
+    made = Challenged(line, line.watch())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.loop.run, [after(1000)])
+        await trio.sleep(1)
+        with trio.move_on_after(0):
+            await made.loop.challenge(made.watch)
+        assert await made.loop.challenge(made.watch) is Sign.SILENT
+        assert len(line.pings) == 1
+        nursery.cancel_scope.cancel()
+
+
+# -- what proves nothing ---------------------------------------------------------------------------
+
+
+async def test_a_leg_that_we_do_not_read_from(autojump_clock: MockClock) -> None:
+    line = Line()
+    assert await Challenged(line, line.watch()).challenge() == [Sign.UNCLEAR]
+    assert line.pings == []
+
+
+async def test_reading_that_stops_meanwhile(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+
+    async def stop() -> SessionEnd:
+        await trio.sleep(3)
+        line.activity.reading_since = None
+        return await forever()
+
+    assert await Challenged(line, line.watch(), stop).challenge() == [Sign.UNCLEAR]
+
+
+async def test_reading_that_paused_meanwhile(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+
+    async def pause() -> SessionEnd:
+        await trio.sleep(3)
+        line.reads()
+        return await forever()
+
+    assert await Challenged(line, line.watch(), pause).challenge() == [Sign.UNCLEAR]
+
+
+@pytest.mark.parametrize("begins", [0.5, 3.0])
+async def test_a_send_that_waits(begins: float, autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+
+    async def send() -> SessionEnd:
+        await trio.sleep(begins)
+        await line.send(takes=100)
+        return await forever()
+
+    assert await Challenged(line, line.watch(), send).challenge() == [Sign.UNCLEAR]
+
+
+async def test_much_that_a_slow_line_may_still_carry(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    line.activity.bytes_sent += 4097
+    made = Challenged(line, line.watch())
+    assert await made.challenge() == [Sign.UNCLEAR]
+    line.activity.sent_when_received += 1
+    assert await Challenged(line, line.watch()).challenge() == [Sign.SILENT]
+
+
+async def test_a_peer_that_always_takes_long(autojump_clock: MockClock) -> None:
+    line = Line()
+    watch = line.watch()
+
+    async def pong() -> SessionEnd:
+        await line.asked.wait()
+        await trio.sleep(2.6)
+        line.hears()
+        watch.receive_pong(line.pings[0][1])
+        return await forever()
+
+    line.reads()
+    signs = await Challenged(line, watch, pong).challenge(at=30)
+    assert watch.round_trip == pytest.approx(2.6)
+    assert signs == [Sign.UNCLEAR]
+
+
+async def test_a_ping_that_waits_for_its_turn(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    watch.mute()  # the other leg stopped in the middle of a frame
+    assert await Challenged(line, watch).challenge() == [Sign.UNCLEAR]
+
+
+async def test_a_session_that_is_over(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    loop = SessionLoop([watch := line.watch()])
+    assert await loop.challenge(watch) is Sign.UNCLEAR, "it has not begun"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.run, [after(1000)])
+        await trio.sleep(1)
+        nursery.start_soon(_end_later, loop)
+        assert loop.is_running
+        assert await loop.challenge(watch) is Sign.UNCLEAR
+        assert not loop.is_running
+    assert trio.current_time() < 4
+    assert await loop.challenge(watch) is Sign.UNCLEAR
+
+
+async def _end_later(loop: SessionLoop) -> None:
+    await trio.sleep(2)
+    loop.end(DONE)
