@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
+from trio.testing import MockClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,3 +40,24 @@ def _forget_logging() -> Iterator[None]:
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers, root.level = handlers, level
+
+
+@pytest.fixture
+def log() -> LogCapture:
+    """Capture every line, whatever its level, before anything is redacted."""
+    capture = LogCapture()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, capture],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        cache_logger_on_first_use=False,
+    )
+    return capture
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Run the test in mock time that jumps once nothing has happened for a moment of real time.
+
+    The moment is there for the kernel: sockets of one process answer within microseconds.
+    """
+    return MockClock(autojump_threshold=0.05)

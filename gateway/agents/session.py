@@ -22,7 +22,7 @@ import trio
 
 from gateway.agents.jnlp4_leg import ControllerLeg
 from gateway.errors import ControllerClosed, Draining, PeerLost, RemoteProtocolError
-from gateway.observability.logs import get_logger
+from gateway.observability.logs import LEVELS, get_logger
 from gateway.protocol.chunks import ChunkCutter
 from gateway.protocol.websocket import (
     Close,
@@ -324,7 +324,7 @@ class AgentSession:
     def _tell_end(self, end: SessionEnd) -> None:
         ended = self._ended(end)
         _log.log(
-            _LEVELS[end.level],
+            LEVELS[end.level],
             "session ended",
             **ended.as_fields(),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
@@ -370,9 +370,6 @@ def _frame(messages: list[bytes | memoryview]) -> bytes:
         parts.append(frame_header(Opcode.BINARY, len(message)))
         parts.append(message)
     return b"".join(parts)
-
-
-_LEVELS: Final = {"info": 20, "warning": 30, "error": 40}
 
 
 def _closed_by_agent(close: Close) -> SessionEnd:

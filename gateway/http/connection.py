@@ -37,7 +37,6 @@ from gateway.http.forwarding import ProxyTrust
 from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint
-from gateway.http.serving import Handler as Handler
 from gateway.http.serving import Serving
 from gateway.observability.access_log import AccessRecord
 from gateway.observability.logs import get_logger

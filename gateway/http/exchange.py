@@ -33,7 +33,7 @@ from gateway.errors import (
     Stalled,
     UpgradeRefused,
 )
-from gateway.http.client_limits import ClientLimits as ClientLimits
+from gateway.http.client_limits import ClientLimits
 from gateway.http.forwarding import Provenance
 from gateway.http.framing import ServerFraming
 from gateway.http.router import RouteMatch

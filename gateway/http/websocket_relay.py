@@ -25,7 +25,7 @@ import trio
 from gateway.config.models import GatewayConfig
 from gateway.errors import Draining, PeerLost
 from gateway.http.websocket_way import Leg, Way
-from gateway.observability.logs import get_logger
+from gateway.observability.logs import LEVELS, get_logger
 from gateway.protocol.websocket import (
     CloseCode,
     Opcode,
@@ -343,7 +343,7 @@ class RelaySession:
             fields = {_of_client(name): value for name, value in fields.items() if name != "node"}
             fields |= self.names
         _log.log(
-            _LEVELS[end.level],
+            LEVELS[end.level],
             "session ended",
             **fields,
             transport="websocket",
@@ -373,9 +373,6 @@ class RelaySession:
             round_trip=self._client_watch.round_trip,
             generation=self._generation,
         )
-
-
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def _mark() -> bytes:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-LEVELS: Final = ("debug", "info", "warning", "error")
+# As ``logging`` numbers them, for levels that are values.
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _MASK: Final = "***"
 _SENSITIVE: Final = frozenset(
     {"secret", "password", "passphrase", "authorization", "cookie", "token", "credentials"}

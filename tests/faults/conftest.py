@@ -1,38 +1,14 @@
-"""What the tests of faults share: what was logged, a clock that jumps, and the registry."""
+"""What the tests of faults share: the registry, and that nothing stops mock time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-import structlog
 import trio
-from structlog.testing import LogCapture
-from trio.testing import MockClock
 
 from gateway.agents.cookie_file import CookieFile
 from tests.faults.link import WatchedRegistry
-
-
-@pytest.fixture
-def log() -> LogCapture:
-    """Capture every line, whatever its level, before anything is redacted."""
-    capture = LogCapture()
-    structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, capture],
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-        cache_logger_on_first_use=False,
-    )
-    return capture
-
-
-@pytest.fixture
-def clock() -> MockClock:
-    """Run the test in mock time that jumps once nothing has happened for a moment of real time.
-
-    The moment is there for the kernel: sockets of one process answer within microseconds.
-    """
-    return MockClock(autojump_threshold=0.05)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 import trio
 
 from gateway.config.models import GatewayConfig
+from gateway.http.client_limits import ClientLimits
 from gateway.http.connection import serve_connection
-from gateway.http.exchange import ClientLimits
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
 from gateway.http.serving import Handler, Serving

@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gateway.errors import ControllerUnreachable
-from gateway.http.connection import Handler, serve_connection
+from gateway.http.connection import serve_connection
 from gateway.http.exchange import Exchange
+from gateway.http.serving import Handler
 from gateway.observability.access_log import AccessLog
 from tests.http.memory_stream import MemoryStream
 from tests.http.serving import make_config, served

@@ -26,14 +26,15 @@ from gateway.errors import (
     RemoteProtocolError,
     UnknownNode,
 )
+from gateway.http.client_limits import ClientLimits
 from gateway.http.connection import (
-    Handler,
     error_answer,
     error_text,
     serve_connection,
 )
-from gateway.http.exchange import ClientLimits, Exchange
+from gateway.http.exchange import Exchange
 from gateway.http.router import Endpoint
+from gateway.http.serving import Handler
 from tests.http.memory_stream import MemoryStream
 from tests.http.serving import make_config, served, start
 from tests.peers.raw_client import RawClient, Truncated

@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import NotAuthorized
-from gateway.http.connection import Handler, serve_connection
+from gateway.http.connection import serve_connection
 from gateway.http.exchange import Exchange
+from gateway.http.serving import Handler
 from tests.http.memory_stream import MemoryStream
 from tests.http.serving import make_config, served
 

@@ -9,8 +9,9 @@ import trio
 import trio.testing
 
 from gateway.errors import Draining
-from gateway.http.connection import Handler, serve_connection
+from gateway.http.connection import serve_connection
 from gateway.http.exchange import Exchange
+from gateway.http.serving import Handler
 from gateway.runtime.drain import Drain
 from tests.http.memory_stream import MemoryStream
 from tests.http.serving import make_config, served

@@ -17,7 +17,8 @@ from gateway.errors import (
     Stalled,
     UpgradeRefused,
 )
-from gateway.http.exchange import ClientLimits, Exchange
+from gateway.http.client_limits import ClientLimits
+from gateway.http.exchange import Exchange
 from gateway.http.forwarding import Provenance
 from gateway.protocol.http_head import RequestHead
 from gateway.protocol.http_headers import Field, Headers

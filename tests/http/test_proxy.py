@@ -10,7 +10,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.exchange import ClientLimits
+from gateway.http.client_limits import ClientLimits
 from gateway.http.proxy import Proxy
 from gateway.http.upstream import Upstreams
 from tests.http.serving import make_config, start, start_proxy

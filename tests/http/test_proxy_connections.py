@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from gateway.http import proxy as proxy_module
-from gateway.http.exchange import ClientLimits
+from gateway.http.client_limits import ClientLimits
 from tests.http.serving import start_proxy
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script
