@@ -106,7 +106,7 @@ def _over_http(folder: Path, samples: int) -> dict[str, list[float]]:
         f"state_dir: {folder}\n"
         f'listeners: [{{address: "127.0.0.1:{port}"}}]\n'
         "trusted_proxies: [127.0.0.1/32]\n"
-        "lockout: {per_address: 5, first: 1h, longest: 1h}\n"
+        "lockout: {per_address: 5, per_address_total: 5, first: 1h, longest: 1h}\n"
         "access_log: off\n"
         "controllers:\n"
         '  main: {url: "http://127.0.0.1:9/", credentials: {modes: [nodes]}}\n'
@@ -168,7 +168,12 @@ async def _bare(folder: Path, samples: int) -> dict[str, list[float]]:
         {
             "state_dir": str(folder),
             "listeners": [{"address": "127.0.0.1:0"}],
-            "lockout": {"per_address": 5, "first": 3600.0, "longest": 3600.0},
+            "lockout": {
+                "per_address": 5,
+                "per_address_total": 5,
+                "first": 3600.0,
+                "longest": 3600.0,
+            },
             "controllers": {
                 "main": {"url": "http://127.0.0.1:9/", "credentials": {"modes": ["nodes"]}}
             },

@@ -194,8 +194,19 @@ class LockoutConfig(Model):
         ge=1,
         le=1000,
         description=(
-            "The same from one IPv4 address or IPv6 /64, whatever the nodes. 50, because whole"
-            " sites of agents come from behind one address."
+            "The same from one IPv4 address or IPv6 /64, whatever the nodes; the first wrong secret"
+            " of a node is not among them, since whole sites of agents, each with a secret of its"
+            " own, come from behind one address."
+        ),
+    )
+    per_address_total: int = Field(
+        default=500,
+        ge=1,
+        le=100_000,
+        description=(
+            "The same with the first of each node: one guess for each of many names. 500: sites of"
+            " more agents whose secrets all turn wrong at once are rare; they are locked a few"
+            " times, until each of them was counted."
         ),
     )
     window: Duration = Field(default=60.0, description="The time in which failures are counted.")

@@ -130,3 +130,9 @@ def _check_lockout(config: GatewayConfig, findings: Findings) -> None:
             f"found {lockout.per_address}; allowed: {lockout.per_node} or more, since what"
             " lockout.per_node counts is counted here, too.",
         )
+    if lockout.per_address_total < lockout.per_address:
+        findings.error(
+            ("lockout", "per_address_total"),
+            f"found {lockout.per_address_total}; allowed: {lockout.per_address} or more, since what"
+            " lockout.per_address counts is counted here, too.",
+        )

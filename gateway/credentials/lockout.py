@@ -8,10 +8,14 @@ every worker counts for itself.
 Theory of operation. An agent with a wrong secret retries after 0, 1, 4, 11, 21 ... s, for ever, and
 its neighbours may share its address. So the same wrong (node, secret) is remembered for a minute by
 a keyed hash and answered from that memory; then it is judged anew, so that a mistake corrected at
-the other end is found; and however often it comes, it counts once. What counts are different
-secrets: guessing. Each address has a window of its failures, and so has each pair of address and
-node; a full window locks for a while, twice as long each time. Attempts while locked do not count.
-The tables hold 10,000 entries each; the oldest go first, those that are locked last.
+the other end is found; and however often it comes, it counts once, the longest lockout in between
+included. What counts are different secrets: guessing. Each pair of address and node has a window of
+its failures. So has each address, but the first wrong secret of a node is no guess there: it is
+what a whole site of agents has after somebody restored an old backup, each its own, and they must
+not lock each other and their neighbours. One guess for each of very many names is no such site:
+first ones count as well, in a window of their own with a wider limit. A full window locks for a
+while, twice as long each time. Attempts while locked do not count. The tables hold 10,000 entries
+each; the oldest go first, those that are locked last.
 """
 
 from __future__ import annotations
@@ -50,10 +54,13 @@ class Lock:
 class _Record:
     """The failures of one address, or of one address with one node."""
 
-    __slots__ = ("failures", "locked_until", "penalty")
+    __slots__ = ("failed_at", "failures", "locked_until", "penalty", "total", "total_since")
 
     def __init__(self) -> None:
         self.failures: list[float] = []  # a deque takes ten times the memory of a few floats
+        self.failed_at = float("-inf")
+        self.total = 0  # since then; hundreds of times would be too much to keep
+        self.total_since = float("-inf")
         self.locked_until = float("-inf")
         self.penalty = 0.0  # the last lockout, seconds
 
@@ -76,19 +83,42 @@ class _Table(Generic[K]):
         record = self._records.get(key)
         return record is not None and now < record.locked_until
 
+    def has_failed(self, key: K, since: float) -> bool:
+        record = self._records.get(key)
+        return record is not None and record.failed_at > since
+
     def fail(self, key: K, now: float) -> float | None:
         """Count a failure; return the seconds of the lockout that it brought about, if it did."""
-        config = self._config
+        record = self._record(key, now)
+        recent = [at for at in record.failures if at > now - self._config.window]
+        record.failures = [*recent, now]
+        return self._lock(record, now) if len(record.failures) >= self._limit else None
+
+    def add(self, key: K, now: float) -> float | None:
+        """Count a failure of whatever kind against the wider limit; return as ``fail`` does.
+
+        The window begins anew when it is over, so that across two of them it may be twice the
+        limit.
+        """
+        record = self._record(key, now)
+        if now >= record.total_since + self._config.window:
+            record.total_since, record.total = now, 0
+        record.total += 1
+        return self._lock(record, now) if record.total >= self._config.per_address_total else None
+
+    def _record(self, key: K, now: float) -> _Record:
         record = self._records.get(key)
         if record is None:
             self._make_room(now)
             record = self._records[key] = _Record()
         self._records.move_to_end(key)
-        recent = [at for at in record.failures if at > now - config.window]
-        record.failures = [*recent, now]
-        if len(record.failures) < self._limit:
-            return None
+        record.failed_at = now
+        return record
+
+    def _lock(self, record: _Record, now: float) -> float:
+        config = self._config
         record.failures = []
+        record.total = 0
         # "Soon" is as long as the longest lockout; after that somebody else may have the address.
         if record.penalty and now < record.locked_until + config.longest:
             record.penalty = min(record.penalty * 2, config.longest)
@@ -175,18 +205,21 @@ class Lockout:
         ``fingerprint`` is that of controller, node and secret.
         """
         now = trio.current_time()
-        judged = self._wrong.get(fingerprint)
-        counted = judged is not None and now < judged + max(REMEMBERED, self._config.window)
+        counted = self._wrong.get(fingerprint, float("-inf")) > now - self._kept
         locked = self.is_locked(address, controller, node)
         self._remember(fingerprint, now)
         site = self._site(address)
         if counted or locked or site is None:
             return []
         locks = []
-        duration = self._pairs.fail((site, self.fingerprint(controller, node)), now)
+        pair = (site, self.fingerprint(controller, node))
+        is_guess = self._pairs.has_failed(pair, since=now - self._kept)
+        duration = self._pairs.fail(pair, now)
         if duration is not None:
             locks.append(Lock(site, node, duration))
-        duration = self._addresses.fail(site, now)
+        duration = self._addresses.add(site, now)
+        if duration is None and is_guess:
+            duration = self._addresses.fail(site, now)
         if duration is not None:
             locks.append(Lock(site, None, duration))
         return locks
@@ -209,9 +242,15 @@ class Lockout:
     def _remember(self, fingerprint: bytes, now: float) -> None:
         self._wrong[fingerprint] = now
         self._wrong.move_to_end(fingerprint)
-        over = now - max(REMEMBERED, self._config.window)
+        over = now - self._kept
         while len(self._wrong) > self._most or self._wrong[next(iter(self._wrong))] <= over:
             self._wrong.popitem(last=False)
+
+    @property
+    def _kept(self) -> float:
+        """Return for how long a secret that was wrong is the same mistake when it comes again."""
+        # Judged up to a minute before a lockout began, and again a few retries after its end.
+        return self._config.longest + self._config.window + REMEMBERED
 
     def _site(self, address: str) -> str | None:
         if not self._config.enabled or self._is_exempt(address):

@@ -27,7 +27,7 @@ def test_defaults() -> None:
     assert CredentialsConfig().modes == ("controller",)
     assert NodesConfig() == NodesConfig(rules=(), unlisted="allow")
     lockout = LockoutConfig()
-    assert (lockout.per_node, lockout.per_address) == (5, 50)
+    assert (lockout.per_node, lockout.per_address, lockout.per_address_total) == (5, 50, 500)
     assert (lockout.window, lockout.first, lockout.longest) == (60.0, 60.0, 900.0)
 
 

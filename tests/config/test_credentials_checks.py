@@ -16,7 +16,7 @@ state_dir: state
 listeners: [{address: "127.0.0.1:0"}]
 controllers:
   main:
-    url: http://jenkins.lan:8080/
+    url: https://jenkins.lan:8443/
 """
 
 
@@ -62,6 +62,10 @@ def read(folder: Path, text: str) -> Loaded:
         ),
         ("lockout: {first: 20m}", "lockout.longest: allowed: as long as lockout.first, or longer"),
         ("lockout: {per_address: 3}", "lockout.per_address: found 3; allowed: 5 or more"),
+        (
+            "lockout: {per_address_total: 49}",
+            "lockout.per_address_total: found 49; allowed: 50 or more",
+        ),
         ("nodes: {rules: [{match: 'a**'}]}", 'nodes.rules[0].match: found "a**"; allowed'),
     ],
 )

@@ -54,13 +54,74 @@ async def test_failures_that_are_old_do_not_count(mock_clock: MockClock) -> None
         mock_clock.jump(15.1)
 
 
-async def test_fifty_different_secrets_from_an_address(mock_clock: MockClock) -> None:
+async def test_fifty_guesses_from_an_address(mock_clock: MockClock) -> None:
+    """A guess is a secret that is not the first wrong one of its node."""
     lockout = make()
-    locks = [fail(lockout, "guess", node=f"node {i}") for i in range(50)]
-    assert locks[:49] == [[]] * 49
-    assert locks[49] == [Lock("192.0.2.1", None, 60.0)]
+    for i in range(12):
+        assert fail(lockout, "first", node=f"node {i}") == []
+        assert [fail(lockout, f"guess {j}", node=f"node {i}") for j in range(3)] == [[]] * 3
+        assert fail(lockout, "guess 3", node=f"node {i}") == [Lock("192.0.2.1", f"node {i}", 60.0)]
+    assert fail(lockout, "first", node="another") == []  # the 48 so far are not 49 by that
+    assert fail(lockout, "guess", node="another") == []
+    assert not locked(lockout, node="never seen")
+    assert fail(lockout, "guess 2", node="another") == [Lock("192.0.2.1", None, 60.0)]
     assert locked(lockout, node="never seen")
     assert not locked(lockout, address="192.0.2.2")
+
+
+async def test_a_site_whose_secrets_are_all_wrong(mock_clock: MockClock) -> None:
+    """400 agents behind one address, each with a wrong secret of its own, for hours."""
+    lockout = make()
+    for _ in range(240):
+        for i in range(400):
+            assert fail(lockout, f"wrong {i}", node=f"node {i}") == []
+        assert not locked(lockout, node="neighbour")
+        mock_clock.jump(61.0)
+    # Half of them are given another one, wrong as well: by people, 10 a minute.
+    for i in range(200):
+        assert fail(lockout, f"other {i}", node=f"node {i}") == []
+        mock_clock.jump(6.0)
+
+
+async def test_a_very_large_site_is_locked_a_few_times_only(mock_clock: MockClock) -> None:
+    lockout = make()
+    waited = []
+    for _ in range(60):
+        for i in range(2000):
+            for lock in fail(lockout, f"wrong {i}", node=f"node {i}"):
+                waited.append(lock.duration)
+                mock_clock.jump(lock.duration)
+        mock_clock.jump(60.0)
+    assert waited == [60.0, 120.0, 240.0, 480.0], "each was counted once"
+
+
+@pytest.mark.parametrize(("pace", "most"), [(0.0, 500), (0.05, 1700), (0.1, 2000)])
+async def test_one_guess_for_each_of_ten_thousand_names(
+    mock_clock: MockClock, pace: float, most: int
+) -> None:
+    lockout = make()
+    judged = 0
+    for i in range(10_000):
+        if not locked(lockout, node=f"node {i}"):
+            fail(lockout, "guess", node=f"node {i}")
+            judged += 1
+        mock_clock.jump(pace)
+    assert judged <= most, "of those, the others came while the address was locked"
+
+
+async def test_another_round_over_the_same_names_is_guessing(mock_clock: MockClock) -> None:
+    lockout = make()
+    for i in range(400):
+        assert fail(lockout, "guess 1", node=f"node {i}") == []
+    mock_clock.jump(300.0)
+    locks = [fail(lockout, "guess 2", node=f"node {i}") for i in range(50)]
+    assert locks == [[]] * 49 + [[Lock("192.0.2.1", None, 60.0)]]
+
+
+async def test_the_total_may_be_set_to_the_limit_of_guesses(mock_clock: MockClock) -> None:
+    lockout = make(per_address_total=50)
+    locks = [fail(lockout, "guess", node=f"node {i}") for i in range(50)]
+    assert locks == [[]] * 49 + [[Lock("192.0.2.1", None, 60.0)]]
 
 
 async def test_doubling_up_to_a_quarter_of_an_hour(mock_clock: MockClock) -> None:
@@ -148,7 +209,7 @@ async def test_a_whole_ipv6_site_is_one_address(mock_clock: MockClock) -> None:
 
 
 async def test_unlock(mock_clock: MockClock) -> None:
-    lockout = make(per_address=5)
+    lockout = make(per_address=4)
     for i in range(5):
         fail(lockout, f"guess {i}")
         fail(lockout, f"other {i}", address="192.0.2.2")
