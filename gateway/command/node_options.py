@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.config.models import GatewayConfig
     from gateway.credentials.issuing import Issuing
     from gateway.credentials.node_store import SqliteNodeStore
-    from gateway.credentials.nodes import Node
+    from gateway.credentials.nodes import Node, Nodes
 
 _LONGEST: Final = 36500 * 86400.0  # seconds: what ends later than in a lifetime does not end
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -90,6 +90,17 @@ class Site:
         if file is None:
             return nullcontext()
         return prepared_secret_file(file, secret.encode() + b"\n")
+
+
+def warn_of_damaged(nodes: Nodes) -> bool:
+    """Name the nodes whose records are damaged; return whether there are any."""
+    from gateway.credentials.nodes import DAMAGED_REMEDY
+
+    for each in nodes.damaged:
+        click.echo(
+            f"warning: {each} is left out: its record is damaged; {DAMAGED_REMEDY}", err=True
+        )
+    return bool(nodes.damaged)
 
 
 def _warn_of_mode(controller: str) -> None:

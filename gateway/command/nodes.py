@@ -23,6 +23,7 @@ from gateway.command.node_options import (
     secret_file_option,
     time_option,
     upstream_option,
+    warn_of_damaged,
 )
 from gateway.command.options import config_option
 from gateway.errors import ConfigError
@@ -270,8 +271,10 @@ def list_(config: Path | None, controller: str | None, *, as_json: bool) -> None
     from gateway.credentials.node_exchange import to_listing
 
     with opened(config, controller, None) as site:
-        found = [each for each in site.store.nodes() if controller in (None, each.controller)]
+        nodes = site.store.nodes()
+    found = [each for each in nodes.found if controller in (None, each.controller)]
     listing = [to_listing(each, time.time()) for each in found]
+    warn_of_damaged(nodes)
     if as_json:
         click.echo(json.dumps(listing, indent=1))
     else:
@@ -323,13 +326,16 @@ def export(config: Path | None, output: Path | None) -> None:
     from gateway.credentials.node_exchange import FORMAT, to_export
 
     with opened(config, None, None) as site:
-        found = [to_export(each) for each in site.issuing.export()]
+        nodes = site.issuing.export()
+    found = [to_export(each) for each in nodes.found]
     text = json.dumps({"format": FORMAT, "nodes": found}, indent=1)
     if output is None:
         click.echo(text)
     else:
         write_secret_file(output, text.encode() + b"\n")
         click.echo(f"{output}: {len(found)} nodes written")
+    if warn_of_damaged(nodes):
+        raise click.exceptions.Exit(1)  # a backup that is not whole
 
 
 @nodes.command("import")

@@ -17,6 +17,11 @@ from collections.abc import Callable
 Now = Callable[[], float]
 
 
+def earliest(*times: float | None) -> float | None:
+    """Return the first of ``times``, None where there is none; None in it is never."""
+    return min((each for each in times if each is not None), default=None)
+
+
 class SteadyClock:
     """Seconds since the epoch, never behind the time at the start plus what has passed since."""
 

@@ -1,10 +1,9 @@
-"""The one gate that every agent passes, whatever its transport, and the watch over who has passed.
+"""The one gate that every agent passes, whatever its transport.
 
-Owns: the order of judging, what counts as a wrong secret, that refusals look and last alike, and
-looking again at live sessions: on reload, when the store changes, when something ends, and every
-few minutes.
+Owns: the order of judging, what counts as a wrong secret, that refusals look and last alike.
 
-Must not know: HTTP, sessions (a function ends one), how a mode verifies.
+Must not know: HTTP, sessions (a function ends one), how a mode verifies, when live sessions are
+looked at again (``watch``).
 
 Judging. Modes first: a secret that the gateway itself proves is good, whatever others at the same
 address do. Only then is the lockout asked, and the memory of secrets that were wrong a moment ago;
@@ -15,11 +14,10 @@ after the question: what differs by microseconds cannot be measured from outside
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -28,22 +26,20 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.credentials.audit import Audit
-from gateway.credentials.clock import SteadyClock
-from gateway.credentials.conditions import format_time, is_in
+from gateway.credentials.clock import SteadyClock, earliest
+from gateway.credentials.conditions import is_in
 from gateway.credentials.lockout import Lockout
 from gateway.credentials.modes import Policy
 from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
-from gateway.credentials.nodes import Credential, Node, NodeStore, context_of
+from gateway.credentials.nodes import NodeStore
 from gateway.credentials.policy import Granted, Presented, Unrecognised, authorize
 from gateway.credentials.store_access import StoreAccess
-from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
+from gateway.credentials.watch import Watch
+from gateway.errors import LockedOut, NotAuthorized
 from gateway.observability.logs import get_logger
 
 _log = get_logger("system")
 
-POLL_EVERY: Final = 2.0  # seconds between two looks at the store's revision
-RECHECK_EVERY: Final = 300.0  # seconds between two looks at everything
-_RECHECKED_AT_ONCE: Final = 64  # sessions, about a millisecond
 REFUSAL_STEP: Final = 0.025  # seconds
 # The event loop waits whole milliseconds from the moment at which it begins to, so that its end
 # would still tell how long judging took. A thread's sleep ends when it is to.
@@ -68,23 +64,21 @@ class Credentials:
         """``now``: seconds since the epoch, by default a clock that cannot be set back."""
         self._now = SteadyClock() if now is None else now
         self._audit = Audit(trio.current_time)
-        self._store_file = config.state_dir / FILE_NAME
         self._access = StoreAccess(
             SqliteNodeStore(config.state_dir, now=self._now) if store is None else store,
             config.store_key_file,
         )
         self._waiting = trio.CapacityLimiter(_LAST_WAITS)
-        self._live: set[Admission] = set()
-        self._wake = trio.Event()
-        self._recheck_due = False
-        self._unchecked = False  # against the store, which failed when it was time to
-        self.rechecks = 0
-        self._revision: int | None = None
-        self._file: object = None  # that the revision is of
-        self._unlocks: int | None = None
-        self._unavailable = ""  # what was reported
         self._lockout = Lockout(config.lockout, is_exempt=_exemption(config))
         self.policy = self._policy(config)
+        self.watch = Watch(
+            self.policy,
+            self._access,
+            config.state_dir / FILE_NAME,
+            lockout=self._lockout,
+            audit=self._audit,
+            now=self._now,
+        )
 
     def _policy(self, config: GatewayConfig, before: Policy | None = None) -> Policy:
         return Policy(config, self._access, now=self._now, audit=self._audit, before=before)
@@ -97,12 +91,7 @@ class Credentials:
         self.policy = self._policy(config, self.policy)
         self.policy.look_again()
         self._lockout.follow(config.lockout, is_exempt=_exemption(config))
-        self.recheck()
-
-    def recheck(self) -> None:
-        """Have ``run`` look at every live session, at once."""
-        self._recheck_due = True
-        self._wake.set()
+        self.watch.follow(self.policy)
 
     def admission(self, presented: Presented) -> Admission:
         """Begin to judge one agent."""
@@ -144,12 +133,12 @@ class Credentials:
             if locked:
                 raise LockedOut(detail=f"{_LOCKED}; {granted.reason}")
             raise NotAuthorized(detail=granted.reason)
-        ends_at = _first(granted.ends_at, policy.rules.ends_at(node))
+        ends_at = earliest(granted.ends_at, policy.rules.ends_at(node))
         if granted.mode != "nodes" and "nodes" in (policy.modes(controller) or ()):
             stored = await self._access.call(lambda store: store.find(controller, node))
             if stored is not None:  # what operators said of the node holds for its other secrets
-                failures += _stored_failures(stored, presented, self._now())
-                ends_at = _first(ends_at, stored.conditions.valid_until)
+                failures += stored.failures(presented, self._now())
+                ends_at = earliest(ends_at, stored.conditions.valid_until)
         if not granted.proved and locked:
             raise LockedOut(detail=_LOCKED)
         if not granted.proved and known_wrong:
@@ -177,212 +166,6 @@ class Credentials:
     def fingerprint(self, presented: Presented) -> bytes:
         """Return the hash by which a secret is known after it was judged."""
         return self._lockout.fingerprint(presented.controller, presented.node, presented.secret)
-
-    # -- the watch ---------------------------------------------------------------------------------
-
-    @property
-    def live(self) -> int:
-        """Return how many sessions are watched over."""
-        return len(self._live)
-
-    @contextmanager
-    def watching(self, admission: Admission, rechecks: int) -> Iterator[None]:
-        """Watch over a session; ``rechecks`` is how many there had been when it was judged."""
-        self._live.add(admission)
-        if rechecks != self.rechecks:
-            self.recheck()  # it was judged by what may have changed since
-        try:
-            yield
-        finally:
-            self._live.discard(admission)
-
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        checked_at = trio.current_time()
-        if not self._store_exists():
-            self._revision = self._unlocks = 0  # whatever is said from now on is for this worker
-        try:
-            while True:
-                self._audit.write_repeated()
-                changed = await self._poll()
-                now = trio.current_time()
-                if changed or self._has_ended() or now >= checked_at + RECHECK_EVERY:
-                    checked_at = now
-                    await self._recheck()
-                with trio.move_on_after(POLL_EVERY):
-                    await self._wake.wait()
-                self._wake = trio.Event()
-        finally:
-            self._access.close()
-
-    def _has_ended(self) -> bool:
-        now = self._now()
-        ends = (each.ends_at for each in self._live if not each.over)
-        return any(end is not None and end <= now for end in ends)
-
-    async def _poll(self) -> bool:
-        """Say whether there is a reason to look at everybody again; do what operators said."""
-        due, self._recheck_due = self._recheck_due, False
-        if not (self.policy.needs_store or self._store_exists()):
-            return due
-        try:
-            revision, file = await self._access.call(lambda store: (store.revision(), store.file()))
-            if (revision, file) != (self._revision, self._file):
-                if self._file not in (None, file):
-                    _log.warning("the node store was replaced by another file")
-                    self._revision = self._unlocks = None
-                # None: nobody knows what has changed since those that are live were judged.
-                due = due or self._revision is not None or bool(self._live)
-                await self._hear_operators()
-                self._revision, self._file = revision, file
-        except CredentialsUnavailable as error:
-            self._report(error)
-            self._unchecked = self._unchecked or due
-            return due  # rules and times hold without the store
-        except Exception as error:  # whatever a store holds, it must not end the watch
-            self._report(error)
-            return True  # what has changed, cannot be told
-        due, self._unchecked = due or self._unchecked, False
-        if self._unavailable:
-            _log.info("the node store can be used again")
-            self._unavailable = ""
-        return due
-
-    def _store_exists(self) -> bool:
-        try:
-            self._store_file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            pass  # opening it will say what is wrong
-        return True
-
-    def _report(self, error: Exception) -> None:
-        """Say that the store fails, once for each reason."""
-        reason = _reason(error)
-        if reason != self._unavailable:
-            _log.error("the node store cannot be used", reason=reason)
-        self._unavailable = reason
-
-    async def _hear_operators(self) -> None:
-        if self._unlocks is None:  # what was said before this worker began is not for it
-            self._unlocks = await self._access.call(lambda store: store.last_unlock())
-        last = self._unlocks
-        for unlock in await self._access.call(lambda store: store.unlocks_after(last)):
-            self._unlocks = unlock.id
-            pair = None
-            if unlock.controller is not None and unlock.node is not None:
-                pair = (unlock.controller, unlock.node)
-            self._audit.unlocked(self._lockout.unlock(node=pair, address=unlock.address))
-        for entry in await self._access.call(lambda store: store.take_unlogged()):
-            try:
-                self._audit.done(entry)
-            except (ValueError, TypeError, OverflowError, OSError) as error:  # not a time, say
-                _log.error("an entry of the audit trail is damaged", reason=repr(error))
-
-    async def _recheck(self) -> None:
-        """End every session that would not be let in now. What cannot be read ends none."""
-        self.rechecks += 1
-        live = tuple(each for each in self._live if not each.over)
-        nodes: Mapping[str, Node] | None = {}
-        controllers = {each.presented.controller for each in live}
-        if any("nodes" in (self.policy.modes(each) or ()) for each in controllers):
-            nodes = await self._nodes()
-        for i, admission in enumerate(live):
-            if i % _RECHECKED_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()  # thousands of others have work to do as well
-            try:
-                reason = await self._why_not(admission, nodes)
-            except Exception as error:  # one bad record must not keep the others from being judged
-                _log.warning(
-                    "a session could not be checked again",
-                    controller=admission.presented.controller,
-                    node=admission.presented.node,
-                    reason=_reason(error),
-                )
-                continue
-            if reason is not None and not admission.over:
-                self._audit.ended(admission.presented, reason)
-                admission.end(NotAuthorized(detail=reason))
-
-    async def _nodes(self) -> Mapping[str, Node] | None:
-        try:
-            nodes = await self._access.call(lambda store: store.nodes())
-        except Exception as error:
-            self._report(error)
-            self._unchecked = True
-            return None
-        return {node.context: node for node in nodes}
-
-    async def _why_not(self, admission: Admission, nodes: Mapping[str, Node] | None) -> str | None:
-        presented, granted = admission.presented, admission.granted
-        modes = self.policy.modes(presented.controller)
-        if modes is None:
-            return None  # a controller that is not configured any more has no policy
-        if granted.mode not in modes:
-            return f"the mode {granted.mode} is not used any more"
-        now = self._now()
-        failures = self.policy.rules.failures(presented, now)
-        ends_at = self.policy.rules.ends_at(presented.node)
-        if failures:
-            return "; ".join(failures)  # whatever else cannot be read
-        if granted.mode == "jenkins_secrets":
-            secret = await self.policy.jenkins_secret(presented.controller, presented.node)
-            if self.fingerprint(replace(presented, secret=secret)) != admission.fingerprint:
-                failures.append("the controller's node-secret key has changed")
-        if "nodes" in modes:
-            if nodes is None:  # nobody can tell; an end that was known stays one
-                ends_at = _first(ends_at, granted.ends_at)
-                if granted.ends_at is not None and granted.ends_at <= now:
-                    failures.append(f"not valid since {format_time(granted.ends_at)}")
-            else:
-                node = nodes.get(context_of(presented.controller, presented.node))
-                if node is not None:
-                    failures += _stored_failures(node, presented, now)
-                    ends_at = _first(ends_at, node.conditions.valid_until)
-                if granted.mode == "nodes":
-                    failures = failures or _credential_failures(node, granted, now)
-                    known = None if node is None else _credential(node, granted)
-                    if known is not None:  # a rotation may have given it an end
-                        ends_at = _first(ends_at, known.expires_at)
-        admission.granted = replace(granted, ends_at=ends_at)
-        return "; ".join(failures) or None
-
-
-def _reason(error: Exception) -> str:
-    return error.detail if isinstance(error, CredentialsUnavailable) else repr(error)
-
-
-def _first(*times: float | None) -> float | None:
-    return min((each for each in times if each is not None), default=None)
-
-
-def _stored_failures(node: Node, presented: Presented, now: float) -> list[str]:
-    if node.revoked_at is not None:
-        return [f"revoked at {format_time(node.revoked_at)}"]
-    return node.conditions.failures(presented, now)
-
-
-def _credential_failures(node: Node | None, granted: Granted, now: float) -> list[str]:
-    if node is None:
-        return ["the node is not in the store any more"]
-    if _credential(node, granted) not in node.valid_credentials(now):
-        return ["its secret was replaced by another one"]
-    return []
-
-
-def _credential(node: Node, granted: Granted) -> Credential | None:
-    """Return the credential that was used, as it is now.
-
-    Its id alone may be another one's after a backup was restored; its digest is another one after
-    the key was rotated and it was used.
-    """
-    for each in node.credentials:
-        if hmac.compare_digest(each.digest, granted.digest):
-            return each
-        if (each.id, each.issued_at) == (granted.credential, granted.issued_at):
-            return each
-    return None
 
 
 def _exemption(config: GatewayConfig) -> Callable[[str], bool]:
@@ -417,7 +200,7 @@ class Admission:
 
     async def judge(self) -> Granted:
         """Return how to go on. Raises NotAuthorized, LockedOut, CredentialsUnavailable."""
-        self._rechecks = self._credentials.rechecks
+        self._rechecks = self._credentials.watch.rechecks
         granted = await self._credentials.judge(self.presented)
         self.presented = replace(self.presented, secret="")
         self.granted = replace(granted, upstream_secret="")
@@ -442,7 +225,7 @@ class Admission:
         """Have the session watched over; ``end`` ends it."""
         self._end = end
         try:
-            with self._credentials.watching(self, self._rechecks):
+            with self._credentials.watch.over(self, self._rechecks):
                 yield
         finally:
             self._end = None

@@ -19,7 +19,9 @@ from gateway.credentials.nodes import (
     AuditEntry,
     Changes,
     Credential,
+    DamagedRecord,
     Node,
+    Nodes,
     NodeStore,
     context_of,
     open_keys,
@@ -144,9 +146,15 @@ class Issuing:
         return node
 
     def revoke(self, controller: str, name: str) -> Node:
-        """Let nobody in as this node any more, and end its session. Raises as ``issue``."""
+        """Let nobody in as this node any more, and end its session. Raises as ``issue``.
+
+        Of a damaged record nothing is left but that.
+        """
         with self._store.change() as changes:
-            node = _existing(changes, controller, name)
+            try:
+                node = _existing(changes, controller, name)
+            except DamagedRecord:
+                node = Node(controller, name, self._now())
             node = replace(node, revoked_at=self._now(), credentials=())
             self._save(changes, node, "revoked")
         return node
@@ -184,7 +192,7 @@ class Issuing:
             self._record(changes, "key rotated", details={"key": keys.ids[0]})
         # Not in the same transaction: were it undone, what it sealed before must still open.
         with self._store.change() as changes:
-            for node in changes.nodes():
+            for node in changes.nodes().found:
                 if node.upstream is not None and node.upstream.key_id != keys.ids[0]:
                     text = keys.open_sealed("upstream-secret", node.context, node.upstream)
                     sealed = keys.seal("upstream-secret", node.context, text)
@@ -195,11 +203,14 @@ class Issuing:
 
     # -- moving ------------------------------------------------------------------------------------
 
-    def export(self) -> list[Node]:
+    def export(self) -> Nodes:
         """Return all nodes; digests and sealed secrets are worth nothing without the key file."""
         with self._store.change() as changes:
             nodes = changes.nodes()
-            self._record(changes, "exported", details={"nodes": str(len(nodes))})
+            details = {"nodes": str(len(nodes.found))}
+            if nodes.damaged:
+                details["damaged"] = ", ".join(nodes.damaged)
+            self._record(changes, "exported", details=details)
         return nodes
 
     def import_(self, make: Callable[[StoreKeys, float], list[Node]], *, force: bool) -> int:
@@ -210,7 +221,7 @@ class Issuing:
         with self._store.change() as changes:
             nodes = make(self._keys(changes), self._now())
             for node in nodes:
-                if not force and changes.find(node.controller, node.name) is not None:
+                if not force and _exists(changes, node):
                     raise NodeError(
                         f"{node.context} exists already; nothing was imported. --replace puts"
                         " imported nodes in the place of existing ones"
@@ -287,13 +298,23 @@ def _existing(changes: Changes, controller: str, name: str) -> Node:
     return node
 
 
+def _exists(changes: Changes, node: Node) -> bool:
+    try:
+        return changes.find(node.controller, node.name) is not None
+    except DamagedRecord:
+        return True
+
+
 def _credential(keys: StoreKeys, node: Node, secret: str, now: float) -> Credential:
     return Credential(keys.digest(node.context, secret), keys.ids[0], now)
 
 
 def _needed(changes: Changes) -> set[str]:
+    nodes = changes.nodes()
+    for each in nodes.damaged:  # who knows which keys it needs
+        raise DamagedRecord(each)
     needed: set[str] = set()
-    for node in changes.nodes():
+    for node in nodes.found:
         needed.update(each.key_id for each in node.credentials)
         if node.upstream is not None:
             needed.add(node.upstream.key_id)

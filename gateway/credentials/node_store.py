@@ -10,7 +10,6 @@ lock, as some network file systems, is no place for it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import sqlite3
@@ -20,11 +19,18 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.config.credentials import ClientCertificateCondition
-from gateway.credentials.conditions import Conditions
+from gateway.credentials.node_rows import read_audit_entry, read_node
 from gateway.credentials.node_tables import connect
-from gateway.credentials.nodes import AuditEntry, Credential, Node, StoreUnavailable, Unlock
-from gateway.credentials.store_keys import Sealed
+from gateway.credentials.nodes import (
+    AuditEntry,
+    Credential,
+    DamagedRecord,
+    Node,
+    Nodes,
+    StoreUnavailable,
+    Unlock,
+    context_of,
+)
 
 FILE_NAME: Final = "nodes.sqlite3"
 _MOST_AUDITED: Final = 100_000  # entries; the log has the rest
@@ -55,11 +61,11 @@ class SqliteNodeStore:
             return int(connection.execute("SELECT revision FROM meta").fetchone()[0])
 
     def find(self, controller: str, node: str) -> Node | None:
-        """Return a node."""
+        """Return a node. Raises DamagedRecord."""
         with self._reading() as connection:
             return _find(connection, controller, node)
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Nodes:
         """Return all nodes, by controller and name."""
         with self._reading() as connection:
             return _all(connection)
@@ -88,7 +94,7 @@ class SqliteNodeStore:
                 f"SELECT {_AUDIT} FROM audit WHERE controller = ? AND node = ? ORDER BY id",
                 (controller, node),
             ).fetchall()
-        return list(map(_audit_entry, rows))
+        return list(map(read_audit_entry, rows))
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -165,10 +171,10 @@ class _Transaction:
         self._changed = False
 
     def find(self, controller: str, node: str) -> Node | None:
-        """Return a node as it is now."""
+        """Return a node as it is now. Raises DamagedRecord."""
         return _find(self._connection, controller, node)
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Nodes:
         """Return all nodes as they are now."""
         return _all(self._connection)
 
@@ -279,7 +285,7 @@ class _Transaction:
             f"SELECT {_AUDIT} FROM audit WHERE logged = 0 ORDER BY id"
         ).fetchall()
         self._connection.execute("UPDATE audit SET logged = 1 WHERE logged = 0")
-        return list(map(_audit_entry, rows))
+        return list(map(read_audit_entry, rows))
 
     def finish(self) -> None:
         """Count the revision up, if anything changed that matters to who is connected."""
@@ -296,23 +302,34 @@ def _find(connection: sqlite3.Connection, controller: str, node: str) -> Node | 
         " WHERE nodes.controller = ? AND nodes.name = ? ORDER BY credentials.id DESC",
         (controller, node),
     ).fetchall()
-    return next(_nodes(rows), None)
+    for found in _nodes(rows):
+        if isinstance(found, str):
+            raise DamagedRecord(found)
+        return found
+    return None
 
 
-def _all(connection: sqlite3.Connection) -> list[Node]:
+def _all(connection: sqlite3.Connection) -> Nodes:
     rows = connection.execute(
         f"SELECT {_columns('nodes', _NODE)}, {_columns('credentials', _CREDENTIAL)} FROM nodes"
         " LEFT JOIN credentials ON credentials.node_id = nodes.id"
         " ORDER BY nodes.controller, nodes.name, credentials.id DESC"
     ).fetchall()
-    return list(_nodes(rows))
+    found, damaged = [], []
+    for each in _nodes(rows):
+        if isinstance(each, str):
+            damaged.append(each)
+        else:
+            found.append(each)
+    return Nodes(tuple(found), tuple(damaged))
 
 
 def _columns(table: str, names: str) -> str:
     return ", ".join(f"{table}.{name}" for name in names.split(", "))
 
 
-def _nodes(rows: Sequence[tuple[Any, ...]]) -> Iterator[Node]:
+def _nodes(rows: Sequence[tuple[Any, ...]]) -> Iterator[Node | str]:
+    """Return nodes, and the contexts of those that are damaged."""
     width = len(_NODE.split(", "))
     by_id: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
@@ -320,40 +337,6 @@ def _nodes(rows: Sequence[tuple[Any, ...]]) -> Iterator[Node]:
     for group in by_id.values():
         credentials = (row[width:] for row in group if row[width] is not None)
         try:
-            yield _node(group[0][:width], tuple(map(_credential, credentials)))
-        except (ValueError, TypeError):
-            raise StoreUnavailable(f"the record of node {group[0][0]} is damaged") from None
-
-
-def _credential(row: tuple[Any, ...]) -> Credential:
-    number, digest, key_id, issued_at, expires_at, first_used_at = row
-    return Credential(digest, key_id, issued_at, expires_at, first_used_at, number)
-
-
-def _node(row: tuple[Any, ...], credentials: tuple[Credential, ...]) -> Node:
-    _, controller, name, created_at, revoked_at, note, allow_from, by, bound, *rest = row
-    valid_from, valid_until, key_id, upstream = rest
-    return Node(
-        controller,
-        name,
-        created_at,
-        Conditions(
-            tuple(map(ipaddress.ip_network, json.loads(allow_from))),
-            None if by is None else ClientCertificateCondition(by=by, name=bound),
-            valid_from,
-            valid_until,
-        ),
-        revoked_at,
-        note,
-        None if upstream is None else Sealed(key_id, upstream),
-        credentials,
-    )
-
-
-def _audit_entry(row: tuple[Any, ...]) -> AuditEntry:
-    at, event, operator, controller, node, text = row
-    try:
-        details = {str(name): str(value) for name, value in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        details = {"damaged": "the details of this entry"}  # the others are to be read all the same
-    return AuditEntry(at, event, operator, controller, node, details)
+            yield read_node(group[0][:width], tuple(credentials))
+        except (ValueError, TypeError, RecursionError):
+            yield context_of(*map(str, group[0][1:3]))

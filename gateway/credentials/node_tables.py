@@ -84,6 +84,8 @@ def connect(path: Path) -> sqlite3.Connection:
     except FileExistsError:
         _check(path)
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    # Text that is not UTF-8 would fail the whole statement; it is to cost its own row at most.
+    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from gateway.credentials.conditions import Conditions
+from gateway.credentials.clock import earliest
+from gateway.credentials.conditions import Conditions, format_time
+from gateway.credentials.policy import Presented
 from gateway.credentials.store_keys import Sealed, StoreKeyError, StoreKeys
 
 # Secrets of a node that may be valid at a time: the one in use, and during a rotation the one
@@ -22,8 +24,20 @@ from gateway.credentials.store_keys import Sealed, StoreKeyError, StoreKeys
 MOST_VALID: Final = 2
 
 
+DAMAGED_REMEDY: Final = (
+    "`nodes import --replace` puts a backup of it in its place, `nodes revoke` ends it"
+)
+
+
 class StoreUnavailable(Exception):
     """The store cannot be read or written now; the text says why, and what to do."""
+
+
+class DamagedRecord(StoreUnavailable):
+    """The record of one node cannot be read; the others can."""
+
+    def __init__(self, context: str) -> None:
+        super().__init__(f"{context}: its record is damaged; {DAMAGED_REMEDY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +85,29 @@ class Node:
     def ends_at(self, credential: int | None) -> float | None:
         """Return when a secret of this node ends by itself, or None."""
         ends = [each.expires_at for each in self.credentials if each.id == credential]
-        ends.append(self.conditions.valid_until)
-        return min((each for each in ends if each is not None), default=None)
+        return earliest(*ends, self.conditions.valid_until)
+
+    def failures(self, presented: Presented, now: float) -> list[str]:
+        """Return why nobody gets in as this node now, whatever the secret; one sentence each."""
+        if self.revoked_at is not None:
+            return [f"revoked at {format_time(self.revoked_at)}"]
+        return self.conditions.failures(presented, now)
 
 
-def open_keys(path: Path, nodes: Callable[[], Sequence[Node]]) -> StoreKeys:
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """All nodes by controller and name: those that can be read, and the contexts of the others."""
+
+    found: tuple[Node, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def need_keys(self) -> bool:
+        """Say whether anything was made with a key, as far as can be told."""
+        return bool(self.damaged) or any(each.credentials or each.upstream for each in self.found)
+
+
+def open_keys(path: Path, nodes: Callable[[], Nodes]) -> StoreKeys:
     """Open the key file; it is made only for a store in which nothing needs another one.
 
     Raises StoreKeyError, and what ``nodes`` does.
@@ -85,7 +117,7 @@ def open_keys(path: Path, nodes: Callable[[], Sequence[Node]]) -> StoreKeys:
     except OSError as error:  # a folder that may not be searched: nothing is known then
         reason = (error.strerror or type(error).__name__).lower()
         raise StoreKeyError(f"{path} cannot be read: {reason}") from None
-    if missing and any(node.credentials or node.upstream for node in nodes()):
+    if missing and nodes().need_keys:
         raise StoreKeyError(
             f"{path} is missing, and without it no issued secret can be checked. Restore it from a"
             " backup; if there is none, move nodes.sqlite3 away and issue every secret anew"
@@ -124,9 +156,9 @@ class Changes(Protocol):
     """One transaction. Nobody else writes meanwhile; all of it happens, or nothing."""
 
     def find(self, controller: str, node: str) -> Node | None:
-        """Return a node as it is now."""
+        """Return a node as it is now. Raises DamagedRecord."""
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Nodes:
         """Return all nodes as they are now."""
 
     def save(self, node: Node) -> None:
@@ -149,9 +181,9 @@ class NodeStore(Protocol):
         """Return a number that changes with every change that matters to those connected."""
 
     def find(self, controller: str, node: str) -> Node | None:
-        """Return a node."""
+        """Return a node. Raises DamagedRecord."""
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Nodes:
         """Return all nodes, by controller and name."""
 
     def change(self) -> AbstractContextManager[Changes]:

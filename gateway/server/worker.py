@@ -115,7 +115,7 @@ class _Worker:
             nursery.start_soon(self.upkeep.run)
             nursery.start_soon(give_back_after_crowds, self._lasting.places)
             nursery.start_soon(self._refused.run)
-            nursery.start_soon(self._lasting.credentials.run)
+            nursery.start_soon(self._lasting.credentials.watch.run)
             nursery.start_soon(self._short.run)
             nursery.start_soon(self._lasting.cookies.run)
 

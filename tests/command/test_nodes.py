@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,26 @@ def test_a_store_that_cannot_be_used(desk: Desk) -> None:
     (desk.folder / "state").write_text("")
     _, err = desk.run("list", status=1)
     assert err.startswith(str(desk.folder / "state" / "nodes.sqlite3"))
+
+
+def test_a_damaged_record_is_named_and_left_out(desk: Desk) -> None:
+    for name in ("bad", "good"):
+        desk.issue(name)
+    with closing(sqlite3.connect(desk.folder / "state" / "nodes.sqlite3")) as connection:
+        connection.execute("UPDATE nodes SET allow_from = '?' WHERE name = 'bad'")
+        connection.commit()
+    out, err = desk.run("list", "--json")
+    assert [each["node"] for each in json.loads(out)] == ["good"]
+    assert err.startswith("warning: main/bad is left out: its record is damaged; `nodes import")
+    copy = desk.folder / "copy.json"
+    out, err = desk.run("export", "-o", str(copy), status=1)
+    assert "1 nodes written" in out
+    assert "main/bad is left out" in err
+    assert [each["node"] for each in json.loads(copy.read_text())["nodes"]] == ["good"]
+    _, err = desk.run("show", "main", "bad", status=1)
+    assert err.startswith("main/bad: its record is damaged; ")
+    desk.run("revoke", "main", "bad")
+    assert [each["state"] for each in desk.json("list")] == ["revoked", "active"]
 
 
 @pytest.mark.parametrize("given", ["hunter2", "two\nlines" + "x" * 40, "日" * 64])

@@ -117,12 +117,19 @@ class Ended:
         self.event.set()
 
 
+async def refused_by_controller(gate: Gate, secret: str, node: str = "my-agent") -> None:
+    """Have the controller judge a secret wrong."""
+    admission = gate.credentials.admission(Presented("main", node, secret, ADDRESS))
+    await admission.judge()
+    admission.refused()
+
+
 @asynccontextmanager
 async def watched(*gates: Gate) -> AsyncIterator[None]:
     """Run the gates' watches during the block."""
     async with trio.open_nursery() as nursery:
         for gate in gates:
-            nursery.start_soon(gate.credentials.run)
+            nursery.start_soon(gate.credentials.watch.run)
         await trio.testing.wait_all_tasks_blocked(0.02)
         yield
         nursery.cancel_scope.cancel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,7 +15,7 @@ from gateway.config.credentials import ClientCertificateCondition
 from gateway.credentials.conditions import Conditions
 from gateway.credentials.issuing import Issued, Issuing, NodeError, make_node
 from gateway.credentials.node_store import SqliteNodeStore
-from gateway.credentials.nodes import Node
+from gateway.credentials.nodes import DamagedRecord, Node
 from gateway.credentials.store_keys import StoreKeyError, StoreKeys
 from tests.credentials.node_records import node
 
@@ -266,7 +268,42 @@ def test_import_is_all_or_nothing(desk: Desk) -> None:
     assert desk.issuing.import_(two, force=True) == 2
     assert desk.takes(Issued("b" * 40, desk.node("b")), "b")
     assert desk.events("b") == ["imported"]
-    assert len(desk.issuing.export()) == 2
+    assert len(desk.issuing.export().found) == 2
+
+
+def test_a_damaged_record(desk: Desk) -> None:
+    """The others go on; it can be ended or replaced, and no key is dropped that it may need."""
+    for name in ("damaged", "good"):
+        desk.issuing.issue("main", name, upstream="real")
+    with closing(sqlite3.connect(desk.store.path)) as connection, connection:
+        connection.execute("UPDATE nodes SET allow_from = '[1]' WHERE name = 'damaged'")
+    exported = desk.issuing.export()
+    assert ([each.name for each in exported.found], exported.damaged) == (
+        ["good"],
+        ("main/damaged",),
+    )
+    assert desk.store.history("main", "good")
+    before = desk.key_file.read_bytes()
+    for act in (
+        desk.issuing.rekey,
+        lambda: desk.issuing.rotate("main", "damaged", overlap=0.0),
+        lambda: desk.issuing.expire("main", "damaged", at=None),
+        lambda: desk.issuing.issue("main", "damaged", upstream="real"),
+    ):
+        with pytest.raises(DamagedRecord, match=r"main/damaged: .*`nodes revoke` ends it"):
+            act()
+    assert desk.key_file.read_bytes() == before
+
+    def replacement(keys: StoreKeys, now: float) -> list[Node]:
+        return [make_node(keys, now, Node("main", "damaged", now), secret="s" * 64, upstream="x")]
+
+    with pytest.raises(NodeError, match="exists already"):
+        desk.issuing.import_(replacement, force=False)
+    desk.issuing.revoke("main", "damaged")
+    assert desk.node("damaged").revoked_at is not None
+    assert desk.node("damaged").credentials == ()
+    assert desk.issuing.rekey() != ()
+    assert desk.issuing.import_(replacement, force=True) == 1
 
 
 def test_unlock_is_written_down(desk: Desk) -> None:

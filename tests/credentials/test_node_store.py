@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.credentials.node_store import SqliteNodeStore
-from gateway.credentials.nodes import AuditEntry, Credential, StoreUnavailable, Unlock
+from gateway.credentials.nodes import (
+    AuditEntry,
+    Credential,
+    DamagedRecord,
+    Nodes,
+    StoreUnavailable,
+    Unlock,
+)
 from tests.credentials.node_records import FULL, node, without_ids
 
 
@@ -34,7 +42,7 @@ def test_there_and_back(stores: Stores) -> None:
         changes.save(node("a", "zoo"))
         changes.save(node("agent ü"))
     assert without_ids(other.find("main", "build-1")) == FULL
-    assert [(each.controller, each.name) for each in other.nodes()] == [
+    assert [(each.controller, each.name) for each in other.nodes().found] == [
         ("main", "agent ü"),
         ("main", "build-1"),
         ("zoo", "a"),
@@ -79,7 +87,7 @@ def test_an_exception_undoes_everything(stores: Stores) -> None:
 
     with pytest.raises(KeyError):
         fail()
-    assert other.nodes() == []
+    assert other.nodes() == Nodes()
     assert other.take_unlogged() == []
     assert other.revision() == 0
 
@@ -150,16 +158,47 @@ def test_a_disk_that_fails_and_works_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["UPDATE nodes SET allow_from = '[\"x\"]'", "UPDATE nodes SET certificate_by = 'x'"]
+    "damage",
+    [
+        "nodes SET allow_from = '[\"x\"]'",
+        "nodes SET allow_from = '[1]'",
+        "nodes SET allow_from = '{}'",
+        "nodes SET certificate_by = 'x'",
+        "nodes SET certificate_by = 'san', certificate_name = ''",
+        "nodes SET revoked_at = 'yesterday'",
+        "nodes SET valid_until = x'00'",
+        "nodes SET upstream = 'text'",
+        "credentials SET digest = 'text'",
+        "credentials SET key_id = x'ff'",
+        "credentials SET expires_at = 'soon'",
+    ],
 )
-def test_damaged_records(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_record_hides_no_other(tmp_path: Path, damage: str) -> None:
     store = SqliteNodeStore(tmp_path)
     with store.change() as changes:
         changes.save(FULL)
-    connection = sqlite3.connect(store.path)
-    connection.execute(damage)
-    connection.commit()
-    connection.close()
-    with pytest.raises(StoreUnavailable, match="record of node 1 is damaged"):
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE " + damage)
+    with store.change() as changes:
+        changes.save(node("other"))
+    with pytest.raises(DamagedRecord, match=r"^main/build-1: its record is damaged; `nodes import"):
         store.find("main", "build-1")
+    nodes = store.nodes()
+    assert ([each.name for each in nodes.found], nodes.damaged) == (["other"], ("main/build-1",))
+    with store.change() as changes:
+        assert changes.nodes() == nodes
+        changes.save(FULL)
+    assert without_ids(store.find("main", "build-1")) == FULL
+    store.close()
+
+
+def test_text_that_is_none_costs_its_own_row_at_most(tmp_path: Path) -> None:
+    store = SqliteNodeStore(tmp_path)
+    with store.change() as changes:
+        changes.save(node("other"))
+        changes.save(FULL)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE nodes SET name = CAST(x'62ff' AS TEXT) WHERE name = 'build-1'")
+    assert [each.name for each in store.nodes().found] == ["b\\xff", "other"]
+    assert store.find("main", "build-1") is None
     store.close()

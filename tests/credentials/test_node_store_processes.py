@@ -100,7 +100,7 @@ def test_nothing_is_lost_or_half_written(tmp_path: Path) -> None:
         writer.kill()
 
     store = SqliteNodeStore(tmp_path)
-    nodes = {node.name: node for node in store.nodes()}
+    nodes = {node.name: node for node in store.nodes().found}
     keys = StoreKeys.open(tmp_path / "store.key")
     for writer in writers:
         states = writer.states()
@@ -116,7 +116,7 @@ def test_nothing_is_lost_or_half_written(tmp_path: Path) -> None:
         events = [entry.event for entry in store.history("main", node.name)]
         assert events[0] == "issued"
         assert (node.revoked_at is not None) == ("revoked" in events)
-    assert Issuing(store, tmp_path / "store.key", operator="x").export()
+    assert Issuing(store, tmp_path / "store.key", operator="x").export().found
     store.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.credentials.nodes import Credential, open_keys
+from gateway.credentials.nodes import Credential, Nodes, open_keys
 from gateway.credentials.store_keys import StoreKeyError
 from tests.credentials.node_records import FULL, node
 
@@ -40,4 +40,10 @@ def test_a_key_file_that_may_not_be_looked_for(
 
     monkeypatch.setattr(Path, "exists", exists)
     with pytest.raises(StoreKeyError, match="key cannot be read: permission denied"):
-        open_keys(tmp_path / "key", list)
+        open_keys(tmp_path / "key", Nodes)
+
+
+def test_no_key_is_made_for_a_store_that_cannot_be_read_whole(tmp_path: Path) -> None:
+    with pytest.raises(StoreKeyError, match="key is missing"):
+        open_keys(tmp_path / "key", lambda: Nodes(damaged=("main/a",)))
+    assert not (tmp_path / "key").exists()
