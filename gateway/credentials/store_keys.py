@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import glob
 import hashlib
 import hmac
 import os
@@ -117,6 +118,8 @@ class StoreKeys:
             )
         try:
             _refuse_link(self._path)
+            for left in self._path.parent.glob(glob.escape(_new_name(self._path)) + "*"):
+                left.unlink(missing_ok=True)  # by a kill; only one process gets here at a time
             temporary = _write(self._path, keys)
             try:
                 temporary.replace(self._path)
@@ -206,9 +209,14 @@ def _make(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _new_name(path: Path) -> str:
+    """Return how the names of files begin that are to take the place of ``path``."""
+    return f".{path.name}.new-"
+
+
 def _write(path: Path, keys: tuple[_Key, ...]) -> Path:
     """Write a file of its own, mode 0600, that a rename or a link can put into place."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_new_name(path))
     try:
         with open(descriptor, "wb") as file:
             file.write(_HEADER)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import trio
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
+from gateway.credentials.conditions import Conditions
 from gateway.credentials.issuing import Issuing
 from gateway.credentials.node_store import SqliteNodeStore
 from gateway.credentials.store_keys import StoreKeys
@@ -27,7 +32,9 @@ from tests.agents.bridge import (
 )
 from tests.credentials.jenkins_files import NODE_KEY, SECRETS, write_home
 from tests.peers import scripted_controller as scripted
+from tests.peers.raw_frames import CLOSE
 from tests.peers.scripted_controller import ScriptedController, Stage, saying, stopping_at, string
+from tests.peers.ws_controller import WebSocketController
 
 REAL = SECRETS["my-agent"]
 
@@ -180,3 +187,90 @@ async def test_a_store_that_cannot_be_used(site: Site, log: LogCapture) -> None:
         refused = await ask(port, request("my-agent", SECRET))
         text = "credentials cannot be checked at the moment, try again"
         check_refusal(refused, log, 503, text, cookie=COOKIE)
+
+
+# -- relayed to a controller that speaks WebSocket -------------------------------------------------
+
+
+@asynccontextmanager
+async def relaying(site: Site, *modes: str) -> AsyncIterator[tuple[int, WebSocketController]]:
+    """Run a controller and a gateway in front of it, which believes 127.0.0.1 who a client is."""
+    controller = WebSocketController({"my-agent": REAL})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(controller.run)
+        config = site.config(
+            controller.url,
+            *modes,
+            agents={"transport": "websocket"},
+            trusted_proxies=["127.0.0.1/32"],
+        )
+        async with running_gateway(config) as port:
+            yield port, controller
+        nursery.cancel_scope.cancel()
+    site.store.close()
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "moved"])
+async def test_a_relayed_session_ends(site: Site, log: LogCapture, how: str) -> None:
+    issued = site.issuing.issue("main", "my-agent").secret
+    async with relaying(site, "nodes") as (port, controller):
+        async with connected(port, request("my-agent", issued)) as (_, agent):
+            end = await controller.wait_for_end()
+            if how == "revoked":
+                site.issuing.revoke("main", "my-agent")
+            elif how == "expired":
+                site.issuing.expire("main", "my-agent", at=time.time() + 1.0)
+            else:
+                networks = (ipaddress.ip_network("192.0.2.0/24"),)
+                site.issuing.change("main", "my-agent", conditions=Conditions(networks))
+            with trio.fail_after(5):
+                assert await agent.receive(1) == b""
+                assert agent.close_code == 1008
+                assert (await end.read_until(CLOSE))[1][:2] == (1001).to_bytes(2, "big")
+            await end.close(1001)
+            await agent.close()
+            await end.read_to_end()
+        refused = await ask(port, request("my-agent", issued))
+        check_refusal(refused, log, 403, None, cookie=COOKIE)
+        assert [each.get(b"secret-key") for each in controller.upgrades] == [REAL.encode()]
+    (line,) = [entry for entry in log.entries if entry["event"] == "session ended"]
+    assert (line["by"], line["close_code"]) == ("gateway", 1008)
+    assert {"revoked": "revoked at", "expired": "not valid since", "moved": "none of its"}[
+        how
+    ] in line["reason"]
+    text = everything_logged(log)
+    for secret in (issued, REAL, COOKIE):
+        assert secret not in text
+
+
+def behind_proxy(secret: str, address: str) -> bytes:
+    fields = {"Node-Name": "my-agent", "Secret-Key": secret, "Connection-Cookie": COOKIE}
+    return agent_request(fields, more=f"X-Forwarded-For: {address}\r\n".encode())
+
+
+async def test_a_locked_out_agent_is_not_relayed(site: Site, log: LogCapture) -> None:
+    async with relaying(site, "controller") as (port, controller):
+        for i in range(5):
+            for _ in range(2):  # the second time from memory
+                assert (await ask(port, behind_proxy(f"{i:064}", "192.0.2.7"))).status == 403
+        assert len(controller.upgrades) == 5, "judged by the controller, once each"
+        refused = await ask(port, behind_proxy(REAL, "192.0.2.7"))
+        check_refusal(refused, log, 403, None, cookie=COOKIE)
+        assert len(controller.upgrades) == 5, "nobody asks while it is locked out"
+        async with connected(port, behind_proxy(REAL, "192.0.2.8")):
+            assert len(controller.upgrades) == 6, "its neighbour is not"
+    (line,) = [entry for entry in log.entries if entry["event"] == "locked out"]
+    assert (line["address"], line["node"], line["seconds"]) == ("192.0.2.7", "my-agent", 60.0)
+
+
+async def test_a_proved_agent_is_relayed_though_its_address_is_locked_out(
+    site: Site, log: LogCapture
+) -> None:
+    issued = site.issuing.issue("main", "my-agent").secret
+    async with relaying(site, "nodes", "controller") as (port, controller):
+        for i in range(6):
+            assert (await ask(port, behind_proxy(f"{i:064}", "192.0.2.7"))).status == 403
+        assert len(controller.upgrades) == 5
+        async with connected(port, behind_proxy(issued, "192.0.2.7")):
+            assert controller.upgrades[-1].get(b"secret-key") == REAL.encode()
+    assert "locked out" in [entry["event"] for entry in log.entries]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -273,7 +273,7 @@ async def test_the_granted_secret_is_the_one_that_is_presented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Granting:
-        async def verify(self, presented: Presented) -> Granted:
+        async def verify(self, presented: Presented, failures: Sequence[str]) -> Granted:
             return Granted(SECRET, proved=True)
 
     monkeypatch.setattr("gateway.credentials.modes.ControllerCheck", Granting)
