@@ -1,15 +1,18 @@
 """``./dev bench credentials``: can a caller tell refusals apart by their time?
 
-Refusals of four kinds (unknown node, right name with a wrong secret, revoked node, locked out) are
-asked for in an order that is mixed by a fixed seed, twice: over HTTP from a gateway in a process of
-its own, as a caller sees them, and from the gate itself with its waiting switched off, to see what
-the waiting hides. For each pair of kinds: the Kolmogorov-Smirnov distance, which is the most by
-which a caller who sees one answer can improve on guessing, beside what chance alone gives.
+Refusals of five kinds (unknown node, right name with a wrong secret, right name and secret from a
+network that may not, revoked node, locked out) are asked for in an order that is mixed by a fixed
+seed, in the modes ``nodes`` and ``jenkins_secrets`` (which knows of no revocation), and twice: over
+HTTP from a gateway in a process of its own, as a caller sees them, and from the gate itself with
+its waiting switched off, to see what the waiting hides. For each pair of kinds: the
+Kolmogorov-Smirnov distance, which is the most by which a caller who sees one answer can improve on
+guessing, beside what chance alone gives.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import socket
@@ -18,71 +21,89 @@ import sys
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from benchmarks.report import machine_line, median, percentile, save
+from gateway.config.extracted import Extracted
 from gateway.config.models import GatewayConfig
 from gateway.credentials import gate
 from gateway.credentials.issuing import Issuing
+from gateway.credentials.jenkins_secrets import node_secret
 from gateway.credentials.node_store import SqliteNodeStore
 from gateway.credentials.policy import Presented
 from gateway.errors import NotAuthorized
 from gateway.observability.logs import configure
 
 SEED: Final = 20_260_601
-KINDS: Final = ("unknown node", "wrong secret", "revoked node", "locked out")
+KINDS: Final = ("unknown node", "wrong secret", "not from here", "revoked node", "locked out")
+MODES: Final = {
+    "nodes": KINDS,
+    "jenkins_secrets": tuple(kind for kind in KINDS if kind != "revoked node"),
+}
+_KEY: Final = bytes(range(64, 96))  # that Jenkins' secrets are computed from
+_RULES: Final = {"rules": [{"match": "away-*", "allow_from": ["192.0.2.0/24"]}]}
 _LOCKED: Final = "198.51.100.1"
 _NODES: Final = 1000
 _CAPABILITY: Final = (
     "rO0ABXNyABpodWRzb24ucmVtb3RpbmcuQ2FwYWJpbGl0eQAAAAAAAAABAgABSgAEbWFza3hwAAAAAAAAAf4="
 )
-Ask = Callable[[str, str, str], float]
+_Question = tuple[str, str, str, str]  # kind, node, secret, address
 
 
 def run(*, samples: int, keep: bool) -> None:
     """Measure with ``samples`` of each kind; print, and save unless ``keep`` is False."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _fill(folder)
-        over_http = _over_http(folder, samples)
-        bare = trio.run(_bare, folder, samples)
+        right = _fill(folder)
+        over_http, bare = {}, {}
+        for mode in MODES:
+            plan = _plan(mode, samples, right[mode])
+            over_http[mode] = _summary(_over_http(folder, mode, plan))
+            bare[mode] = _summary(trio.run(_bare, folder, mode, plan))
     result = {
         "machine": machine_line(),
         "seed": SEED,
         "samples_of_each_kind": samples,
         "by_chance_at_1_percent": round(1.63 * math.sqrt(2 / samples), 4),
-        "over_http_ms": _summary(over_http),
-        "without_waiting_ms": _summary(bare),
+        "over_http_ms": over_http,
+        "without_waiting_ms": bare,
     }
     _print(result)
     if keep:
         print(f"saved in {save('credentials', result)}")
 
 
-def _fill(folder: Path) -> None:
+def _fill(folder: Path) -> dict[str, dict[str, str]]:
+    """Issue secrets; return the right ones of nodes that may not come from here, for each mode."""
+    (folder / "main.secrets").write_bytes(Extracted(_KEY, None).to_bytes())
+    (folder / "main.secrets").chmod(0o600)
     store = SqliteNodeStore(folder)
     desk = Issuing(store, folder / "store.key", operator="benchmark")
     for i in range(_NODES):
         desk.issue("main", f"node-{i}", upstream="x" * 64)
     for i in range(0, _NODES, 2):
         desk.revoke("main", f"node-{i}")
+    away = [f"away-{i}" for i in range(1, _NODES, 2)]
+    issued = {name: desk.issue("main", name, upstream="x" * 64).secret for name in away}
     store.close()
+    return {"nodes": issued, "jenkins_secrets": {name: node_secret(_KEY, name) for name in away}}
 
 
-def _plan(samples: int) -> list[tuple[str, str, str, str]]:
-    """Return kind, node, secret and address of each question, mixed."""
+def _plan(mode: str, samples: int, right: dict[str, str]) -> list[_Question]:
+    """Return the questions, mixed."""
     chance = random.Random(SEED)
     plan = []
-    for kind in KINDS:
+    for kind in MODES[mode]:
         for i in range(samples):
             number = chance.randrange(_NODES // 2) * 2
             node = {
                 "unknown node": f"none-{number}",
                 "wrong secret": f"node-{number + 1}",
+                "not from here": f"away-{number + 1}",
                 "revoked node": f"node-{number}",
                 "locked out": f"node-{number + 1}",
             }[kind]
@@ -90,7 +111,10 @@ def _plan(samples: int) -> list[tuple[str, str, str, str]]:
             address = f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}"
             if kind == "locked out":
                 address = _LOCKED
-            plan.append((kind, node, f"{chance.getrandbits(256):064x}", address))
+            secret = f"{chance.getrandbits(256):064x}"
+            if kind == "not from here":
+                secret = right[node]
+            plan.append((kind, node, secret, address))
     chance.shuffle(plan)
     return plan
 
@@ -98,7 +122,7 @@ def _plan(samples: int) -> list[tuple[str, str, str, str]]:
 # -- over HTTP -------------------------------------------------------------------------------------
 
 
-def _over_http(folder: Path, samples: int) -> dict[str, list[float]]:
+def _over_http(folder: Path, mode: str, plan: Sequence[_Question]) -> dict[str, list[float]]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -109,7 +133,9 @@ def _over_http(folder: Path, samples: int) -> dict[str, list[float]]:
         "lockout: {per_address: 5, per_address_total: 5, first: 1h, longest: 1h}\n"
         "access_log: off\n"
         "controllers:\n"
-        '  main: {url: "http://127.0.0.1:9/", credentials: {modes: [nodes]}}\n'
+        '  main: {url: "http://127.0.0.1:9/", credentials: {modes: '
+        f"[{mode}], jenkins_secrets: main.secrets}}}}\n"
+        f"nodes: {json.dumps(_RULES)}\n"
     )
     command = [sys.executable, "-m", "gateway", "run", "-c", str(folder / "gateway.yaml")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -117,8 +143,8 @@ def _over_http(folder: Path, samples: int) -> dict[str, list[float]]:
             client = _connect(port)
             for i in range(5):
                 _question(client, "node-1", f"lock {i}", _LOCKED)
-            times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-            for kind, node, secret, address in _plan(samples):
+            times: dict[str, list[float]] = {kind: [] for kind in MODES[mode]}
+            for kind, node, secret, address in plan:
                 times[kind].append(_question(client, node, secret, address))
             client.close()
         finally:
@@ -163,7 +189,7 @@ def _question(client: socket.socket, node: str, secret: str, address: str) -> fl
 # -- the gate alone --------------------------------------------------------------------------------
 
 
-async def _bare(folder: Path, samples: int) -> dict[str, list[float]]:
+async def _bare(folder: Path, mode: str, plan: Sequence[_Question]) -> dict[str, list[float]]:
     config = GatewayConfig.model_validate(
         {
             "state_dir": str(folder),
@@ -175,8 +201,15 @@ async def _bare(folder: Path, samples: int) -> dict[str, list[float]]:
                 "longest": 3600.0,
             },
             "controllers": {
-                "main": {"url": "http://127.0.0.1:9/", "credentials": {"modes": ["nodes"]}}
+                "main": {
+                    "url": "http://127.0.0.1:9/",
+                    "credentials": {
+                        "modes": [mode],
+                        "jenkins_secrets": str(folder / "main.secrets"),
+                    },
+                }
             },
+            "nodes": _RULES,
         }
     )
     # Written as a worker does it, and read by nobody.
@@ -194,8 +227,8 @@ async def _bare(folder: Path, samples: int) -> dict[str, list[float]]:
 
     for i in range(5):
         await question("node-1", f"lock {i}", _LOCKED)
-    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for kind, node, secret, address in _plan(samples):
+    times: dict[str, list[float]] = {kind: [] for kind in MODES[mode]}
+    for kind, node, secret, address in plan:
         times[kind].append(await question(node, secret, address))
     credentials._access.close()
     return times
@@ -225,7 +258,7 @@ def _summary(times: dict[str, list[float]]) -> dict[str, Any]:
         },
         "distances": {
             f"{one} / {other}": round(distance(times[one], times[other]), 4)
-            for one, other in itertools.combinations(KINDS, 2)
+            for one, other in itertools.combinations(times, 2)
         },
     }
 
@@ -233,10 +266,10 @@ def _summary(times: dict[str, list[float]]) -> dict[str, Any]:
 def _print(result: dict[str, Any]) -> None:
     print(result["machine"])
     print(f"{result['samples_of_each_kind']} of each kind, seed {SEED}")
-    for part in ("over_http_ms", "without_waiting_ms"):
-        print(f"\n{part}: p10 / median / p90")
-        for kind, found in result[part]["kinds"].items():
+    for part, mode in itertools.product(("over_http_ms", "without_waiting_ms"), MODES):
+        print(f"\n{mode}, {part}: p10 / median / p90")
+        for kind, found in result[part][mode]["kinds"].items():
             print(f"  {kind:14} {found['p10']:9} {found['median']:9} {found['p90']:9}")
         print(f"  distances (by chance, at 1 %: {result['by_chance_at_1_percent']})")
-        for pair, found in result[part]["distances"].items():
+        for pair, found in result[part][mode]["distances"].items():
             print(f"  {pair:32} {found}")
