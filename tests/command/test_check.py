@@ -52,7 +52,7 @@ def test_a_valid_file(tmp_path: Path) -> None:
     assert "the first key seen is pinned" in result.stdout
     assert "not checked (plaintext)" in result.stdout
     assert "what its https url states" in result.stdout
-    assert rows["modern"] == "websocket - - -"
+    assert rows["modern"] == "websocket - - - controller"
     told = result.stderr.splitlines()
     assert told[0].startswith(f"warning: {path}:3: listeners[1].plain_agents: agents send")
     assert told[1].startswith(f"warning: {path}:5: controllers.main.agents.transport: where the")
