@@ -119,6 +119,11 @@ def read_file(path: Path) -> bytes:
     return data
 
 
+def reason_of(error: ValueError | OSError) -> str:
+    """Return the words of ``read_file`` where they are not about a value in the configuration."""
+    return str(error).removeprefix("allowed: ").removeprefix("a file that can be read; ")
+
+
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 

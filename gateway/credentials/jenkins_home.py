@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gateway.config.extracted import Extracted
-from gateway.config.keys import PublicKey, read_file
+from gateway.config.keys import PublicKey, read_file, reason_of
 
 _MAGIC: Final = b"::::MAGIC::::"
 _AES_BLOCK: Final = 16  # bytes; also the length of every key here
@@ -120,4 +120,4 @@ def _read(path: Path) -> bytes:
     try:
         return read_file(path)
     except ValueError as error:
-        raise JenkinsFileError(str(error).removeprefix("allowed: ")) from None
+        raise JenkinsFileError(reason_of(error)) from None

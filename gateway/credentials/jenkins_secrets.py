@@ -22,6 +22,7 @@ import trio
 
 from gateway.config.credentials import JenkinsHomeConfig
 from gateway.config.extracted import Extracted
+from gateway.config.keys import reason_of
 from gateway.credentials.jenkins_home import JenkinsHome
 from gateway.credentials.policy import Granted, Presented, Unrecognised
 from gateway.errors import CredentialsUnavailable
@@ -91,7 +92,7 @@ class SecretSource:
         try:
             key = self._read()
         except (ValueError, OSError) as error:  # such as a folder that may not be entered
-            reason = str(error).removeprefix("allowed: ")
+            reason = reason_of(error)
             if changed or reason != self._reason:
                 _log.error(
                     "the node-secret key cannot be read",

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from gateway.config.keys import read_file
+from gateway.config.keys import read_file, reason_of
 
 _KEY: Final = 32  # bytes
 _NONCE: Final = 12
@@ -244,7 +244,7 @@ def _read(path: Path) -> tuple[_Key, ...]:
     try:
         data = read_file(path)
     except ValueError as error:
-        raise StoreKeyError(str(error).removeprefix("allowed: ")) from None
+        raise StoreKeyError(reason_of(error)) from None
     found = []
     try:
         for line in data.decode("ascii").splitlines():
