@@ -91,6 +91,8 @@ class Watch:
         self._revision: int | None = None
         self._file: object = None  # that the revision is of
         self._unlocks: int | None = None
+        self._readable = False  # when it was looked at last
+        self._unheard = False
         self._unavailable = ""  # what was reported
         self._damaged: frozenset[str] = frozenset()  # the same of single nodes
 
@@ -133,6 +135,8 @@ class Watch:
                 if changed or self._has_ended() or now >= checked_at + RECHECK_EVERY:
                     checked_at = now
                     await self._recheck()
+                # Last, since it has to wait for whoever else writes to the store.
+                await self._hear_operators()
                 with trio.move_on_after(POLL_EVERY):
                     await self._wake.wait()
                 self._wake = trio.Event()
@@ -145,8 +149,9 @@ class Watch:
         return any(end is not None and end <= now for end in ends)
 
     async def _poll(self) -> bool:
-        """Say whether there is a reason to look at everybody again; do what operators said."""
+        """Say whether there is a reason to look at everybody again."""
         due, self._recheck_due = self._recheck_due, False
+        self._readable = False
         if not (self._policy.needs_store or self._store_exists()):
             return due
         try:
@@ -157,8 +162,8 @@ class Watch:
                     self._revision = self._unlocks = None
                 # None: nobody knows what has changed since those that are live were judged.
                 due = due or self._revision is not None or bool(self._live)
-                await self._hear_operators()
                 self._revision, self._file = revision, file
+                self._unheard = True
         except CredentialsUnavailable as error:
             self._report(error)
             self._unchecked = self._unchecked or due
@@ -167,9 +172,7 @@ class Watch:
             self._report(error)
             return True  # what has changed, cannot be told
         due, self._unchecked = due or self._unchecked, False
-        if self._unavailable:
-            _log.info("the node store can be used again")
-            self._unavailable = ""
+        self._readable = True
         return due
 
     def _store_exists(self) -> bool:
@@ -189,6 +192,21 @@ class Watch:
         self._unavailable = reason
 
     async def _hear_operators(self) -> None:
+        """Do what operators said, and log what they did, once the store has changed."""
+        if not self._readable:
+            return
+        try:
+            if self._unheard:
+                await self._hear()
+        except Exception as error:  # whatever a store holds, it must not end the watch
+            self._report(error)
+            return
+        self._unheard = False
+        if self._unavailable:
+            _log.info("the node store can be used again")
+            self._unavailable = ""
+
+    async def _hear(self) -> None:
         if self._unlocks is None:  # what was said before this worker began is not for it
             self._unlocks = await self._access.call(lambda store: store.last_unlock())
         last = self._unlocks
@@ -236,6 +254,7 @@ class Watch:
         except Exception as error:
             self._report(error)
             self._unchecked = True
+            self._readable = False
             return None
         for each in stored.damaged:
             if each not in self._damaged:

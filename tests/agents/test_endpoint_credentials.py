@@ -274,3 +274,16 @@ async def test_a_proved_agent_is_relayed_though_its_address_is_locked_out(
         async with connected(port, behind_proxy(issued, "192.0.2.7")):
             assert controller.upgrades[-1].get(b"secret-key") == REAL.encode()
     assert "locked out" in [entry["event"] for entry in log.entries]
+
+
+async def test_jenkins_secrets_are_judged_before_anything_is_relayed(
+    site: Site, log: LogCapture
+) -> None:
+    async with relaying(site, "jenkins_secrets") as (port, controller):
+        for node, secret in (("my-agent", SECRET), ("unknown", REAL), ("my-agent", REAL[:-1])):
+            refused = await ask(port, request(node, secret))
+            check_refusal(refused, log, 403, None, cookie=COOKIE)
+        assert controller.requests == []
+        async with connected(port, request("my-agent", REAL)):
+            (seen,) = controller.upgrades
+            assert seen.get(b"secret-key") == REAL.encode()

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 
 from gateway.config.extracted import Extracted
 from gateway.credentials.node_store import SqliteNodeStore
+from gateway.credentials.nodes import StoreUnavailable
 from gateway.credentials.policy import Presented
 from gateway.credentials.watch import RECHECK_EVERY
 from gateway.errors import CredentialsUnavailable
@@ -289,6 +290,26 @@ async def test_a_damaged_store_does_not_end_the_watch(
     assert events.count("the node store cannot be used") == 1
 
 
+async def test_nodes_that_cannot_be_read_are_reported_once(
+    tmp_path: Path, clock: MockClock, log: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise StoreUnavailable("disk I/O error")
+
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteNodeStore, "nodes", fail)
+            gate.issuing.revoke("main", "my-agent")
+            await trio.sleep(20)
+        assert session.reason is None, "what cannot be read ends nobody"
+        await trio.sleep(5)
+        assert str(session.reason).startswith("revoked")
+    events = [entry["event"] for entry in log.entries if entry["channel"] == "system"]
+    assert events == ["the node store cannot be used", "the node store can be used again"]
+
+
 async def test_a_folder_that_may_not_be_looked_into(
     tmp_path: Path, clock: MockClock, log: LogCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,3 +425,31 @@ async def test_unlock_reaches_every_worker(tmp_path: Path, clock: MockClock) -> 
         await trio.sleep(5)
         assert await first.why_not("x") is None
         assert await second.why_not("x") is None
+
+
+async def test_who_writes_for_long_does_not_hold_up_a_revocation(
+    tmp_path: Path, clock: MockClock, log: LogCapture
+) -> None:
+    """The trail of what operators did cannot be taken meanwhile; it is logged afterwards."""
+    gate = Gate(make_config(tmp_path, "nodes"))
+    issued = gate.issuing.issue("main", "my-agent").secret
+    async with watched(gate), gate.session(issued) as session:
+        gate.issuing.revoke("main", "my-agent")
+        with closing(sqlite3.connect(tmp_path / "nodes.sqlite3")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            gate.credentials._access._store = SqliteNodeStore(tmp_path, now=gate.clock)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("gateway.credentials.node_tables._BUSY", 0.05)
+                with trio.fail_after(5):
+                    await session.event.wait()
+                await trio.sleep(10)
+            other.execute("ROLLBACK")
+        events = [entry["event"] for entry in log.entries]
+        assert "credential revoked" not in events
+        assert events.count("the node store cannot be used") == 1
+        await trio.sleep(5)
+    gate.credentials._access._store.close()
+    events = [entry["event"] for entry in log.entries]
+    assert events.count("credential revoked") == 1
+    assert events.index("session no longer allowed") < events.index("credential revoked")
+    assert events[-1] == "the node store can be used again"
