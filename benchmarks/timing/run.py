@@ -107,7 +107,7 @@ def _over_http(folder: Path, samples: int) -> dict[str, list[float]]:
         f'listeners: [{{address: "127.0.0.1:{port}"}}]\n'
         "trusted_proxies: [127.0.0.1/32]\n"
         "lockout: {per_address: 5, first: 1h, longest: 1h}\n"
-        "access_log: off\n"
+        "log: {access: {to: off}}\n"
         "controllers:\n"
         '  main: {url: "http://127.0.0.1:9/", credentials: {modes: [nodes]}}\n'
     )
