@@ -51,6 +51,15 @@ async def test_one_line_for_each_request() -> None:
     assert "error.type" not in first
 
 
+async def test_the_trace() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    given = GET[:-2] + f"traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n\r\n".encode()
+    first, second, third = await lines_of(MemoryStream(given, GET, GET, b""), hello)
+    assert first["trace_id"] == trace
+    # Each request without one has a trace of its own.
+    assert len({trace, second["trace_id"], third["trace_id"]}) == 3
+
+
 async def test_times_and_sizes(autojump_clock: MockClock) -> None:
     async def slow(exchange: Exchange) -> None:
         while await exchange.receive_body():

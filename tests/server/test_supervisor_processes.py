@@ -71,6 +71,9 @@ async def test_a_session_through_processes_and_sigterm_in_the_middle_of_it(tmp_p
         assert await gateway.running.wait() == 0
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream(HOST, gateway.tls)
+    begin, end = gateway.running.all("session started") + gateway.running.all("session ended")
+    assert begin["trace_id"] == end["trace_id"]
+    assert len(begin["trace_id"]) == 32
     events = [line["event"] for line in gateway.running.lines if line["level"] == "info"]
     # Two processes write into one log; each its own in order.
     assert [event for event in events if event in {STARTED, "stopping"}] == [STARTED, "stopping"]
