@@ -20,15 +20,19 @@ A test that cannot fail is removed. Secrets used in tests are made up and say so
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import structlog
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
+from tests.log_lines import undocumented_call
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from structlog.typing import EventDict
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,23 @@ def _forget_logging() -> Iterator[None]:
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers, root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def _everything_logged_is_documented(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which the program logs an event or a field that is in no table."""
+    found: list[str] = []
+    capture = LogCapture.__call__
+
+    def check(self: LogCapture, logger: Any, method: str, event: EventDict) -> NoReturn:
+        problem = undocumented_call(event)
+        if problem is not None:
+            found.append(problem)
+        capture(self, logger, method, event)
+
+    monkeypatch.setattr(LogCapture, "__call__", check)
+    yield
+    assert found == []
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import trio
 
+from tests.log_lines import parse_line
 from tests.process_watch import ProcessWatch
 
 ROOT: Final = Path(__file__).parent.parent
@@ -91,10 +92,9 @@ class GatewayLog:
 
 def _parse(line: bytes) -> Line:
     try:
-        parsed = json.loads(line)
+        parsed = parse_line(line)
     except ValueError:  # what a program says that does not even start
         return {"event": line.decode(errors="replace")}
-    assert isinstance(parsed, dict)
     return parsed
 
 

@@ -36,7 +36,7 @@ def _gateway(
     config.write_text(f"""
 state_dir: {folder}/state-{workers}
 workers: {workers}
-access_log: "off"
+log: {{access: {{to: "off"}}}}
 listeners:
   - address: "127.0.0.1:{port}"
     tls: {{certificates: [{{certificate: {certificates.chain}, key: {certificates.key}}}]}}

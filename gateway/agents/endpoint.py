@@ -202,6 +202,7 @@ class AgentEndpoint:
             exchange.client_address,
             exchange.match.controller.agents.chunks_per_message,
             self._generation,
+            None if exchange.trace is None else exchange.trace.trace_id,
         )
         return AgentSession(
             info,

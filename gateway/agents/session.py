@@ -70,6 +70,7 @@ class SessionInfo:
     client: str
     chunks_per_message: str
     generation: int = 0
+    trace_id: str | None = None
 
 
 class AgentSession:
@@ -317,6 +318,7 @@ class AgentSession:
         _log.info(
             "session started",
             **self._names(),
+            **self._trace(),
             controller_address=str(self._controller.peer),
             tls=None if tls is None else tls.version,
         )
@@ -327,6 +329,7 @@ class AgentSession:
             LEVELS[end.level],
             "session ended",
             **ended.as_fields(),
+            **self._trace(),
             exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
         )
         self._on_end(ended)
@@ -352,6 +355,10 @@ class AgentSession:
     def _moved(self) -> tuple[int, int]:
         """Return how many bytes have been sent to the controller and to the agent."""
         return self._controller.activity.bytes_sent, self._agent.activity.bytes_sent
+
+    def _trace(self) -> dict[str, str]:
+        trace_id = self.info.trace_id
+        return {} if trace_id is None else {"trace_id": trace_id}
 
     def _names(self) -> dict[str, str]:
         info = self.info

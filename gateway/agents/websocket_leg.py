@@ -117,6 +117,7 @@ class WebSocketLegs:
             "controller": exchange.match.controller_id,
             "node": node,
             "client": exchange.client_address,
+            **exchange.trace_fields(),
         }
         if answer.accepted:
             client, controller = await accept(exchange, answer, Side.AGENT)

@@ -21,7 +21,8 @@ from gateway.config.load import for_single_controller, parse_controller, parse_l
 from gateway.config.models import default_state_dir
 from gateway.config.values import Address
 from gateway.errors import ConfigError, GatewayError
-from gateway.observability.logs import configure, lines_to
+from gateway.observability.log_outputs import lines_to
+from gateway.observability.logs import configure
 
 if TYPE_CHECKING:
     from gateway.config.models import GatewayConfig

@@ -29,6 +29,7 @@ from gateway.config.credentials import CredentialsConfig, LockoutConfig, NodesCo
 from gateway.config.identity import Identity
 from gateway.config.limits import LimitsConfig
 from gateway.config.listener_tls import TlsConfig as TlsConfig
+from gateway.config.logs import LogConfig, TraceContextConfig
 from gateway.config.processes import ShutdownConfig, Workers
 from gateway.config.routing import RedirectPort
 from gateway.config.routing import RouteConfig as RouteConfig
@@ -411,12 +412,11 @@ class GatewayConfig(_Model):
         default_factory=ShutdownConfig,
         description="How the gateway stops, and how an upgrade's old workers end.",
     )
-    access_log: Literal["json", "combined", "off"] = Field(
-        default="json",
-        description=(
-            "One line a request on standard output: json has OpenTelemetry's names and everything"
-            " known about the request, combined is what nginx and httpd write, for their tools."
-        ),
+    log: LogConfig = Field(
+        default_factory=LogConfig, description="Where log lines go, and how they look."
+    )
+    trace_context: TraceContextConfig = Field(
+        default_factory=TraceContextConfig, description="Whose trace ids are passed on."
     )
 
     @model_validator(mode="before")

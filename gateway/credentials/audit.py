@@ -90,10 +90,10 @@ class Audit:
         """An address is locked out, for a node or altogether."""
         _log.warning(
             "locked out",
-            address=lock.address,
+            client=lock.address,
             controller=controller,
             node="all" if lock.node is None else lock.node[:_MAX_NODE],
-            seconds=lock.duration,
+            lock_s=lock.duration,
         )
 
     def ended(self, presented: Presented, reason: str) -> None:
@@ -108,7 +108,7 @@ class Audit:
             at=format_time(entry.at),
             operator=entry.operator,
             **{name: value for name, value in known.items() if value is not None},
-            **entry.details,
+            **({"details": dict(entry.details)} if entry.details else {}),
         )
 
     def unlocked(self, records: int) -> None:

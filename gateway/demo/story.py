@@ -22,6 +22,7 @@ from typing import Final
 import trio
 
 from gateway.config.load import for_single_controller
+from gateway.config.logs import AccessLogConfig, LogConfig
 from gateway.config.models import AgentsConfig, KeepaliveConfig
 from gateway.demo.agent import Attempted, MustStop, SimulatedAgent, Step, StepKind, trusting
 from gateway.demo.agent_channel import AgentChannel
@@ -101,7 +102,10 @@ async def _start_gateway(
     # In real life a ping every 20 s is enough; nobody wants to watch that.
     keepalive = KeepaliveConfig(interval=1.0, suspect_after=5.0, dead_after=30.0)
     config = config.model_copy(
-        update={"agents": AgentsConfig(keepalive=keepalive), "access_log": "off"}
+        update={
+            "agents": AgentsConfig(keepalive=keepalive),
+            "log": LogConfig(access=AccessLogConfig(to="off")),
+        }
     )
     bound = [
         BoundListener(listener, trio.socket.from_stdlib_socket(bind(listener)))

@@ -53,6 +53,7 @@ def record_of(exchange: Exchange, error: Exception | None = None) -> AccessRecor
         tls_version=None if tls is None else tls.version,
         tls_subject=None if tls is None else tls.subject,
         error=None if error is None else type(error).__name__,
+        trace_id=None if exchange.trace is None else exchange.trace.trace_id,
     )
 
 

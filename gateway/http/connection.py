@@ -38,6 +38,7 @@ from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
 from gateway.http.router import Endpoint
 from gateway.http.serving import Serving
+from gateway.http.trace_context import trace_of
 from gateway.observability.access_log import AccessRecord
 from gateway.observability.logs import get_logger
 from gateway.observability.target import redact_path
@@ -48,7 +49,7 @@ from gateway.runtime.drain import Drain
 from gateway.transport.stream import ReceiveInterrupted, Stream, StreamBroken
 from gateway.transport.tls_context import ClientDemand
 
-_log = get_logger("http")
+_log = get_logger("system")
 
 _MAX_ERROR_TEXT: Final = 512
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa1-\xff]+")
@@ -81,7 +82,7 @@ async def serve_connection(
         stream.abort()
         raise
     if error is not None:
-        _log.error("internal error", client=str(stream.peer), exc_info=error)
+        _log.error("internal error", **stream.peer.as_fields(), exc_info=error)
         stream.abort()
 
 
@@ -195,6 +196,7 @@ class _Connection:
                 listener=self._listener,
                 provenance=self._trust.provenance(head),
                 request_id=self._trust.request_id(head.headers),
+                trace=trace_of(head.headers, serving.trace_context, trusted=self._trust.trusted),
                 limits=self._limits,
                 early=early,
                 drain=self._drain,
@@ -253,7 +255,7 @@ class _Connection:
     def _log_broken(self, reason: str, *, in_head: bool) -> None:
         """Say how a connection ended; a reset between requests is how many programs leave."""
         if in_head or self._stream.tls is not None:
-            _log.info("connection broken", client=str(self._stream.peer), reason=reason)
+            _log.info("connection broken", **self._stream.peer.as_fields(), reason=reason)
 
     async def _receive_first(self, until: float) -> bytes:
         """Receive where no request has begun: stopping ends that like the client's own end."""
@@ -375,9 +377,11 @@ class _Connection:
 
     def _log(self, error: Exception, error_id: str, exchange: Exchange | None = None) -> None:
         level = outcome_of(error).level
-        fields: dict[str, object] = {"client": str(self._stream.peer), "error_id": error_id}
-        if exchange is not None:
-            fields["client"] = exchange.client_address
+        fields: dict[str, object] = {"error_id": error_id}
+        if exchange is None:
+            fields |= self._stream.peer.as_fields()
+        else:
+            fields |= {"client": exchange.client_address, **exchange.trace_fields()}
             fields["method"] = exchange.request.method.decode("ascii")
             fields["path"] = redact_path(exchange.request.path)[:_MAX_PATH]
             if exchange.routed:

@@ -37,6 +37,7 @@ from gateway.http.client_limits import ClientLimits
 from gateway.http.forwarding import Provenance
 from gateway.http.framing import ServerFraming
 from gateway.http.router import RouteMatch
+from gateway.http.trace_context import TraceContext
 from gateway.protocol.http_head import RequestHead, write_response_head
 from gateway.protocol.http_headers import Field
 from gateway.runtime.drain import Drain
@@ -84,6 +85,7 @@ class Exchange:
         "started",
         "status",
         "stream",
+        "trace",
         "upgraded",
         "upstream_at",
     )
@@ -96,6 +98,7 @@ class Exchange:
         listener: ListenerConfig,
         provenance: Provenance,
         request_id: str,
+        trace: TraceContext | None = None,
         limits: ClientLimits,
         early: bytes = b"",
         drain: Drain | None = None,
@@ -112,6 +115,7 @@ class Exchange:
         self.listener = listener
         self.provenance = provenance
         self.request_id = request_id  # what the request is called in logs, here and elsewhere
+        self.trace = trace
         self.error_headers: list[Field] = []
         self.started = False  # the final head is on its way: too late for an error answer
         self.responded = False  # the whole answer has been sent
@@ -159,6 +163,10 @@ class Exchange:
     def scheme(self) -> str:
         """``http`` or ``https``, as the client saw it."""
         return self.provenance.scheme
+
+    def trace_fields(self) -> dict[str, str]:
+        """Return the trace as a field of a log line; none where it is not known."""
+        return {} if self.trace is None else {"trace_id": self.trace.trace_id}
 
     def upstream_began(self) -> None:
         """Note that from now on it is the controller's time that passes."""

@@ -14,7 +14,8 @@ an address (``unknown``, ``unix:``), the client is ``unknown``, which is in no n
 own address in its place would lend it the proxy's trust. Of the others the last element counts,
 the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
 know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
-arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent.
+arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent. For
+``traceparent`` see ``trace_context``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import Final
 
 from gateway.errors import RemoteProtocolError
 from gateway.http.request_id import given_request_id, new_request_id
+from gateway.http.trace_context import FIELDS as TRACE_FIELDS
+from gateway.http.trace_context import TraceContext
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.http_rules import is_authority
@@ -94,6 +97,7 @@ _NOT_IN_TRAILERS: Final = (
     _REPLACED
     | _CLAIMS
     | _AGENT_FIELDS
+    | TRACE_FIELDS
     | {
         b"age",
         b"authorization",
@@ -231,11 +235,17 @@ def refuse_unsafe_connection_options(request: RequestHead) -> None:
 
 
 def request_headers(
-    request: RequestHead, provenance: Provenance, *, request_id: str, agent_fields: bool
+    request: RequestHead,
+    provenance: Provenance,
+    *,
+    request_id: str,
+    agent_fields: bool,
+    trace: TraceContext | None = None,
 ) -> Headers:
     """Return the fields that go to the controller: in order and case, hop-by-hop ones replaced.
 
-    ``agent_fields``: let Node-Name and its like pass. No Connection is sent: in HTTP/1.1 that means
+    ``agent_fields``: let Node-Name and its like pass. ``trace``: None lets its fields pass.
+    No Connection is sent: in HTTP/1.1 that means
     that it may stay open. Raises RemoteProtocolError as ``refuse_unsafe_connection_options``.
     """
     headers = request.headers
@@ -243,12 +253,16 @@ def request_headers(
     if b"connection" in headers:
         refuse_unsafe_connection_options(request)
         unwanted = unwanted.union(headers.elements(b"connection"))
+    if trace is not None and not trace.passes and any(each in headers for each in TRACE_FIELDS):
+        unwanted = unwanted | TRACE_FIELDS
     fields = [
         each
         for each, name in headers.with_lowered_names()
         if name not in unwanted and not name.startswith(prefixes)
     ]
     fields += _forwarded_fields(provenance)
+    if trace is not None and trace.own is not None:
+        fields.append(trace.own)
     fields.append((b"X-Request-Id", request_id.encode()))
     if b"forwarded" in headers:
         fields.append((b"Forwarded", _forwarded(provenance)))

@@ -140,7 +140,11 @@ def _request_head(exchange: Exchange, upstream: Upstream) -> RequestHead:
     # TCP agents say their name when they ask for the port (PROTOCOLS B.2); nobody else is told one.
     discovery = exchange.match.endpoint is Endpoint.TCP_DISCOVERY
     headers = request_headers(
-        request, exchange.provenance, request_id=exchange.request_id, agent_fields=discovery
+        request,
+        exchange.provenance,
+        request_id=exchange.request_id,
+        agent_fields=discovery,
+        trace=exchange.trace,
     )
     if b"host" not in headers:  # HTTP/1.0
         headers = Headers([(b"Host", upstream.url.authority.encode()), *headers])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from gateway.config.logs import TraceContextConfig
 from gateway.config.models import ListenerConfig
 from gateway.config.values import Network
 from gateway.http.client_limits import ClientLimits
@@ -36,3 +37,4 @@ class Serving:
     limits: ClientLimits = field(default_factory=ClientLimits)
     access: AccessLog = field(default_factory=lambda: AccessLog("off"))
     demand: ClientDemand | None = None
+    trace_context: TraceContextConfig = field(default_factory=TraceContextConfig)

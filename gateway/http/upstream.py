@@ -37,7 +37,7 @@ from gateway.transport.dial import dial
 from gateway.transport.networks import is_in
 from gateway.transport.tls_context import ClientTls, is_ip_address
 
-_log = get_logger("upstream")
+_log = get_logger("system")
 
 # A name is looked up anew this often; the last answer stays in use while none can be had.
 RESOLVE_EVERY: Final = 10.0

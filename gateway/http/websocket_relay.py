@@ -342,6 +342,8 @@ class RelaySession:
         if self._client.side is not Side.AGENT:
             fields = {_of_client(name): value for name, value in fields.items() if name != "node"}
             fields |= self.names
+        elif "trace_id" in self.names:
+            fields["trace_id"] = self.names["trace_id"]
         _log.log(
             LEVELS[end.level],
             "session ended",

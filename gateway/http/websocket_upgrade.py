@@ -92,6 +92,7 @@ def upgrade_request(
         exchange.provenance,
         request_id=exchange.request_id,
         agent_fields=agent_fields,
+        trace=exchange.trace,
     )
     headers = headers.with_(*replaced)
     headers = Headers([*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")])
@@ -272,6 +273,7 @@ class WebSocketUpgrades:
             "route": match.route.id,
             "path": redact_path(exchange.request.path)[:256],
             "client": exchange.client_address,
+            **exchange.trace_fields(),
         }
         session = RelaySession(
             names,

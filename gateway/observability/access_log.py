@@ -1,31 +1,34 @@
-"""The access log: one line a request, for machines or in the form that nginx and httpd write.
+"""The access log: one line a request, for machines, for people, or as nginx and httpd write it.
 
-Owns: both forms, which names the fields have (OpenTelemetry's, where it has one), and what of a
-request is never written: cookies, ``Authorization`` and whatever else is a header that is not named
-here (``target`` knows what of the address).
+Owns: the forms, which names the fields have (``log_fields`` describes them), and what of a request
+is never written: cookies, ``Authorization`` and whatever else is a header that is not named here
+(``target`` knows what of the address).
 
 Must not know: when a request is over, who reads the lines.
 
-Lines go to standard output, so that they can be had without the events on standard error. Nothing
-that a stranger sends can end a line or drive a terminal: JSON is written in ASCII, and ``combined``
-escapes as nginx does. A line costs a noticeable part of what a small request does, so this is
-written plainly: no dictionary, no general encoder.
+Lines go to standard output by default, so that they can be had without the events on standard
+error. Nothing that a stranger sends can end a line or drive a terminal: JSON is written in ASCII,
+and the other forms escape as nginx does. A line costs a noticeable part of what a small request
+does, so this is written plainly: no dictionary, no general encoder, and what is the same in most
+requests (a second's text, a user agent) is made once.
 """
 
 from __future__ import annotations
 
 import re
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _in_json
 from typing import Final, Literal
 
-from gateway.observability.logs import lines_to
+from gateway.observability.logs import Sink
 from gateway.observability.target import redact_path, redact_query
 
 _MAX_TEXT: Final = 1024  # characters of a path, query, referrer or user agent
+_MAX_REMEMBERED: Final = 512  # bytes of a value that is kept for the next line
 _PORT: Final = re.compile(rb":[0-9]*\Z")  # the gate lets no bare IPv6 address pass as Host
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
@@ -60,83 +63,158 @@ class AccessRecord:
     tls_version: str | None = None
     tls_subject: str | None = None
     error: str | None = None
+    trace_id: str | None = None
 
 
 class AccessLog:
     """Writes the lines."""
 
-    __slots__ = ("_format", "_now", "_write")
+    __slots__ = ("_now", "_sink", "_write")
 
     def __init__(
         self,
-        kind: Literal["json", "combined", "off"],
+        kind: Sink | Literal["json", "console", "combined", "off"],
         *,
         write: Callable[[str], object] | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """``write`` takes whole lines; by default they go to standard output."""
-        formats = {"json": json_line, "combined": combined_line}
-        self._format = formats.get(kind)
-        self._write = lines_to(sys.stdout, name="access").write if write is None else write
+        """``kind``: a form, or a sink, which may change. ``now``: Unix time.
+
+        ``write`` takes whole lines; by default the sink does.
+        """
+        if isinstance(kind, str):
+            self._sink = Sink()
+            self._sink.form = kind
+        else:
+            self._sink = kind
+        self._write = write
         self._now = now
 
     @property
     def enabled(self) -> bool:
         """Say whether lines are wanted at all."""
-        return self._format is not None
+        return self._sink.form != "off"
 
     def write(self, record: AccessRecord) -> None:
         """Write the line of one request."""
-        if self._format is not None:
-            self._write(self._format(record, self._now()) + "\n")
+        sink = self._sink
+        form = _FORMS.get(sink.form)
+        if form is not None:
+            (self._write or sink.output.write)(form(record, self._now()) + "\n")
 
 
-def json_line(record: AccessRecord, now: datetime) -> str:
-    """Return the line as JSON; what is not known is left out."""
-    path, query = _target(record.target)
-    fields: tuple[tuple[str, str | float | None], ...] = (
-        ("time", now.isoformat(timespec="milliseconds").replace("+00:00", "Z")),
-        ("channel", "access"),
-        ("request_id", record.request_id),
-        ("client.address", record.client),
-        ("network.peer.address", record.peer),
-        ("http.request.method", _text(record.method)),
-        ("url.scheme", record.scheme),
-        ("server.address", _without_port(record.host)),
-        ("url.path", path),
-        ("url.query", query),
-        ("http.response.status_code", record.status),
-        ("duration_s", round(record.duration, 6)),
-        ("http.request.body.size", record.received),
-        ("http.response.body.size", record.sent),
-        ("route", record.route),
-        ("controller", record.controller),
-        ("upstream_s", None if record.upstream is None else round(record.upstream, 6)),
-        ("user_agent.original", _text(record.user_agent)),
-        ("network.protocol.version", _text(record.version)),
-        ("tls.protocol.version", record.tls_version),
-        ("tls.client.subject", record.tls_subject),
-        ("error.type", record.error),
+def json_line(record: AccessRecord, now: float) -> str:
+    """Return the line as JSON; what is not known is left out. ``now``: Unix time."""
+    line = (
+        f'{{"time": "{_iso(now)}", "channel": "access"'
+        f', "gateway.request.id": {_in_json(record.request_id)}'
     )
-    return "{" + ", ".join([_member(*each) for each in fields if each[1] is not None]) + "}"
-
-
-def _member(name: str, value: str | float | None) -> str:
-    return f'"{name}": {_in_json(value) if isinstance(value, str) else value}'
-
-
-def combined_line(record: AccessRecord, now: datetime) -> str:
-    """Return the line in the "combined" form. The user is always ``-``."""
-    line = "-"
+    if record.trace_id is not None:
+        line += f', "trace_id": "{record.trace_id}"'
+    line += (
+        f', "client.address": {_in_json(record.client)}'
+        f', "network.peer.address": {_in_json(record.peer)}'
+    )
     if record.method is not None:
-        path, query = _target(record.target)
-        target = path if query is None else f"{path}?{query}"
-        line = f"{_text(record.method)} {target} HTTP/{_text(record.version)}"
-    status = "000" if record.status is None else record.status
-    return (
-        f"{record.client} - - [{now:%d/%b/%Y:%H:%M:%S %z}] {_quote(line)} {status} {record.sent}"
-        f" {_quote(_referrer(record.referrer))} {_quote(_text(record.user_agent) or '-')}"
+        line += f', "http.request.method": {_json_of(record.method)}'
+    line += f', "url.scheme": "{record.scheme}"'
+    if record.host is not None:
+        line += f', "server.address": {_json_of_host(record.host)}'
+    if record.target is not None:
+        path, mark, query = record.target.partition(b"?")
+        line += f', "url.path": {_in_json(_cut(redact_path(path)))}'
+        if mark:
+            line += f', "url.query": {_in_json(_cut(redact_query(query)))}'
+    if record.status is not None:
+        line += f', "http.response.status_code": {record.status}'
+    line += (
+        f', "http.server.request.duration": {round(record.duration, 6)}'
+        f', "http.request.body.size": {record.received}'
+        f', "http.response.body.size": {record.sent}'
     )
+    if record.route is not None:
+        line += f', "gateway.route.id": {_in_json(record.route)}'
+    if record.controller is not None:
+        line += f', "jenkins.controller.name": {_in_json(record.controller)}'
+    if record.upstream is not None:
+        line += f', "gateway.controller.duration": {round(record.upstream, 6)}'
+    if record.user_agent is not None:
+        line += f', "user_agent.original": {_json_of(record.user_agent)}'
+    if record.version is not None:
+        line += f', "network.protocol.version": {_json_of(record.version)}'
+    if record.tls_version is not None:
+        line += f', "tls.protocol.version": {_in_json(record.tls_version)}'
+    if record.tls_subject is not None:
+        line += f', "tls.client.subject": {_in_json(_cut(record.tls_subject))}'
+    if record.error is not None:
+        line += f', "error.type": {_in_json(record.error)}'
+    return line + "}"
+
+
+def _json_of(value: bytes) -> str:
+    if len(value) <= _MAX_REMEMBERED:
+        return _remembered(value)
+    return _in_json(_cut(value.decode("latin-1")))
+
+
+@lru_cache(maxsize=256)
+def _remembered(value: bytes) -> str:
+    return _in_json(value.decode("latin-1"))
+
+
+def _json_of_host(value: bytes) -> str:
+    return _remembered_host(value) if len(value) <= _MAX_REMEMBERED else _host(value)
+
+
+def _host(value: bytes) -> str:
+    return _in_json(_cut(_PORT.sub(b"", value).decode("latin-1")))
+
+
+_remembered_host = lru_cache(maxsize=64)(_host)
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def _iso(now: float) -> str:
+    second = int(now)
+    return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
+
+
+def combined_line(record: AccessRecord, now: float) -> str:
+    """Return the line in the "combined" form. The user is always ``-``."""
+    status = "000" if record.status is None else record.status
+    at = datetime.fromtimestamp(now, UTC)
+    return (
+        f"{record.client} - - [{at:%d/%b/%Y:%H:%M:%S %z}] {_quote(_request_line(record))} {status}"
+        f" {record.sent} {_quote(_referrer(record.referrer))}"
+        f" {_quote(_text(record.user_agent) or '-')}"
+    )
+
+
+def console_line(record: AccessRecord, now: float) -> str:
+    """Return the line for people: what was asked, what came of it, who asked."""
+    error = "" if record.error is None else f" {record.error}"
+    where = "" if record.controller is None else f" to {record.controller}"
+    status = "---" if record.status is None else record.status
+    return (
+        f"{_iso(now)} [access  ] {status} {record.duration * 1000:7.1f} ms {record.sent:>8} B"
+        f" {_quote(_request_line(record))}{where} from {record.client}"
+        f" [{_UNSAFE.sub('?', record.request_id)}]{error}"
+    )
+
+
+_FORMS: Final = {"json": json_line, "combined": combined_line, "console": console_line}
+
+
+def _request_line(record: AccessRecord) -> str:
+    if record.method is None:
+        return "-"
+    path, query = _target(record.target)
+    target = path if query is None else f"{path}?{query}"
+    return f"{_text(record.method)} {target} HTTP/{_text(record.version)}"
 
 
 def _target(target: bytes | None) -> tuple[str | None, str | None]:
@@ -152,10 +230,6 @@ def _referrer(value: bytes | None) -> str:
     path, query = _target(value)
     text = _USER_INFO.sub("//***@", path or "")
     return text if query is None else f"{text}?{query}"
-
-
-def _without_port(host: bytes | None) -> str | None:
-    return None if host is None else _text(_PORT.sub(b"", host))
 
 
 def _text(value: bytes | None) -> str | None:

@@ -115,6 +115,7 @@ class LineWriter:
         "_lock",
         "_on_dropped",
         "_on_gone",
+        "_retired",
         "_thread",
         "_wake",
     )
@@ -148,6 +149,7 @@ class LineWriter:
         self._dropped = 0  # lines; while there are any, more are dropped
         self._awake = False  # the thread has something to do, or will look before it sleeps
         self._closing = False
+        self._retired = False  # the descriptor is closed as soon as everything is written
         self._wake = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._is_running = False  # the thread will look at ``_closing`` once more
@@ -191,6 +193,26 @@ class LineWriter:
         if waiting:
             self._rouse()
 
+    def change_to(self, fd: int) -> None:
+        """Write to the file of ``fd`` from now on, under the old number; takes ``fd`` over."""
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+
+    def retire(self) -> None:
+        """Write what is left and close the descriptor, without waiting for that. For good."""
+        with self._lock:
+            self._closing = self._retired = True
+            is_left = not self._is_running
+        if is_left:
+            self._close_fd()
+        else:
+            self._wake.release()
+
+    def _close_fd(self) -> None:
+        self._write_all()
+        fd, self._fd = self._fd, -1  # whoever writes after this writes nowhere
+        os.close(fd)
+
     def _rouse(self) -> None:
         if self._closing:
             if self._thread is None or not self._thread.is_alive():
@@ -214,9 +236,13 @@ class LineWriter:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if self._closing:
+                is_over = self._closing
+                if is_over:
                     self._is_running = False
-                    return
+            if is_over:
+                if self._retired:
+                    self._close_fd()
+                return
             self._wake.acquire()
             if not self._closing:
                 time.sleep(self._gather)

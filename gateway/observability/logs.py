@@ -1,50 +1,85 @@
-"""Structured logs on standard error: JSON lines for machines, coloured columns for people.
+"""Structured logs: JSON lines for machines, coloured columns for people.
 
-Owns: the one structlog configuration, redaction, and the guarantee that a value sent by a stranger
-cannot forge a line or drive a terminal; and that a log whose reader stands still or is gone stops
-nobody (``lines`` does it). The standard library's loggers (trio reports trouble with
-``accept`` through one) end up in the same lines.
+Owns: the one structlog configuration, where each channel's lines go and which are wanted, and the
+guarantee that a value sent by a stranger cannot forge a line or drive a terminal; and that a log
+whose reader stands still or is gone stops nobody (``lines`` does it). The standard library's
+loggers (trio reports trouble with ``accept`` through one) end up in the same lines.
 
 Theory of operation: an event is a short lower-case sentence plus fields. Every event passes the
-same processors: bound context, level, time, traceback as text, redaction, then one of two
-renderers. JSON escapes everything outside printable ASCII. The console renderer gets values that
-are escaped before, because terminals obey what they are shown. Secrets are masked by type
-(``Secret``), and by name as a second line: any field, at any depth, that is called like a secret,
-and any header of such a name in a list of pairs.
+same processors: its channel's level, bound context, time, traceback as text, redaction, bounds
+(``log_values``); then the fields get their names (``log_fields``) and the line its form. JSON
+escapes everything outside printable ASCII. The console renderer gets values that are escaped
+before, because terminals obey what they are shown. Secrets are masked by type (``Secret``), and by
+name as a second line: any field, at any depth, that is called like a secret, and any header of such
+a name in a list of pairs.
+
+What is set here holds for the process, as its standard streams do: ``configure`` first, ``apply``
+once there is a configuration and whenever there is another one, ``set_level`` whenever somebody
+wants to see more.
 
 Must not know: what is worth logging.
 """
 
 from __future__ import annotations
 
-import atexit
+import json
 import logging
 import os
 import sys
-import time
-from functools import partial
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import structlog
 
-from gateway.config.values import Secret
-from gateway.observability.lines import DirectWriter, LineOutput, LineWriter, Nowhere
+from gateway.config.logs import CHANNELS, LEVELLED, LogConfig
+from gateway.errors import ConfigError
+from gateway.observability import log_outputs
+from gateway.observability.lines import LineOutput, Nowhere
+from gateway.observability.log_fields import publish
+from gateway.observability.log_outputs import lines_to, lines_to_file
+from gateway.observability.log_values import bounded, escape, explain, plain, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 # As ``logging`` numbers them, for levels that are values.
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_MASK: Final = "***"
-_SENSITIVE: Final = frozenset(
-    {"secret", "password", "passphrase", "authorization", "cookie", "token", "credentials"}
-)
-_MAX_DEPTH: Final = 6  # deeper values are shown by their type's name only
-# Seconds that a process waits at its end until the readers of its logs have taken the rest.
-_CLOSE_TIMEOUT: Final = 2.0
+# Characters of a line; values are cut shorter until it fits.
+MAX_LINE: Final = 64 * 1024
+_CUTS: Final = (2048, 256, 32)  # characters of a value
 _FIRST: Final = ("time", "level", "channel", "event")
+
+
+class Sink:
+    """Where the lines of one channel go, how they look, and from which level on they are wanted.
+
+    ``form``: json, console, combined, or off.
+    """
+
+    __slots__ = ("console", "form", "level", "output")
+
+    def __init__(self) -> None:
+        self.form = "off"
+        self.output: LineOutput = Nowhere()
+        self.level = LEVELS["info"]
+        self.console: structlog.dev.ConsoleRenderer | None = None
+
+    def set(self, output: LineOutput, form: str, *, colors: bool) -> None:
+        """Have lines go to ``output`` from now on."""
+        self.output, self.form = output, form
+        self.console = None
+        if form == "console":
+            self.console = structlog.dev.ConsoleRenderer(
+                colors=colors,
+                timestamp_key="time",
+                exception_formatter=structlog.dev.plain_traceback,
+                pad_event_to=0,
+            )
+
+
+_sinks: Final = {channel: Sink() for channel in CHANNELS}
+_applied: LogConfig | None = None
 
 
 def get_logger(channel: str) -> FilteringBoundLogger:
@@ -52,80 +87,146 @@ def get_logger(channel: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(channel=channel))
 
 
+def sink_of(channel: str) -> Sink:
+    """Return where a channel's lines go; what it says changes with ``apply``."""
+    return _sinks[channel]
+
+
+# -- setting up ------------------------------------------------------------------------------------
+
+
 def configure(
     *, level: str = "info", json: bool | None = None, stream: TextIO | None = None
 ) -> None:
     """Set up logging for this process, once, before anything is logged.
 
-    ``json``: None chooses JSON unless ``stream`` (default: standard error) is a terminal.
-    ``level`` is one of ``LEVELS``.
+    All events go to ``stream`` (default: standard error) until ``apply`` says otherwise. ``json``:
+    None chooses JSON unless it is a terminal. ``level`` is one of ``LEVELS``.
     """
+    global _applied
+    _applied = None
     out = sys.stderr if stream is None else stream
-    is_terminal = out.isatty()
-    as_json = not is_terminal if json is None else json
-    renderer: list[Processor]
-    if as_json:
-        renderer = [_order, structlog.processors.JSONRenderer(default=_plain)]
-    else:
-        colors = is_terminal and not os.environ.get("NO_COLOR")
-        renderer = [
-            _escape,
-            structlog.dev.ConsoleRenderer(
-                colors=colors,
-                timestamp_key="time",
-                exception_formatter=structlog.dev.plain_traceback,
-                pad_event_to=0,
-            ),
-        ]
+    form = "json" if (not out.isatty() if json is None else json) else "console"
+    for channel in LEVELLED:
+        _sinks[channel].set(lines_to(out, name="events"), form, colors=_wants_color(out))
+        _sinks[channel].level = LEVELS[level]
+    log_outputs.report_to(_report_lost, _report_gone)
     structlog.configure(
         processors=[
+            _choose,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
+            explain,
             redact,
-            *renderer,
+            _render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines_to(out, name="events"))),
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        logger_factory=_SinkLogger,
         cache_logger_on_first_use=False,  # module-level loggers exist before this function runs
     )
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
-    root.setLevel(level.upper())
+    root.setLevel(_least())
 
 
-_writers: dict[int, LineWriter] = {}
+def check(config: LogConfig) -> None:
+    """Raise ConfigError if a file that ``config`` names cannot be opened."""
+    for channel in CHANNELS:
+        destination = getattr(config, channel).to
+        if isinstance(destination, Path):
+            log_outputs.check_file(destination)
 
 
-def lines_to(stream: TextIO | None, *, name: str) -> LineOutput:
-    """Return what writes whole lines to ``stream``, or nowhere if there is none; it never fails.
+def apply(config: LogConfig) -> None:
+    """Have lines go where ``config`` says; without effect where it says what it said before.
 
-    It never waits either where ``stream`` is this process's standard output or standard error, as
-    their readers may stand still. ``name`` is that of the log, for the line that says how much of
-    it was lost.
+    Levels that were set since are forgotten. Raises ConfigError, and changes nothing, if a file
+    cannot be opened.
     """
-    if stream is None:  # as sys.stdout is where the descriptor was closed from the start
-        return Nowhere()
-    if not any(stream is each for each in (sys.__stdout__, sys.__stderr__)):
-        return DirectWriter(stream)
+    global _applied
+    if config == _applied:
+        return
+    opened = {channel: _output(channel, config) for channel in CHANNELS}
+    for channel, (output, form, colors) in opened.items():
+        _sinks[channel].set(output, form, colors=colors)
+    for channel in LEVELLED:
+        _sinks[channel].level = LEVELS[config.level_of(channel)]
+    _applied = config
+    logging.getLogger().setLevel(_least())
+    destinations = [getattr(config, channel).to for channel in CHANNELS]
+    log_outputs.keep_files([each for each in destinations if isinstance(each, Path)])
+
+
+def apply_or_complain(config: LogConfig) -> None:
+    """Do as ``apply``; where that cannot be, lines go on as before, and one of them says why."""
     try:
-        fd = stream.fileno()
-    except (OSError, ValueError):  # closed
-        return DirectWriter(stream)
-    if not _writers:
-        atexit.register(close_writers)
-    if fd not in _writers:
-        _writers[fd] = LineWriter(
-            fd,
-            encoding=stream.encoding,
-            on_dropped=partial(_report_dropped, name),
-            on_gone=partial(_report_gone, name),
-        )
-    return _writers[fd]
+        apply(config)
+    except ConfigError as error:
+        get_logger("system").error("a log cannot be opened", reason=str(error))
 
 
-def _report_dropped(name: str, count: int) -> None:
+def _output(channel: str, config: LogConfig) -> tuple[LineOutput, str, bool]:
+    settings = getattr(config, channel)
+    if settings.to == "off":
+        return Nowhere(), "off", False
+    form = settings.format or config.format
+    if isinstance(settings.to, Path):
+        return lines_to_file(settings.to), "json" if form == "auto" else form, False
+    stream: TextIO | None = log_outputs.STREAMS[settings.to]()
+    is_terminal = stream is not None and stream.isatty()
+    if form == "auto":
+        form = "console" if is_terminal else "json"
+    name = "access" if settings.to == "stdout" else "events"
+    return lines_to(stream, name=name), form, _wants_color(stream)
+
+
+def _wants_color(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+# -- while it runs ---------------------------------------------------------------------------------
+
+
+def levels() -> dict[str, str]:
+    """Return the level of each channel that has one."""
+    names = {number: name for name, number in LEVELS.items()}
+    return {channel: names[_sinks[channel].level] for channel in LEVELLED}
+
+
+def set_level(level: str, channel: str | None = None) -> None:
+    """Change the level of a channel, or of session and system, until ``apply`` or the end.
+
+    The audit trail is changed by its name only. Raises ConfigError for what is not known.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f'level: found "{level}"; allowed: {", ".join(LEVELS)}')
+    if channel is not None and channel not in LEVELLED:
+        raise ConfigError(f'channel: found "{channel}"; allowed: {", ".join(LEVELLED)}')
+    for each in ("session", "system") if channel is None else (channel,):
+        _sinks[each].level = LEVELS[level]
+    logging.getLogger().setLevel(_least())
+
+
+def set_levels(wanted: Mapping[str, str]) -> None:
+    """Take over what ``levels`` of another process returned; what is not known is passed over."""
+    for channel, level in wanted.items():
+        if channel in LEVELLED and level in LEVELS:
+            set_level(level, channel)
+
+
+def reopen() -> None:
+    """Open log files again: they were moved away."""
+    for reason in log_outputs.reopen_files():
+        get_logger("system").error("a log cannot be opened", reason=reason)
+
+
+def _least() -> int:
+    """Return what the standard library's loggers need not say at all."""
+    return _sinks["system"].level
+
+
+def _report_lost(name: str, count: int) -> None:
     get_logger("system").warning(
         "lines of a log were dropped: its reader is too slow", log=name, lines=count
     )
@@ -135,82 +236,70 @@ def _report_gone(name: str) -> None:
     get_logger("system").warning("a log has no reader any more", log=name)
 
 
-def close_writers() -> None:
-    """Write what is left, for 2 s at most: where this process ends, or its program is replaced.
-
-    The lower descriptor first, as it may report.
-    """
-    until = time.monotonic() + _CLOSE_TIMEOUT
-    for _, writer in sorted(_writers.items()):
-        writer.close(max(0.0, until - time.monotonic()))
-
-
-def reopen_writers() -> None:
-    """Undo ``close_writers``: the program goes on after all."""
-    for writer in _writers.values():
-        writer.reopen()
-
-
 class _ToStructlog(logging.Handler):
     """Passes records of the standard library's loggers on, so that there is one kind of line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record under its logger's name."""
-        get_logger(record.name).log(
-            record.levelno, record.getMessage(), exc_info=record.exc_info or None
+        """Log a record in channel system, with its logger's name."""
+        get_logger("system").log(
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info or None,
         )
 
 
-def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Mask secrets in an event, by type and by field name (a structlog processor)."""
-    return {key: _mask(key, value, 0) for key, value in event.items()}
+# -- from an event to a line -----------------------------------------------------------------------
 
 
-def _mask(key: object, value: object, depth: int) -> object:
-    if isinstance(value, Secret) or (_is_sensitive(key) and not isinstance(value, bool | None)):
-        return _MASK
-    if isinstance(value, str | bytes | int | float | None):
-        return value
-    if depth >= _MAX_DEPTH:
-        return f"<{type(value).__name__}>"
-    if isinstance(value, dict):
-        return {name: _mask(name, item, depth + 1) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        items = tuple(value)
-        if len(items) == 2 and isinstance(items[0], str | bytes):  # perhaps a header
-            return (items[0], _mask(items[0], items[1], depth + 1))
-        return [_mask("", item, depth + 1) for item in items]
-    return value
+class _SinkLogger:
+    """What structlog hands finished lines to, with their sink."""
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def msg(self, output: LineOutput, line: str) -> None:
+        """Write a line."""
+        output.write(line + "\n")
+        output.flush()
+
+    debug = info = warning = error = critical = exception = log = fatal = warn = msg
 
 
-def _is_sensitive(key: object) -> bool:
-    name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
-    return not _SENSITIVE.isdisjoint(name.lower().replace("-", "_").split("_"))
+def _choose(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Drop what is below its channel's level. What belongs to none of the channels is system's."""
+    channel = event.get("channel")
+    if channel not in LEVELLED:
+        if channel is not None:
+            event["logger"] = channel
+        event["channel"] = channel = "system"
+    sink = _sinks[channel]
+    if sink.form == "off" or LEVELS.get(method, LEVELS["error"]) < sink.level:
+        raise structlog.DropEvent
+    return event
 
 
-def _plain(value: object) -> object:
-    """Make a JSON value of anything else: bytes as text, the rest as its ``str``."""
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+def _render(
+    logger: WrappedLogger, method: str, event: EventDict
+) -> tuple[tuple[LineOutput, str], dict[str, Any]]:
+    sink = _sinks[event["channel"]]
+    line = ""
+    for cut in _CUTS:
+        line = _line(logger, method, bounded(event, cut), sink)
+        if len(line) <= MAX_LINE:
+            break
+    return (sink.output, line), {}
 
 
-def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Put the fields every line has in front, so that lines can be read by eye too."""
-    return {**{key: event[key] for key in _FIRST if key in event}, **event}
-
-
-def _escape(logger: WrappedLogger, method: str, event: EventDict) -> Mapping[str, Any]:
-    """Escape control characters; a traceback keeps its lines, indented unlike a line of ours."""
-    escaped: dict[str, Any] = {}
-    for key, value in event.items():
-        if key == "exception":
-            lines = str(value).splitlines()
-            escaped[key] = "\n".join(f"    {_printable(line)}" for line in lines)
-        else:
-            escaped[key] = _printable(value if isinstance(value, str) else str(_plain(value)))
-    return escaped
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _line(logger: WrappedLogger, method: str, event: EventDict, sink: Sink) -> str:
+    fields = publish({**{key: event[key] for key in _FIRST if key in event}, **event})
+    if sink.console is None:
+        return json.dumps(fields, default=plain)
+    stack = fields.pop("exception.stacktrace", None)
+    escaped = escape(fields)
+    line = str(sink.console(logger, method, escaped))
+    if stack is None:
+        return line
+    # A traceback keeps its lines, indented unlike a line of ours.
+    lines = "\n".join(f"    {escape({'': each})['']}" for each in str(stack).splitlines())
+    return f"{line}\n{lines}"

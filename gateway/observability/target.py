@@ -26,6 +26,10 @@ _SECRET_PART: Final = re.compile(
 _SECRET_NAMES: Final = frozenset(
     {b"auth", b"code", b"key", b"otp", b"pin", b"pwd", b"sig", b"state", b"ticket"}
 )
+# Where this finds nothing in a whole query, none of its parameters is to be looked at alone.
+_SUSPICIOUS: Final = re.compile(
+    rb"%|(?:\A|[&;])(?:" + b"|".join(sorted(_SECRET_NAMES)) + rb")=|" + _SECRET_PART.pattern, re.I
+)
 _RESOURCES: Final = b"static-files"
 # Separators, also as they look after they were encoded any number of times.
 _SLASH: Final = re.compile(rb"(/|\\|%(?:25)*(?:2[fF]|5[cC]))")
@@ -45,7 +49,10 @@ def redact_path(path: bytes) -> str:
 
 def redact_query(query: bytes) -> str:
     """Return a query with the values of parameters that are called like secrets masked."""
-    parts = _PAIRS.split(query[:_MAX_BYTES])
+    query = query[:_MAX_BYTES]
+    if _SUSPICIOUS.search(query) is None:
+        return query.decode("latin-1")
+    parts = _PAIRS.split(query)
     return b"".join(map(_redact_parameter, parts)).decode("latin-1")
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from gateway.config.models import GatewayConfig
-from gateway.observability.logs import get_logger
+from gateway.observability.logs import get_logger, levels
 from gateway.server.children import Child, Starter, State, launch
 from gateway.server.control import Message
 from gateway.server.freezing import frozen
@@ -194,6 +194,7 @@ class Fleet:
             snapshot=self._snapshot(),
             generation=child.generation,
             workers=self._workers,
+            log_levels=levels(),
         )
         status = await self._see_to_its_end(child, tell_to_start)
         self.restarts += not self._stop.is_set()

@@ -31,6 +31,7 @@ from gateway.http.serving import Serving
 from gateway.http.upstream import Fetch, Upstreams
 from gateway.http.websocket_upgrade import OpenWebSockets, WebSocketUpgrades
 from gateway.observability.access_log import AccessLog
+from gateway.observability.logs import sink_of
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import Handshakes
@@ -151,7 +152,7 @@ class Generation:
         )
         router = Router(config)
         limits = ClientLimits.of(config.limits)
-        access = AccessLog(config.access_log)
+        access = AccessLog(sink_of("access"))
         self.serving = tuple(
             Serving(
                 listener,
@@ -161,6 +162,7 @@ class Generation:
                 limits,
                 access,
                 terms.demand,
+                config.trace_context,
             )
             for listener, terms in zip(config.listeners, self.terms, strict=True)
         )

@@ -8,9 +8,9 @@ Must not know: how any of it is done.
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
 ``reloaded``; ``ask`` by ``answer`` with the same ``id``, in both directions: what a worker asks is
 for the others. ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered, nor
-is a ``prepare`` that is abandoned, or followed by another one, before it is done. Messages of types
-that are not known are ignored: the
-supervisor may be newer.
+are those about logs (``log_orders``), nor is a ``prepare`` that is abandoned, or followed by
+another one, before it is done. Messages of types that are not known are ignored: the supervisor may
+be newer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import trio
 
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
+from gateway.server import log_orders
 from gateway.server.control import ControlBroken, ControlStream, Message
 from gateway.server.ending import STOP_TIMEOUT, Linger, Stop
 
@@ -159,6 +160,8 @@ class Orders:
             if reply is not None:
                 reply.message = message
                 reply.done.set()
+        else:
+            log_orders.obey(message)
 
     def _give_up(self) -> None:
         """Prepare no further; nobody waits for it any more."""

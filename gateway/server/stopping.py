@@ -39,6 +39,10 @@ class Stopping:
         """Say whether the gateway is stopping."""
         return self._asked.is_set()
 
+    async def wait(self) -> None:
+        """Wait for the word."""
+        await self._asked.wait()
+
     async def run(self) -> None:
         """Wait for the word, serve as before for a while, and have the fleet stop."""
         await self._asked.wait()
@@ -63,7 +67,7 @@ class Stopping:
             self._asked.set()
             self._is_limited = limited
             _log.info("stopping", signal=cause)
-            notify("STOPPING=1")
+            notify("STOPPING=1", "STATUS=stopping")
         elif limited and not self._is_limited:
             self._is_limited = True
             _log.info("stopping has a limit now", signal=cause)

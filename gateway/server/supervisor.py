@@ -19,9 +19,8 @@ It is the main thread's alone: every other thread here (the one that writes the 
 Signals, as nginx has them: HUP reloads, USR2 upgrades, QUIT ends in order without a limit. TERM and
 INT end in order, too (nginx's cut at once, which no agent would thank us for), also after QUIT; a
 second one, at least a second later, cuts short. The command ``drain`` is no signal in that: TERM
-follows it as a matter of course where it is a container's preStop hook. USR1, which reopens nginx's
-logs, would kill a program that does not handle it: it is logged and ignored. The HUP of a terminal
-that went away stops.
+follows it as a matter of course where it is a container's preStop hook. USR1 opens log files again,
+for logrotate. The HUP of a terminal that went away stops.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ import trio
 from gateway import __version__
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
+from gateway.observability import logs
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
 from gateway.server.aside import Aside
@@ -48,6 +48,8 @@ from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
+from gateway.server.heartbeat import ask_for_time, ping_watchdog, watchdog_interval
+from gateway.server.log_orders import reopen_logs
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
 from gateway.server.session_list import list_sessions, node_timeline
@@ -99,6 +101,7 @@ def run_supervisor(
 def _first(source: Source, announce: Callable[[], None] | None) -> Supervisor:
     files: set[Path] = set()
     config = source.load(files).config
+    logs.apply(config.log)
     prepare_state_dir(config)
     lock = control_socket.lock(config.state_dir)
     try:
@@ -125,6 +128,7 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
     try:
         # Aside, since signals are held back until this is done.
         config = trio.run(Aside().run, partial(source.load, files)).config
+        logs.apply(config.log)
         slots = bind_slots(config.listeners, worker_count(config), kept=kept)
     except Exception as error:  # it was usable a moment ago, for the probe
         is_known = isinstance(error, ConfigError | TimeoutError)
@@ -132,6 +136,7 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         reason = str(error) if is_known else f"internal error ({type(error).__name__})"
         _log.error("configuration not loaded; the old one stays in force", reason=reason)
         config = read_snapshot(heritage.config)
+        logs.apply_or_complain(config.log)
         slots = bind_slots(config.listeners, 1, kept=kept)
     return Supervisor(
         source,
@@ -221,6 +226,10 @@ class Supervisor:
                     watch, lambda: self._reloader.files, self._files_changed, self._aside
                 )
                 nursery.start_soon(self._leave_when_told, nursery.cancel_scope)
+                nursery.start_soon(self._ask_for_time)
+                interval = watchdog_interval()
+                if interval is not None:
+                    nursery.start_soon(ping_watchdog, self._fleet, interval)
                 if heritage is not None:
                     nursery.start_soon(self._see_it_settle)
                 status = await self._fleet.run()
@@ -242,7 +251,11 @@ class Supervisor:
         if self._upgrading:
             self._missed_reload = True
             return "an upgrade is under way, which loads it, too"
-        return await self._fleet.reload(config)
+        await self._aside.run(partial(logs.check, config.log))
+        reason = await self._fleet.reload(config)
+        if reason is None:
+            logs.apply_or_complain(config.log)
+        return reason
 
     async def _reload_as_wished(self) -> None:
         await self._reloader.run(
@@ -254,7 +267,13 @@ class Supervisor:
 
     def _say_ready(self) -> None:
         if (self._fleet.is_settled or self._is_overdue) and not self._stopping.is_asked:
-            notify("READY=1", f"STATUS=serving, configuration {self._fleet.in_force.generation}")
+            status = f"STATUS=serving, configuration {self._fleet.in_force.generation}"
+            last = self._reloader.last
+            notify("READY=1", status if last is None or last.ok else f"{status}; reload failed")
+
+    async def _ask_for_time(self) -> None:
+        await self._stopping.wait()
+        await ask_for_time(self._fleet)
 
     def _all_serve(self) -> None:
         # Within the fleet's own call: it counts as settled already.
@@ -284,11 +303,7 @@ class Supervisor:
             elif number == signal.SIGUSR2:
                 self._tasks.start_soon(self._upgrade_by_signal)
             elif number == signal.SIGUSR1:
-                _log.warning(
-                    "signal ignored",
-                    signal=name,
-                    reason="logs go to standard error; there is no file to open again",
-                )
+                self._tasks.start_soon(reopen_logs, self._fleet)
             elif number == signal.SIGHUP:
                 self._stopping.signal("SIGHUP, the terminal is gone")
             else:

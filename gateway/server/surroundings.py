@@ -43,7 +43,7 @@ def prepare_state_dir(config: GatewayConfig) -> None:
         _log.warning(
             "others may write to state_dir, and put pins and a control socket of theirs there",
             state_dir=str(config.state_dir),
-            mode=f"{stat.S_IMODE(mode):04o}",
+            mode_bits=f"{stat.S_IMODE(mode):04o}",
             remedy="chmod 0700, unless nobody else is on this machine",
         )
 

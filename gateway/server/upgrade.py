@@ -16,7 +16,8 @@ from typing import Final
 import trio
 
 from gateway.errors import ConfigError
-from gateway.observability.logs import close_writers, reopen_writers
+from gateway.observability import logs
+from gateway.observability.log_outputs import close_writers, reopen_writers
 from gateway.server import handover
 from gateway.server.handover import Handover
 from gateway.server.processes import Process, python, start
@@ -41,6 +42,7 @@ def probe(source: Source, inherited: int) -> None:
         raise ConfigError(
             f"state_dir: {config.state_dir} instead of {running.state_dir}: that takes a restart"
         )
+    logs.check(config.log)
     known = {each["address"] for each in heritage.listeners}
     for i, listener in enumerate(config.listeners):
         if str(listener.address) not in known:

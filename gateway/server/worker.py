@@ -26,7 +26,7 @@ from gateway.errors import ConfigError, LimitExceeded
 from gateway.http.connection import serve_connection
 from gateway.http.serving import Serving
 from gateway.http.upkeep import Upkeep
-from gateway.observability.logs import get_logger
+from gateway.observability.logs import apply_or_complain, get_logger
 from gateway.protocol.http_head import ResponseHead
 from gateway.runtime.config_holder import ConfigHolder
 from gateway.runtime.floods import FloodLog
@@ -164,7 +164,7 @@ class _Worker:
             try:
                 held.enter_context(self._lasting.places.place(stream.peer.host))
             except LimitExceeded as error:
-                self._refused.tell(client=str(stream.peer), reason=str(error))
+                self._refused.tell(**stream.peer.as_fields(), reason=str(error))
                 yield False
                 return
             yield True
@@ -241,6 +241,7 @@ class _Worker:
         if generation is None:
             return False
         self._lasting.follow(generation.config)
+        apply_or_complain(generation.config.log)
         self.upkeep.change(generation.upstreams)
         _log.info("worker has reloaded", generation=number, sessions=len(self._lasting.registry))
         return True
@@ -283,8 +284,8 @@ class _Worker:
 
 
 def _log_failed_handshake(stream: Stream, reason: str) -> None:
-    _log.info("tls handshake failed", client=str(stream.peer), reason=reason)
+    _log.info("tls handshake failed", **stream.peer.as_fields(), reason=reason)
 
 
 def _log_failed_introduction(stream: Stream, reason: str) -> None:
-    _log.info("proxy protocol failed", client=str(stream.peer), reason=reason)
+    _log.info("proxy protocol failed", **stream.peer.as_fields(), reason=reason)

@@ -19,7 +19,8 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
-from gateway.observability.logs import configure, get_logger
+from gateway.observability.logs import apply, configure, get_logger, set_levels
+from gateway.server import log_orders
 from gateway.server.control import ControlStream
 from gateway.server.snapshot import read_snapshot
 from gateway.server.worker import serve
@@ -47,9 +48,13 @@ async def _run(control_fd: int) -> None:
     control = ControlStream(trio.SocketStream(connection))
     try:
         start = await control.receive()
+        while start is not None and log_orders.obey(start):  # an order to all, a moment too early
+            start = await control.receive()
         # None: the supervisor is gone. Anything else is the word to stop, which came first.
         if start is not None and start.get("type") == "start":
             snapshot = read_snapshot(start["snapshot"])
+            apply(snapshot.log)
+            set_levels(start.get("log_levels", {}))
             listeners = dict(zip(range(len(snapshot.listeners)), start["listeners"], strict=True))
             await serve(
                 list(_bound(listeners, snapshot).values()),

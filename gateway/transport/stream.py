@@ -69,6 +69,10 @@ class PeerAddress:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def as_fields(self) -> dict[str, str | int]:
+        """Return it as fields of a log line about a client."""
+        return {"client": self.host, "client_port": self.port}
+
 
 UNKNOWN: Final = PeerAddress("unknown", 0)
 """Somebody of whom no address is known: in no network, trusted by nothing."""

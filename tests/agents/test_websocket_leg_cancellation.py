@@ -118,7 +118,7 @@ async def relay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
             controller.url,
             agents={"transport": "websocket"},
             limits={"controller_handshakes": 1},
-            access_log="off",
+            log={"access": {"to": "off"}},
         )
         keepalive = config.agents.keepalive.model_copy(update={"interval": 0.01})
         agents = config.agents.model_copy(update={"keepalive": keepalive})

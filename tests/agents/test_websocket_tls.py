@@ -129,7 +129,7 @@ async def test_pings_between_frames_over_tls_on_both_legs(tmp_path: Path) -> Non
                     }
                 },
                 "agents": {"keepalive": {"interval": "3ms"}},
-                "access_log": "off",
+                "log": {"access": {"to": "off"}},
             }
         )
         async with running_gateway(made) as own:

@@ -29,7 +29,11 @@ def make(**changes: Any) -> GatewayConfig:
     [
         {},
         {"controllers": {"other": {"url": "http://elsewhere.test/"}}},
-        {"trusted_proxies": ["10.0.0.0/8"], "access_log": "off", "limits": {"connections": 1}},
+        {
+            "trusted_proxies": ["10.0.0.0/8"],
+            "log": {"access": {"to": "off"}},
+            "limits": {"connections": 1},
+        },
         {
             "listeners": [
                 {"address": "127.0.0.1:1", "tls": OTHER_TLS},

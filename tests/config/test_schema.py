@@ -124,7 +124,7 @@ limits:
   connections: 16384
   connections_per_address: 2048
   controller_handshakes: 64
-access_log: off
+log: {access: {to: off}}
 """)
 
 

@@ -87,7 +87,7 @@ async def started(command: list[str]) -> AsyncIterator[subprocess.Popen[bytes]]:
 async def gateway_to(port: int, folder: Path, interval: str = "20s") -> AsyncIterator[int]:
     """Run a gateway in front of ``port``, which pings every ``interval``; yield its own."""
     url = f"http://127.0.0.1:{port}/"
-    made = make_config(folder, url, access_log="off", keepalive={"interval": interval})
+    made = make_config(folder, url, log={"access": {"to": "off"}}, keepalive={"interval": interval})
     async with running_gateway(made) as own:
         yield own
 

@@ -31,10 +31,10 @@ def test_the_lines(log: LogCapture) -> None:
         {"event": "agent refused", **WHO, "by": "controller", "reason": "why"},
         {
             "event": "locked out",
-            "address": "192.0.2.1",
+            "client": "192.0.2.1",
             "controller": "main",
             "node": "all",
-            "seconds": 60.0,
+            "lock_s": 60.0,
         },
         {"event": "session no longer allowed", **WHO, "reason": "revoked"},
         {
@@ -42,7 +42,7 @@ def test_the_lines(log: LogCapture) -> None:
             **at,
             "controller": "main",
             "node": "a",
-            "previous_ends": "now",
+            "details": {"previous_ends": "now"},
         },
         {"event": "exported", **at},
         {"event": "worker has unlocked", "records": 3},

@@ -44,11 +44,20 @@ async def test_one_line_for_each_request() -> None:
     assert first["http.response.status_code"] == 200
     assert first["http.response.body.size"] == 5
     assert first["client.address"] == first["network.peer.address"] == "192.0.2.7"
-    assert (first["route"], first["controller"]) == ("main", "main")
+    assert (first["gateway.route.id"], first["jenkins.controller.name"]) == ("main", "main")
     assert first["user_agent.original"] == "t"
-    assert first["request_id"] == "abcd-efgh"
-    assert "upstream_s" not in first
+    assert first["gateway.request.id"] == "abcd-efgh"
+    assert "gateway.controller.duration" not in first
     assert "error.type" not in first
+
+
+async def test_the_trace() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    given = GET[:-2] + f"traceparent: 00-{trace}-00f067aa0ba902b7-01\r\n\r\n".encode()
+    first, second, third = await lines_of(MemoryStream(given, GET, GET, b""), hello)
+    assert first["trace_id"] == trace
+    # Each request without one has a trace of its own.
+    assert len({trace, second["trace_id"], third["trace_id"]}) == 3
 
 
 async def test_times_and_sizes(autojump_clock: MockClock) -> None:
@@ -68,8 +77,8 @@ async def test_times_and_sizes(autojump_clock: MockClock) -> None:
 
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nsome body"
     (line,) = await lines_of(MemoryStream(request, b""), slow)
-    assert line["duration_s"] == 7
-    assert line["upstream_s"] == 2
+    assert line["http.server.request.duration"] == 7
+    assert line["gateway.controller.duration"] == 2
     assert line["http.request.body.size"] == 9
     assert line["http.response.body.size"] == 5
 
@@ -85,7 +94,7 @@ async def test_a_proxys_client_and_id() -> None:
     (line,) = await lines_of(stream, hello, trusted_proxies=["192.0.2.0/24"])
     assert line["client.address"] == "198.51.100.9"
     assert line["network.peer.address"] == "192.0.2.7"
-    assert line["request_id"] == "0123456789abcdef"
+    assert line["gateway.request.id"] == "0123456789abcdef"
     assert b"X-Request-Id: 0123456789abcdef\r\n" in stream.sent
 
 
@@ -108,7 +117,7 @@ async def test_what_never_became_a_request() -> None:
     assert line["http.response.status_code"] == 400
     assert line["error.type"] == "RemoteProtocolError"
     assert "url.path" not in line
-    assert line["request_id"].encode() in stream.sent
+    assert line["gateway.request.id"].encode() in stream.sent
 
 
 async def test_a_client_that_left_before_the_answer() -> None:

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
+from gateway.config.logs import AccessLogConfig, LogConfig
 from gateway.observability.access_log import (
     AccessLog,
     AccessRecord,
     combined_line,
+    console_line,
     json_line,
 )
+from gateway.observability.log_fields import ACCESS_FIELDS, FIELDS
+from gateway.observability.logs import apply, sink_of
 
-NOW = datetime(2026, 6, 1, 12, 30, 15, 123456, tzinfo=UTC)
+NOW = datetime(2026, 6, 1, 12, 30, 15, 123456, tzinfo=UTC).timestamp()
 RECORD = AccessRecord(
     request_id="k3vq-9x2m",
     client="198.51.100.9",
@@ -52,7 +56,7 @@ def test_json() -> None:
     assert as_json(RECORD) == {
         "time": "2026-06-01T12:30:15.123Z",
         "channel": "access",
-        "request_id": "k3vq-9x2m",
+        "gateway.request.id": "k3vq-9x2m",
         "client.address": "198.51.100.9",
         "network.peer.address": "10.0.0.1",
         "http.request.method": "GET",
@@ -61,12 +65,12 @@ def test_json() -> None:
         "url.path": "/job/a%2Fb/",
         "url.query": "token=***&x=1",
         "http.response.status_code": 200,
-        "duration_s": 0.012346,
+        "http.server.request.duration": 0.012346,
         "http.request.body.size": 5,
         "http.response.body.size": 1234,
-        "route": "main",
-        "controller": "ci",
-        "upstream_s": 0.01,
+        "gateway.route.id": "main",
+        "jenkins.controller.name": "ci",
+        "gateway.controller.duration": 0.01,
         "user_agent.original": "curl/8",
         "network.protocol.version": "1.1",
         "tls.protocol.version": "TLSv1.3",
@@ -86,12 +90,12 @@ def test_what_is_not_known_is_left_out() -> None:
     assert as_json(bare).keys() == {
         "time",
         "channel",
-        "request_id",
+        "gateway.request.id",
         "client.address",
         "network.peer.address",
         "url.scheme",
         "http.response.status_code",
-        "duration_s",
+        "http.server.request.duration",
         "http.request.body.size",
         "http.response.body.size",
         "error.type",
@@ -152,7 +156,8 @@ def test_lines_are_written_whole(kind: Any, begin: str) -> None:
 
 
 def test_they_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    AccessLog("combined").write(RECORD)
+    apply(LogConfig(access=AccessLogConfig(format="combined")))
+    AccessLog(sink_of("access")).write(RECORD)
     out, err = capsys.readouterr()
     assert out.endswith('"curl/8"\n')
     assert err == ""
@@ -160,4 +165,26 @@ def test_they_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_standard_output_they_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
-    AccessLog("combined").write(RECORD)
+    apply(LogConfig())
+    AccessLog(sink_of("access")).write(RECORD)
+
+
+def test_for_people() -> None:
+    evil = "\u202e\x1b[2J".encode()
+    line = console_line(replace(RECORD, target=b"/" + evil, error="ClientGone"), NOW)
+    assert line.isascii()
+    assert line.isprintable()
+    assert line.startswith("2026-06-01T12:30:15.123Z [access  ] 200    12.3 ms     1234 B")
+    assert line.endswith(" to ci from 198.51.100.9 [k3vq-9x2m] ClientGone")
+    bare = AccessRecord("k3vq-9x2m", "192.0.2.7", "192.0.2.7", "http", None, 0.0)
+    assert ' ---     0.0 ms        0 B "-" from 192.0.2.7' in console_line(bare, NOW)
+
+
+def test_every_field_of_a_full_record_is_documented_and_the_reverse() -> None:
+    line = as_json(replace(RECORD, error="ClientGone", trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))
+    documented = {
+        each.name
+        for each in (*FIELDS, *ACCESS_FIELDS)
+        if each.channels == "all" or "access" in each.channels
+    }
+    assert line.keys() == documented

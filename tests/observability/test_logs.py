@@ -24,7 +24,7 @@ class _Terminal(io.StringIO):
 def _json(**fields: Any) -> dict[str, Any]:
     stream = io.StringIO()
     configure(stream=stream)
-    get_logger("test").info("something happened", **fields)
+    get_logger("system").info("something happened", **fields)
     (line,) = stream.getvalue().splitlines()
     return dict(json.loads(line))
 
@@ -32,7 +32,7 @@ def _json(**fields: Any) -> dict[str, Any]:
 def _console(event: str = "something happened", **fields: Any) -> str:
     stream = io.StringIO()
     configure(json=False, stream=stream)
-    get_logger("test").info(event, **fields)
+    get_logger("system").info(event, **fields)
     return stream.getvalue()
 
 
@@ -42,37 +42,37 @@ def test_a_line_of_json() -> None:
     assert line.pop("time").endswith("Z")
     assert line == {
         "level": "info",
-        "channel": "test",
+        "channel": "system",
         "event": "something happened",
-        "client": "192.0.2.1",
-        "bytes": 5,
-        "node": None,
-        "raw": "a\u00ff",
-        "many": [1, "x"],
+        "client.address": "192.0.2.1",
+        "gateway.request.head.size": 5,
+        "jenkins.node.name": None,
+        "gateway.other.raw": "a\u00ff",
+        "gateway.other.many": [1, "x"],
     }
 
 
 def test_json_unless_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, is_json in ((io.StringIO(), True), (_Terminal(), False)):
         configure(stream=stream)
-        get_logger("test").info("x")
+        get_logger("system").info("x")
         assert stream.getvalue().startswith("{") is is_json
     assert "\x1b[" in stream.getvalue()
     monkeypatch.setenv("NO_COLOR", "1")
     plain = _Terminal()
     configure(stream=plain)
-    get_logger("test").info("x")
+    get_logger("system").info("x")
     assert "\x1b" not in plain.getvalue()
     forced = _Terminal()
     configure(json=True, stream=forced)
-    get_logger("test").info("x")
+    get_logger("system").info("x")
     assert forced.getvalue().startswith("{")
 
 
 def test_levels() -> None:
     stream = io.StringIO()
     configure(level="warning", stream=stream)
-    log = get_logger("test")
+    log = get_logger("system")
     log.info("no")
     log.warning("yes")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["yes"]
@@ -83,13 +83,14 @@ def test_loggers_made_before_are_configured_too() -> None:
     stream = io.StringIO()
     configure(stream=stream)
     log.info("x")
-    assert json.loads(stream.getvalue())["channel"] == "early"
+    line = json.loads(stream.getvalue())
+    assert (line["channel"], line["gateway.logger"]) == ("system", "early")
 
 
 def test_context_is_on_every_line() -> None:
     with structlog.contextvars.bound_contextvars(session="s1"):
-        assert _json()["session"] == "s1"
-    assert "session" not in _json()
+        assert _json()["gateway.session.id"] == "s1"
+    assert "gateway.session.id" not in _json()
 
 
 def test_other_peoples_loggers_write_the_same_lines() -> None:
@@ -98,7 +99,8 @@ def test_other_peoples_loggers_write_the_same_lines() -> None:
     logging.getLogger("trio.serve_listeners").error("accept failed: %s", "EMFILE")
     logging.getLogger("other").debug("not at this level")
     line = json.loads(stream.getvalue())
-    assert (line["channel"], line["level"]) == ("trio.serve_listeners", "error")
+    assert (line["channel"], line["level"]) == ("system", "error")
+    assert line["gateway.logger"] == "trio.serve_listeners"
     assert line["event"] == "accept failed: EMFILE"
 
 
@@ -135,8 +137,9 @@ def test_secrets_are_masked(fields: dict[str, Any]) -> None:
 
 def test_what_only_looks_like_a_secret_stays() -> None:
     line = _json(secretary="Ann", has_cookie=True, token=None, node="cookies")
-    assert (line["secretary"], line["has_cookie"], line["token"]) == ("Ann", True, None)
-    assert line["node"] == "cookies"
+    other = [line[f"gateway.other.{each}"] for each in ("secretary", "has_cookie", "token")]
+    assert other == ["Ann", True, None]
+    assert line["jenkins.node.name"] == "cookies"
 
 
 def test_masking_leaves_the_callers_values_alone() -> None:
@@ -149,12 +152,12 @@ def test_masking_leaves_the_callers_values_alone() -> None:
 def test_json_is_one_line_of_printable_ascii(event: str, value: str) -> None:
     stream = io.StringIO()
     configure(stream=stream)
-    get_logger("test").info(event, node=value)
+    get_logger("system").info(event, node=value)
     text = stream.getvalue()
     assert text.endswith("\n")
     assert text.isascii()
     assert text[:-1].isprintable()
-    assert json.loads(text)["node"] == value
+    assert json.loads(text)["jenkins.node.name"] == value
 
 
 @given(st.text(), st.text(), st.binary())
@@ -179,11 +182,14 @@ def test_tracebacks(*, json_lines: bool) -> None:
     try:
         raise RuntimeError("made up\nfake: [error] x \x1b[31m")
     except RuntimeError:
-        get_logger("test").exception("it broke", node="n")
+        get_logger("system").exception("it broke", node="n")
     text = stream.getvalue()
     if json_lines:
         (line,) = text.splitlines()
-        assert "RuntimeError: made up" in json.loads(line)["exception"]
+        found = json.loads(line)
+        assert "RuntimeError: made up" in found["exception.stacktrace"]
+        assert found["exception.type"] == "RuntimeError"
+        assert found["exception.message"].startswith("made up")
         return
     first, *rest = text.splitlines()
     assert "it broke" in first

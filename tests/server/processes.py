@@ -6,7 +6,6 @@ inherited by workers, so its end says that every process is gone.
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import trio
 from gateway.config.models import GatewayConfig
 from gateway.server.control import ControlStream
 from tests.certificates import write
+from tests.log_lines import parse_line
 
 HOST = "127.0.0.1"
 STARTED = "worker is serving"
@@ -75,7 +75,7 @@ class Running:
 
 def _line(data: bytes) -> Line:
     try:
-        line: Line = json.loads(data)
+        line: Line = parse_line(data)
     except ValueError:  # a traceback, a warning: tests see it and fail
         return {"event": data.decode(errors="replace")}
     return line

@@ -69,6 +69,7 @@ async def test_a_session_and_sigterm_in_the_middle_of_a_frame(
     (started,) = [line for line in lines if line["event"] == "session started"]
     assert started["transport"] == "websocket"
     (ended,) = [line for line in lines if line["event"] == "session ended"]
+    assert started["trace_id"] == ended["trace_id"] != "0" * 32
     assert (ended["by"], ended["close_code"]) == ("gateway", 1012)
     assert ended["bytes_from_agent"] == len(agent.frame(BINARY, sent))
     assert all(secret not in repr(lines) for secret in (SECRET, COOKIE))

@@ -118,7 +118,7 @@ class Site:
             limits={"connections": 1000 + i, "idle_timeout": 60 + i % 5},
             agents={"handshake_rate": 50 + i % 9},
             trusted_proxies=[f"10.{i % 200}.0.0/16"],
-            access_log="off",
+            log={"access": {"to": "off"}},
         )
 
     @asynccontextmanager

@@ -77,7 +77,7 @@ async def test_300_sessions_come_back(tmp_path: Path) -> None:
 
     def config(rate: int) -> GatewayConfig:
         return make_config(
-            tmp_path, controller.url, agents={"handshake_rate": rate}, access_log="off"
+            tmp_path, controller.url, agents={"handshake_rate": rate}, log={"access": {"to": "off"}}
         )
 
     async def run_controller(

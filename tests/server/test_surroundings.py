@@ -52,7 +52,7 @@ def test_a_state_folder_that_others_may_write_to(
     folder.chmod(mode)
     with capture_logs() as logs:
         prepare_state_dir(config_for(folder, f"{HOST}:0"))
-    assert [line["mode"] for line in logs] == [f"{mode:04o}"] * warned
+    assert [line["mode_bits"] for line in logs] == [f"{mode:04o}"] * warned
 
 
 def test_a_state_folder_that_cannot_be_written(

@@ -34,7 +34,7 @@ UPGRADES = int(os.environ.get("GATEWAY_UPGRADES", "3"))
 NODES = [f"node-{i}" for i in range(300)]
 TWO_WORKERS = (
     "workers: 2\nshutdown: {drain_spread: 0s}\nagents: {handshake_rate: 2000}\n"
-    'limits: {controller_handshakes: 600}\naccess_log: "off"\n'
+    'limits: {controller_handshakes: 600}\nlog: {access: {to: "off"}}\n'
 )
 
 
@@ -292,21 +292,21 @@ async def test_a_killed_worker_under_load(tmp_path: Path) -> None:
 async def test_reloads_under_load(tmp_path: Path) -> None:
     async with site(tmp_path) as here, trio.open_nursery() as nursery:
         await here.connect(NODES[:10], nursery)
-        good = here.config.read_text().replace('access_log: "off"\n', "")
+        good = here.config.read_text().replace('log: {access: {to: "off"}}\n', "")
         async with hammering(here.gateway.plain, rate=100) as hammer:
             for i in range(8):
                 here.config.write_text(good.replace("handshakes: 600", f"handshakes: {601 + i}"))
                 done = await here.command("reload")
                 assert done.returncode == 0, done.stderr
-            here.config.write_text(good + "access_log: nonsense\n")
+            here.config.write_text(good + "log: {format: nonsense}\n")
             done = await here.command("reload")
             assert done.returncode == 1
-            assert b"gateway.yaml:11: access_log: found" in done.stderr
+            assert b"gateway.yaml:11: log.format: found" in done.stderr
         assert hammer.failed == []
         assert await here.living() == 10
         found = await here.status()
         assert found["last_reload"]["ok"] is False
-        assert "access_log: found" in found["last_reload"]["reason"]
+        assert "log.format: found" in found["last_reload"]["reason"]
         assert {each["generation"] for each in found["workers"]} == {found["generation"]}
         await here.stop()
         nursery.cancel_scope.cancel()
@@ -322,7 +322,7 @@ async def test_a_changed_file_and_a_burst_of_signals(tmp_path: Path) -> None:
         assert first["trigger"] == "SIGHUP"
         text = here.config.read_text()
         volume.mkdir()
-        for name, more in (("..1", ""), ("..2", "access_log: combined\n")):
+        for name, more in (("..1", ""), ("..2", "log: {access: {format: combined}}\n")):
             (volume / name).mkdir()
             (volume / name / "gateway.yaml").write_text(text + more)
         (volume / "..data").symlink_to("..1")

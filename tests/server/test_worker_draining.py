@@ -92,7 +92,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
                 {"id": "main", "controller": "main"},
                 {"id": "web", "host": "web.test", "controller": "web", "response_timeout": "1d"},
             ],
-            access_log="off",
+            log={"access": {"to": "off"}},
         )
         async with running_worker(config) as worker:
             yield Site(worker, controller, nursery)
