@@ -130,10 +130,8 @@ def _over_http(folder: Path, mode: str, plan: Sequence[_Question]) -> dict[str, 
         f"state_dir: {folder}\n"
         f'listeners: [{{address: "127.0.0.1:{port}"}}]\n'
         "trusted_proxies: [127.0.0.1/32]\n"
-        "lockout: {per_address: 5, per_address_total: 5, first: 1h, longest: 1h}
-"
-        "log: {access: {to: off}}
-"
+        "lockout: {per_address: 5, per_address_total: 5, first: 1h, longest: 1h}\n"
+        "log: {access: {to: off}}\n"
         "controllers:\n"
         '  main: {url: "http://127.0.0.1:9/", credentials: {modes: '
         f"[{mode}], jenkins_secrets: main.secrets}}}}\n"
