@@ -229,13 +229,18 @@ class AgentEndpoint:
             granted.proved,
         )
 
-        async def dial(cookie: str | None) -> _Leg:
-            return await self._dial(exchange, request, granted, cookie)
+        async def dial(cookie: str | None, remembered: str | None) -> _Leg:
+            return await self._dial(exchange, request, granted, cookie, remembered)
 
         return await self._takeovers.open(newcomer, dial)
 
     async def _dial(
-        self, exchange: Exchange, request: AgentRequest, granted: Granted, cookie: str | None
+        self,
+        exchange: Exchange,
+        request: AgentRequest,
+        granted: Granted,
+        cookie: str | None,
+        remembered: str | None,
     ) -> _Leg:
         name = exchange.match.controller_id
         controller = exchange.match.controller
@@ -252,7 +257,8 @@ class AgentEndpoint:
                 self._expected_identity(name, controller, port),
                 request.node,
                 granted.upstream_secret,
-                cookie,
+                # Of a session by JNLP4: by WebSocket its agent may have it still.
+                cookie if remembered is None else remembered,
             )
             try:
                 return await self._opener.open(leg_request), port
