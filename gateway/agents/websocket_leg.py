@@ -46,9 +46,10 @@ _COOKIE: Final = b"connection-cookie"
 _REFUSALS: Final = (400, 500)
 # Jenkins' own error page has some 10 KB.
 _MAX_PAGE: Final = 64 * 1024
-# An error page, or before core 2.511 the page of an exception.
+# An error page, as Jetty heads it or not, or before core 2.511 the page of an exception.
 _FAILED: Final = re.compile(
-    rf"(?:^|[>\n]|Exception: )[ \t]*{re.escape(FAILED_TO_DISCONNECT)}[ \t\r]*(?:[<\n]|$)"
+    r"(?:^|[>\n]|Exception: )[ \t]*(?:HTTP ERROR [45][0-9][0-9] )?"
+    rf"{re.escape(FAILED_TO_DISCONNECT)}[ \t\r]*(?:[<\n]|$)"
 )
 
 

@@ -190,6 +190,17 @@ class LegWatch:
         slow = 0.0 if unanswered.is_little else unanswered.size / SLOWEST
         return now >= self._suspect_at() + slow
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a ping of ours has been followed by nothing yet, as far as we listen."""
+        if self._muted or self._stream.activity.reading_since is None:
+            return False
+        return self._pinging or self._outstanding()
+
+    def leave(self) -> None:
+        """Note that the session is over: nobody is waited for any more."""
+        self._lost_time.leave(self)
+
     def receive_pong(self, payload: bytes) -> bool:
         """Take a pong; return whether it answers our last ping (everybody else's are not ours)."""
         if self._ping_at is None or payload != self._payload():
@@ -216,6 +227,7 @@ class LegWatch:
         """Note that the peer has just been asked: it has all its time from here on."""
         self._muted = False
         self._ping_at = self._asked_at = trio.current_time()
+        self._lost_time.attend(self)
 
     def judge(self, now: float) -> SessionEnd | None:
         """Return the end if the leg is lost or stalled."""
@@ -260,6 +272,7 @@ class LegWatch:
         self._unanswered.asked()
         self._ping_at = now
         self._pinging = True
+        self._lost_time.attend(self)
         self._interval = self._jittered()
         return self._ping
 
@@ -391,11 +404,12 @@ class LegWatch:
 class SessionLoop:
     """Two pumps and a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
 
-    __slots__ = ("_end", "_nursery", "_scope", "_watches")
+    __slots__ = ("_end", "_lost_time", "_nursery", "_scope", "_watches")
 
     def __init__(self, watches: Sequence[LegWatch]) -> None:
         self._watches = watches
         self._scope = trio.CancelScope()
+        self._lost_time = current_lost_time()
         self._end: SessionEnd | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -413,7 +427,7 @@ class SessionLoop:
     async def run(self, pumps: Sequence[Pump]) -> SessionEnd:
         """Run until somebody returns an end. Raises nothing but ``trio.Cancelled`` from outside."""
         try:
-            with self._scope, current_lost_time().attended():
+            with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     for pump in pumps:
@@ -421,6 +435,8 @@ class SessionLoop:
                     nursery.start_soon(self._run, partial(self._watch, nursery))
         finally:
             self._nursery = None
+            for watch in self._watches:
+                watch.leave()
         if self._end is None:
             # Only a cancellation from outside leaves no end; it passes at the next checkpoint.
             await trio.lowlevel.checkpoint()
@@ -474,4 +490,6 @@ class SessionLoop:
                     return end
                 if watch.ping_due() <= now:
                     nursery.start_soon(self._run, watch.start_ping(now))
-            await trio.sleep_until(min(watch.next_look(now) for watch in self._watches))
+            due = min(watch.next_look(now) for watch in self._watches)
+            await trio.sleep_until(due)
+            self._lost_time.woken(due)

@@ -368,6 +368,7 @@ FAILED = "Failed to disconnect the current client"
     [
         ("my-agent", f"<h1>Oops!</h1><p>{FAILED}</p>", True),
         ("my-agent", FAILED, True),
+        ("my-agent", f"<h2>HTTP ERROR 400 {FAILED}</h2>", True),
         ("my-agent", f"a.b.ConnectionRefusalException: {FAILED}\r\n\tat a.b.C.d(C.java:1)", True),
         ("my-agent", f"<p>Problem accessing /wsagents/?{FAILED}</p>", False),
         ("my-agent", f"<p>you said: {FAILED}</p>", False),

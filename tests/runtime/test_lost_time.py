@@ -32,35 +32,72 @@ def tcp_pair() -> Iterator[Pair]:
         yield trio.socket.from_stdlib_socket(near), far
 
 
+class Waiter:
+    is_waiting = True
+
+
 async def test_what_counts(mock_clock: MockClock) -> None:
     """What was lost after a moment, to a second; in doubt for whoever is waited for."""
     lost_time = LostTime()
     assert lost_time.since(0) == 0
-    with lost_time.attended():
-        await wait_all_tasks_blocked()
-        mock_clock.jump(1.9)  # not noticeably late
-        await wait_all_tasks_blocked()
-        assert lost_time.since(0) == 0
-        now = trio.current_time()
-        mock_clock.jump(30)
-        assert 30 <= lost_time.since(0) <= 30 + BEAT, "whoever looks first finds it"
-        await wait_all_tasks_blocked()
-        assert lost_time.since(now) == 30, "no more than there was"
-        assert lost_time.since(now + 20) == 10
-        assert lost_time.since(now + 30) == 0
-        mock_clock.jump(10)
-        assert 40 <= lost_time.since(0) <= 40 + 2 * BEAT
+    lost_time.attend(Waiter())
+    await wait_all_tasks_blocked()
+    mock_clock.jump(1.9)  # not noticeably late
+    await wait_all_tasks_blocked()
+    assert lost_time.since(0) == 0
+    now = trio.current_time()
+    mock_clock.jump(30)
+    assert 30 <= lost_time.since(0) <= 30 + BEAT, "whoever looks first finds it"
+    await wait_all_tasks_blocked()
+    assert lost_time.since(now) == 30, "no more than there was"
+    assert lost_time.since(now + 20) == 10
+    assert lost_time.since(now + 30) == 0
+    lost_time.woken(now + 5)
+    lost_time.woken(now + 29.5)
+    assert lost_time.since(now) == 30, "others have found the same one"
+    mock_clock.jump(10)
+    assert 40 <= lost_time.since(0) <= 40 + 2 * BEAT
 
 
-async def test_nobody_attends(mock_clock: MockClock) -> None:
+async def test_a_beat_only_while_somebody_waits(mock_clock: MockClock) -> None:
     lost_time = LostTime()
-    for _ in range(2):
-        with lost_time.attended():
-            await wait_all_tasks_blocked()
+    for leaves in (False, True):
+        waiter = Waiter()
+        lost_time.attend(waiter)
+        await wait_all_tasks_blocked()
+        if leaves:
+            lost_time.leave(waiter)
+        else:
+            waiter.is_waiting = False
         mock_clock.jump(BEAT)
-        await wait_all_tasks_blocked()  # the task has ended, and another one is started
+        await wait_all_tasks_blocked()
+        assert not lost_time._beating
         mock_clock.jump(100)
         assert lost_time.since(0) == 0
+
+
+async def test_a_freeze_before_anybody_was_asked(mock_clock: MockClock) -> None:
+    """For longer than ``dead_after``: the peer has had no reason to say anything."""
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    loop = SessionLoop([watch])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.run, [after(1e6)])
+        await wait_all_tasks_blocked()
+        mock_clock.jump(300)
+        await wait_all_tasks_blocked()
+        assert loop.is_running
+        assert len(line.pings) == 1
+        for _ in range(30):
+            mock_clock.jump(1)
+            await wait_all_tasks_blocked()
+        assert loop.is_running
+        for _ in range(40):
+            mock_clock.jump(1)
+            await wait_all_tasks_blocked()
+        assert not loop.is_running
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("freeze", [6.0, 3600.0])

@@ -214,7 +214,7 @@ async def test_a_socket_that_answers_lives(kernel_clock: MockClock) -> None:
             while True:
                 await far.send_all(await far.receive_some())
 
-        pumps = [lambda: _receive_for_ever(stream), echo, after(150)]
+        pumps = [lambda: _receive_for_ever(stream), echo, after(600)]
         assert await SessionLoop([watch]).run(pumps) == DONE
         assert not watch.suspect
 
