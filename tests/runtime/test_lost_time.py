@@ -135,6 +135,7 @@ async def test_a_loop_that_is_blocked(attempt: int, tcp_pair: Pair) -> None:
     """Really, and for longer than the challenge; the peer has answered at once."""
     near, far = tcp_pair
     stream = Stream(near)
+    sent = trio.Event()
 
     async def read() -> SessionEnd:
         while await stream.receive_some():
@@ -143,6 +144,7 @@ async def test_a_loop_that_is_blocked(attempt: int, tcp_pair: Pair) -> None:
 
     async def send(payload: bytes) -> None:
         await stream.send_all(payload)
+        sent.set()
 
     watch = LegWatch(Side.AGENT, stream, LIMITS, send_ping=send)
     loop = SessionLoop([watch])
@@ -157,7 +159,7 @@ async def test_a_loop_that_is_blocked(attempt: int, tcp_pair: Pair) -> None:
         async with trio.open_nursery() as asking:
             for _ in range(20):  # whichever task comes first afterwards
                 asking.start_soon(ask)
-            await trio.sleep(0.01)
+            await sent.wait()
             assert far.recv(100)
             far.send(b"x")
             time.sleep(0.8 if attempt else 2.6)  # noqa: ASYNC251 (that is what is tested)
