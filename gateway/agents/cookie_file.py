@@ -12,12 +12,14 @@ A process is told from a later one with its number by when it started, and on wh
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -35,6 +37,8 @@ _BUSY: Final = 2.0
 _KEY_SIZE: Final = 32
 _NONCE: Final = 12
 _VERSION: Final = 1
+_PID: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
+_DELETE: Final = "DELETE FROM cookies WHERE controller = ? AND node = ?"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cookies (
     controller TEXT NOT NULL, node TEXT NOT NULL, session TEXT NOT NULL, owner TEXT NOT NULL,
@@ -67,7 +71,15 @@ class Ended:
     session: str
 
 
-Change = Started | Ended
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The node's last cookie may live on: it has another kind of session now."""
+
+    controller: str
+    node: str
+
+
+Change = Started | Ended | Forgotten
 
 
 class CookieFile:
@@ -91,11 +103,18 @@ class CookieFile:
 
     def write(self, changes: Iterable[Change]) -> None:
         """Write all ``changes`` or none. Raises CookieFileError."""
+        changes = list(changes)
+        if all(isinstance(each, Forgotten) for each in changes):
+            with suppress(OSError):
+                if not (self._folder / DATABASE).exists():
+                    return  # where all sessions are by WebSocket there is nothing to forget
         now = self._clock()
         with self._opened() as (database, seal), database:
             for change in changes:
                 if isinstance(change, Started):
                     self._write_started(database, seal, change, now)
+                elif isinstance(change, Forgotten):
+                    database.execute(_DELETE, (change.controller, change.node))
                 else:
                     # Not where the node has had another session since.
                     database.execute(
@@ -125,7 +144,8 @@ class CookieFile:
     def ended_cookie(self, controller: str, node: str) -> str | None:
         """Return the cookie of a node's last session if that has ended, and lately.
 
-        None for a living one, and for what cannot be decrypted. Raises CookieFileError.
+        None for a living one, and for what cannot be decrypted or is damaged; ``tidy`` deletes
+        that. Raises CookieFileError.
         """
         with self._opened() as (database, seal):
             row = database.execute(
@@ -136,6 +156,8 @@ class CookieFile:
         if row is None:
             return None
         session, owner, sealed, ended_at = row
+        if _is_damaged(row, self._clock()):
+            return None
         if ended_at is None:
             if self._is_alive(owner):
                 return None
@@ -144,13 +166,24 @@ class CookieFile:
         try:
             context = _context(controller, node, session)
             return seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], context).decode("ascii")
-        except InvalidTag:  # the key was replaced, or somebody moved rows around
+        except (InvalidTag, ValueError):  # the key was replaced, or somebody moved rows around
             return None
 
-    def tidy(self) -> None:
-        """Note whose owners are gone; drop what is old or too many. Raises CookieFileError."""
+    def tidy(self) -> int:
+        """Note whose owners are gone; drop what is old, too many or damaged.
+
+        Returns how many rows were damaged. Raises CookieFileError.
+        """
         now = self._clock()
         with self._opened() as (database, _), database:
+            damaged = [
+                (controller, node)
+                for controller, node, *row in database.execute(
+                    "SELECT controller, node, session, owner, sealed, ended_at FROM cookies"
+                )
+                if _is_damaged(row, now)
+            ]
+            database.executemany(_DELETE, damaged)
             owners = database.execute(
                 "SELECT DISTINCT owner FROM cookies WHERE ended_at IS NULL"
             ).fetchall()
@@ -167,6 +200,7 @@ class CookieFile:
                 " LIMIT -1 OFFSET ?)",
                 (self._max,),
             )
+        return len(damaged)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[sqlite3.Connection, AESGCM]]:
@@ -177,6 +211,7 @@ class CookieFile:
             # sqlite3 itself would make it readable for others.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
             with closing(sqlite3.connect(path, timeout=_BUSY)) as database:
+                database.text_factory = _readable
                 _prepare(database, path)
                 yield database, AESGCM(key)
         except OSError as error:
@@ -184,6 +219,10 @@ class CookieFile:
             raise CookieFileError(f"{error.filename or path}: {reason}") from None
         except sqlite3.Error as error:
             raise CookieFileError(f"{path}: {error}; if it is damaged, remove it") from None
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
@@ -199,6 +238,19 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     with database:
         database.execute(_SCHEMA)
         database.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _is_damaged(row: Sequence[object], now: float) -> bool:
+    """Say whether a row (session, owner, sealed, ended_at) is none that this program has written:
+    SQLite takes any type in any column.
+    """
+    session, owner, sealed, ended_at = row
+    if not (isinstance(session, str) and isinstance(owner, str) and isinstance(sealed, bytes)):
+        return True
+    if ended_at is None:
+        return False
+    # Of a time to come it would be for ever.
+    return not isinstance(ended_at, int | float) or not -math.inf < ended_at <= now + MAX_AGE
 
 
 def _context(controller: str, node: str, session: str) -> bytes:
@@ -253,7 +305,7 @@ def process_lives(name: str) -> bool:
     pid = rest.partition(":")[0]
     if boot != _boot():
         return False
-    if not os.path.isdir("/proc/self") or not pid.isdigit() or rest.endswith(":?"):
+    if not os.path.isdir("/proc/self") or not _PID.fullmatch(pid) or rest.endswith(":?"):
         return True
     return _name_of(int(pid)) == name
 

@@ -236,8 +236,8 @@ class AgentEndpoint:
             granted.proved,
         )
 
-        async def dial(cookie: str | None) -> _Leg:
-            return await self._dial(exchange, request, admission, granted, cookie)
+        async def dial(cookie: str | None, remembered: str | None) -> _Leg:
+            return await self._dial(exchange, request, admission, granted, cookie, remembered)
 
         return await self._takeovers.open(newcomer, dial)
 
@@ -248,6 +248,7 @@ class AgentEndpoint:
         admission: Admission,
         granted: Granted,
         cookie: str | None,
+        remembered: str | None,
     ) -> _Leg:
         name = exchange.match.controller_id
         controller = exchange.match.controller
@@ -267,7 +268,8 @@ class AgentEndpoint:
                 self._expected_identity(name, controller, port),
                 request.node,
                 granted.upstream_secret,
-                cookie,
+                # Of a session by JNLP4: by WebSocket its agent may have it still.
+                cookie if remembered is None else remembered,
             )
             try:
                 return await self._opener.open(leg_request), port

@@ -34,11 +34,17 @@ class History:
         self._fingerprints = Fingerprints()
 
     def opened(self, entry: Entry) -> None:
-        """Note that a session begins; its cookie is kept if it is one of its own (JNLP4)."""
+        """Note that a session begins; its cookie is kept if it is one of its own (JNLP4).
+
+        Else that of the node's last session is forgotten: the agent may present it by WebSocket,
+        and live with it.
+        """
         view = entry.session.view()
         if view.transport == "jnlp4" and entry.cookie is not None:
             self._kept.add(entry.id)
             self._cookies.started(entry.controller, entry.node, entry.id, entry.cookie)
+        else:
+            self._cookies.forget(entry.controller, entry.node)
         self._note(
             Happening.OPENED,
             entry.controller,

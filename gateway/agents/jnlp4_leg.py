@@ -191,7 +191,8 @@ async def _connect(
         out = client.data_to_send()
         if client.stage is Stage.REFUSED:
             await _say_goodbye(stream, out)
-            raise refusal(client.refusal, secrets=(request.secret, request.cookie or ""))
+            secrets = (request.secret, request.cookie or "")
+            raise refusal(client.refusal, request.node, secrets=secrets)
         await stream.send_all(out)
         if client.stage is Stage.OPEN:
             break
@@ -210,8 +211,23 @@ async def _say_goodbye(stream: Stream, out: bytes) -> None:
         await stream.send_all(out)
 
 
-def refusal(text: str, *, secrets: Iterable[str]) -> GatewayError:
-    """Return the error for a controller's refusal (PROTOCOLS C.3, K.1).
+def is_already_connected(text: str, node: str) -> bool:
+    """Say whether this is how a controller says that ``node`` is (PROTOCOLS A.3, C.3), all of it:
+    other refusals quote names that strangers have chosen.
+    """
+    return text == FAILED_TO_DISCONNECT or text in already_connected(node)
+
+
+def already_connected(node: str) -> tuple[str, ...]:
+    """Return the sentences by which newer and older controllers say that ``node`` is there."""
+    return tuple(
+        f"{node} is already connected to this {place}. Rejecting this connection."
+        for place in ("controller", "master")
+    )
+
+
+def refusal(text: str, node: str, *, secrets: Iterable[str]) -> GatewayError:
+    """Return the error for a controller's refusal of ``node`` (PROTOCOLS C.3, K.1).
 
     ``secrets`` are struck out of what is shown: whatever a controller echoes must not reach a log
     or a header. What the refusal means does not depend on them: a guess may be any word of it.
@@ -220,13 +236,13 @@ def refusal(text: str, *, secrets: Iterable[str]) -> GatewayError:
     for secret in filter(None, secrets):
         shown = re.sub(re.escape(secret), "***", shown, flags=re.IGNORECASE)
     shown = shown[:_MAX_REASON]
+    # Said only after the secret was right; that it could not be disconnected, after the cookie was.
+    if is_already_connected(text, node):
+        return AlreadyConnected(shown)
     if text.startswith("Unknown client name"):
         return UnknownNode(detail=shown)
     if text == "Authorization failure":
         return NotAuthorized(detail="the controller says: Authorization failure")
-    # Both are said only after the secret was right, the second one even after the cookie was.
-    if "already connected" in text or text == FAILED_TO_DISCONNECT:
-        return AlreadyConnected(shown)
     return ControllerRefused(shown or None)
 
 

@@ -75,6 +75,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._sessions: dict[Endable, Entry | None] = {}
+        self._nodes: dict[tuple[str, str], dict[Endable, Entry]] = {}
         self._end: SessionEnd | None = None
 
     def __len__(self) -> int:
@@ -89,12 +90,19 @@ class Registry:
         begun it is ended as it comes.
         """
         self._sessions[session] = entry
+        if entry is not None:
+            self._nodes.setdefault((entry.controller, entry.node), {})[session] = entry
         if self._end is not None:  # its 101 was on the way when the others were ended
             session.end(self._end)
         try:
             yield
         finally:
             del self._sessions[session]
+            if entry is not None:
+                of_node = self._nodes[entry.controller, entry.node]
+                del of_node[session]
+                if not of_node:
+                    del self._nodes[entry.controller, entry.node]
 
     async def end_all(self, end: SessionEnd, *, spread: float = 0.0) -> None:
         """End every live session with ``end``, one after another over ``spread`` seconds.
@@ -122,7 +130,7 @@ class Registry:
         """
         found = [
             entry
-            for entry in self.entries()
-            if entry.node == node and entry.controller == controller and entry.session.is_running
+            for entry in self._nodes.get((controller, node), {}).values()
+            if entry.session.is_running
         ]
         return max(found, key=lambda entry: entry.session.started_at, default=None)

@@ -145,16 +145,18 @@ class AgentSession:
         """
         end = SessionEnd.of(Side.GATEWAY, Draining("the gateway cut the session"))
         try:
-            self._agent.keep_alive(user_timeout=CLIENT_USER_TIMEOUT)
-            self._agent.limit_unsent(CLIENT_UNSENT)
             self._log_start()
-            try:
+            try:  # whatever happens from here on, the end is told
+                self._agent.keep_alive(user_timeout=CLIENT_USER_TIMEOUT)
+                self._agent.limit_unsent(CLIENT_UNSENT)
                 # A controller that has closed already may have said something first: the pumps find
                 # out.
                 with contextlib.suppress(StreamBroken):
                     await self._leg.send_capability(capability)
                 self._before = self._moved()
                 end = await self._loop.run([self._pump_to_controller, self._pump_to_agent])
+            except OSError as error:  # of a socket that cannot be used any more
+                end = SessionEnd.of(Side.AGENT, PeerLost(detail=error.strerror or ""))
             finally:
                 self._tell_end(end)
             await self._close(end)

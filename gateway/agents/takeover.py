@@ -14,19 +14,21 @@ secret, and whoever has not is refused before anything here is looked at.
     suspect, or silent for 5 s when challenged    dead: it ends; the controller is asked again
     alive, or its silence proves nothing          400, with the address and since when
     no session in this worker                     the others are asked the same
-    none at all                                   the controller has missed an end: the cookie of
+    none at all, and all have answered            the controller has missed an end: the cookie of
                                                   the node's last session is presented, if its owner
                                                   recorded that end or is dead itself
 
 What the controller then says decides; nothing here is ever taken for its word. Three takeovers of a
-node in five minutes between two addresses are enough: these are two agents.
+node in five minutes between two addresses are enough: these are two agents. From one address, as
+from behind NAT, they may be one that keeps dying: it takes a fourth newcomer while the session
+lives to tell.
 """
 
 from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -36,9 +38,11 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import trio
 
 from gateway.agents.ended_cookies import EndedCookies
+from gateway.agents.recent_takeovers import RecentTakeovers, lately
 from gateway.agents.registry import Entry, Registry, Takeover
-from gateway.errors import AlreadyConnected
+from gateway.errors import AlreadyConnected, ControllerTimeout
 from gateway.observability.logs import get_logger
+from gateway.runtime.lost_time import let_readers_run
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import CHALLENGE, Sign
 
@@ -50,12 +54,16 @@ AGAIN_EVERY: Final = 0.5
 # What the answer needs of the deadline that everything has.
 _ANSWER: Final = 1.0
 MOST_TAKEOVERS: Final = 3
-TAKEOVERS_WITHIN: Final = 300.0
-# How long another worker may take: a challenge, and the way there and back.
+# How long a challenge may take with all that delays it; then nothing can be told.
+JUDGE_WITHIN: Final = CHALLENGE + 1.0
+# How long all other workers may take. The supervisor, in between, has half a second less.
 OTHERS_ANSWER: Final = CHALLENGE + 2.0
+# A controller's time that ended so shortly before the newcomer's was cut short by it.
+_NEARLY: Final = 0.2
 
 Policy = Literal["when-dead", "never", "always"]
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +159,25 @@ class Holder:
         )
 
 
+class NotAllAnswered(Exception):
+    """Another worker did not answer: whether it has a session of the node is not known."""
+
+
 class Others(Protocol):
     """How the other workers are asked."""
 
     async def __call__(self, claim: Claim) -> Holder | None:
-        """Return what became of their session of the node; None if they have none."""
+        """Return what became of their session of the node; None if they have none.
+
+        Raises NotAllAnswered. Cancelled, it withdraws the claim.
+        """
+
+
+class Dial(Protocol[T_co]):
+    """How a controller is asked for a session."""
+
+    async def __call__(self, cookie: str | None, remembered: str | None) -> T_co:
+        """Ask with the newcomer's own cookie; by JNLP4 with ``remembered``, if there is one."""
 
 
 class TakenOver(Protocol):
@@ -181,20 +203,25 @@ class Takeovers:
         told: TakenOver = lambda entry, claim, why: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``announce`` may be set: it gets controller, node and a takeover for other workers."""
         self._registry = registry
         self._cookies = cookies
         self.others: Others = others
         self._told = told
         self._clock = clock
+        self._recent = RecentTakeovers()
+        self.announce: Callable[[str, str, Takeover], None] = lambda controller, node, this: None
 
-    async def open(
-        self, newcomer: Newcomer, dial: Callable[[str | None], Awaitable[T]]
-    ) -> tuple[T, tuple[Takeover, ...]]:
+    def note(self, controller: str, node: str, *takeovers: Takeover) -> None:
+        """Remember what has happened to a node, here or elsewhere."""
+        self._recent.add(controller, node, takeovers, self._clock())
+
+    async def open(self, newcomer: Newcomer, dial: Dial[T]) -> tuple[T, tuple[Takeover, ...]]:
         """Return what ``dial`` does, and the node's last takeovers.
 
-        ``dial`` is given the cookie to present. Where it raises AlreadyConnected, the session that
-        is in the way is ended if it may be, and ``dial`` is called again. Raises what ``dial``
-        does; AlreadyConnected then says who the other one is.
+        Where it raises AlreadyConnected, the session that is in the way is ended if it may be, and
+        ``dial`` is called again. Raises what ``dial`` does; AlreadyConnected then says who the
+        other one is, also where the newcomer's time ends meanwhile.
         """
         claim = Claim(
             newcomer.controller,
@@ -204,16 +231,17 @@ class Takeovers:
             _digest(newcomer.cookie),
             0.0,
         )
-        history: tuple[Takeover, ...] = ()
         if newcomer.is_proved and newcomer.policy != "never":
             entry = self._registry.find(claim.controller, claim.node)
             if entry is not None and _is_same_process(entry, claim):
-                history = self._end(entry, claim, "the same process", counts=False)
+                self._end(entry, claim, "the same process", counts=False)
         try:
-            return await dial(newcomer.cookie), history
+            opened = await dial(newcomer.cookie, None)
         except AlreadyConnected as error:
             refusal = error
-        return await self._dial_again(newcomer.cookie, claim, dial, refusal, history)
+        else:
+            return opened, self._takeovers_of(claim)
+        return await self._dial_again(newcomer.cookie, claim, dial, refusal)
 
     async def judge(self, claim: Claim) -> Holder | None:
         """Settle a claim to a session of this worker: end it, or say why not; None if there is
@@ -223,60 +251,81 @@ class Takeovers:
         if entry is None:
             return None
         if claim.policy == "never":
-            return _holder(entry, Verdict.KEPT)
+            return self._holder(entry, Verdict.KEPT)
         if _is_same_process(entry, claim):
             return self._ended(entry, claim, "the same process", counts=False)
-        if self._are_two_agents(entry, claim):
-            return _holder(entry, Verdict.TWO_AGENTS)
-        if claim.policy == "always":
+        if self._has_gone_back_and_forth(entry, claim):
+            if entry.client != claim.client:
+                return self._holder(entry, Verdict.TWO_AGENTS)
+        elif claim.policy == "always":
             return self._ended(entry, claim, "policy always")
         if entry.session.suspect:
-            return self._ended(entry, claim, "suspect")
-        if claim.patience < CHALLENGE:
-            return _holder(entry, Verdict.UNCLEAR)
-        sign = await entry.session.challenge()
+            await let_readers_run()
+            if _is_still_suspect(entry):
+                return self._ended(entry, claim, "suspect")
+        return await self._challenge(entry, claim)
+
+    async def _challenge(self, entry: Entry, claim: Claim) -> Holder:
+        sign = Sign.UNCLEAR
+        if claim.patience >= CHALLENGE:
+            with trio.move_on_after(min(claim.patience, JUDGE_WITHIN)):
+                sign = await entry.session.challenge()
         if not entry.session.is_running:
-            return _holder(entry, Verdict.ENDED)  # by itself, or for somebody else
-        if sign is Sign.SILENT or entry.session.suspect:
+            return self._holder(entry, Verdict.ENDED)  # by itself, or for somebody else
+        if sign is Sign.SILENT:
             return self._ended(entry, claim, f"no byte for {CHALLENGE:g} s after a ping")
-        return _holder(entry, Verdict.ALIVE if sign is Sign.ALIVE else Verdict.UNCLEAR)
+        is_alive = sign is Sign.ALIVE
+        if is_alive and self._has_gone_back_and_forth(entry, claim):
+            return self._holder(entry, Verdict.TWO_AGENTS)
+        if claim.policy == "always":
+            return self._ended(entry, claim, "policy always")
+        return self._holder(entry, Verdict.ALIVE if is_alive else Verdict.UNCLEAR)
 
     # -- the newcomer's side -----------------------------------------------------------------------
 
     async def _dial_again(
-        self,
-        cookie: str | None,
-        claim: Claim,
-        dial: Callable[[str | None], Awaitable[T]],
-        refusal: AlreadyConnected,
-        history: tuple[Takeover, ...],
+        self, cookie: str | None, claim: Claim, dial: Dial[T], refusal: AlreadyConnected
     ) -> tuple[T, tuple[Takeover, ...]]:
         began = trio.current_time()
-        until = min(began + BUDGET, trio.current_effective_deadline() - _ANSWER)
+        # What the controller does with a cookie may take longer than the budget, but an answer is
+        # owed in time.
+        at_last = trio.current_effective_deadline() - _ANSWER
+        until = min(began + BUDGET, at_last)
         while True:
-            holder = await self._settle(replace(claim, patience=until - trio.current_time()))
+            holder, is_known = None, True
+            try:
+                holder = await self._settle(replace(claim, patience=until - trio.current_time()))
+            except NotAllAnswered:
+                is_known = False  # a session that lives may be there: its cookie is not ours
             if holder is not None:
-                history = holder.takeovers or history
+                self.note(claim.controller, claim.node, *holder.takeovers)
                 if holder.verdict is not Verdict.ENDED:
                     raise _explained(refusal, holder)
             if claim.policy == "never" or trio.current_time() + AGAIN_EVERY > until:
-                raise _unexplained(refusal, claim)
+                raise _unexplained(refusal, claim, trio.current_time() - began, is_known=is_known)
             await trio.sleep(AGAIN_EVERY)
-            remembered = await self._cookies.find(claim.controller, claim.node)
+            remembered = None
+            if is_known:
+                remembered = await self._cookies.find(claim.controller, claim.node)
             try:
-                opened = await dial(cookie if remembered is None else remembered)
+                with trio.CancelScope(deadline=at_last):
+                    opened = await dial(cookie, remembered)
+                    _log.info(
+                        "node taken over",
+                        controller=claim.controller,
+                        node=claim.node,
+                        client=claim.client,
+                        after_s=round(trio.current_time() - began, 3),
+                        with_cookie=remembered is not None,
+                    )
+                    return opened, self._takeovers_of(claim)
             except AlreadyConnected as error:
                 refusal = error
                 continue
-            _log.info(
-                "node taken over",
-                controller=claim.controller,
-                node=claim.node,
-                client=claim.client,
-                after_s=round(trio.current_time() - began, 3),
-                with_cookie=remembered is not None,
-            )
-            return opened, history
+            except ControllerTimeout:
+                if trio.current_time() < at_last - _NEARLY:
+                    raise
+            raise _unexplained(refusal, claim, trio.current_time() - began, is_known=is_known)
 
     async def _settle(self, claim: Claim) -> Holder | None:
         holder = await self.judge(claim)
@@ -285,33 +334,39 @@ class Takeovers:
     # -- the owner's side --------------------------------------------------------------------------
 
     def _ended(self, entry: Entry, claim: Claim, why: str, *, counts: object = True) -> Holder:
-        takeovers = self._end(entry, claim, why, counts=counts)
-        return replace(_holder(entry, Verdict.ENDED), takeovers=takeovers)
+        self._end(entry, claim, why, counts=counts)
+        return self._holder(entry, Verdict.ENDED)
 
-    def _end(self, entry: Entry, claim: Claim, why: str, *, counts: object) -> tuple[Takeover, ...]:
+    def _end(self, entry: Entry, claim: Claim, why: str, *, counts: object) -> None:
         entry.session.end(SessionEnd.taken_over(claim.client))
         self._told(entry, claim, why)
-        now = self._clock()
-        this = (Takeover(now, entry.client, claim.client),) if counts else ()
-        return (*_lately(entry.takeovers, now), *this)[-MOST_TAKEOVERS:]
+        self.note(entry.controller, entry.node, *entry.takeovers)
+        if counts:
+            this = Takeover(self._clock(), entry.client, claim.client)
+            self.note(entry.controller, entry.node, this)
+            self.announce(entry.controller, entry.node, this)
 
-    def _are_two_agents(self, entry: Entry, claim: Claim) -> bool:
-        """Say whether the node has gone back and forth between two addresses often enough."""
+    def _has_gone_back_and_forth(self, entry: Entry, claim: Claim) -> bool:
+        """Say whether the node has gone between these two addresses, or on one, often enough."""
         pair = {entry.client, claim.client}
         between = [
             each
-            for each in _lately(entry.takeovers, self._clock())
+            for each in self._holder(entry, Verdict.ALIVE).takeovers
             if {each.loser, each.winner} == pair
         ]
-        return len(pair) == 2 and len(between) >= MOST_TAKEOVERS
+        return len(between) >= MOST_TAKEOVERS
+
+    def _holder(self, entry: Entry, verdict: Verdict) -> Holder:
+        now = self._clock()
+        known = {*entry.takeovers, *self._recent.of(entry.controller, entry.node, now)}
+        return Holder(entry.client, entry.since, verdict, lately(known, now))
+
+    def _takeovers_of(self, claim: Claim) -> tuple[Takeover, ...]:
+        return self._recent.of(claim.controller, claim.node, self._clock())
 
 
-def _lately(takeovers: tuple[Takeover, ...], now: float) -> list[Takeover]:
-    return [each for each in takeovers if each.at > now - TAKEOVERS_WITHIN]
-
-
-def _holder(entry: Entry, verdict: Verdict) -> Holder:
-    return Holder(entry.client, entry.since, verdict, entry.takeovers)
+def _is_still_suspect(entry: Entry) -> bool:
+    return entry.session.is_running and entry.session.suspect
 
 
 def _digest(cookie: str | None) -> bytes | None:
@@ -341,11 +396,14 @@ def _explained(refusal: AlreadyConnected, holder: Holder) -> AlreadyConnected:
     return AlreadyConnected(f"{refusal.public} {who} {_SAID[holder.verdict]}.")
 
 
-def _unexplained(refusal: AlreadyConnected, claim: Claim) -> AlreadyConnected:
-    """Return a refusal where nobody here has the node."""
+def _unexplained(
+    refusal: AlreadyConnected, claim: Claim, after: float, *, is_known: object
+) -> AlreadyConnected:
+    """Return a refusal where nobody who answered has the node."""
+    where = "not through this gateway"
+    if not is_known:
+        where = "another worker of this gateway did not say whether it is there"
     if claim.policy == "never":
-        return AlreadyConnected(refusal.public, detail="not through this gateway")
-    return AlreadyConnected(
-        refusal.public,
-        detail=f"not through this gateway, and the controller still said so after {BUDGET:g} s",
-    )
+        return AlreadyConnected(refusal.public, detail=where)
+    said = f"{where}, and the controller still said so after {after:.0f} s"
+    return AlreadyConnected(refusal.public, detail=said)

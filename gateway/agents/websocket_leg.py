@@ -13,13 +13,14 @@ passed on: whether the node is already connected decides what happens next.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import trio
 
-from gateway.agents.jnlp4_leg import FAILED_TO_DISCONNECT
+from gateway.agents.jnlp4_leg import FAILED_TO_DISCONNECT, already_connected
 from gateway.agents.transport import Transports
 from gateway.config.models import GatewayConfig
 from gateway.errors import AlreadyConnected, ControllerTimeout, ControllerUnreachable
@@ -45,6 +46,11 @@ _COOKIE: Final = b"connection-cookie"
 _REFUSALS: Final = (400, 500)
 # Jenkins' own error page has some 10 KB.
 _MAX_PAGE: Final = 64 * 1024
+# An error page, as Jetty heads it or not, or before core 2.511 the page of an exception.
+_FAILED: Final = re.compile(
+    r"(?:^|[>\n]|Exception: )[ \t]*(?:HTTP ERROR [45][0-9][0-9] )?"
+    rf"{re.escape(FAILED_TO_DISCONNECT)}[ \t\r]*(?:[<\n]|$)"
+)
 
 
 class WebSocketLegs:
@@ -162,11 +168,13 @@ def _already_connected(page: str, node: str) -> str | None:
     All of it, node and spaces included: a page may well quote what a stranger sent.
     """
     for name in (node, html.escape(node), html.escape(node, quote=False)):
-        for place in ("controller", "master"):
-            said = f"is already connected to this {place}. Rejecting this connection."
-            if f"{name} {said}" in page:
-                return f"{node} {said}"
-    return FAILED_TO_DISCONNECT if FAILED_TO_DISCONNECT in page else None
+        for written, said in zip(already_connected(name), already_connected(node), strict=True):
+            if written in page:
+                return said
+    # All that a line or an element says, and nothing that could be the node's name, or a target's.
+    if FAILED_TO_DISCONNECT not in node and _FAILED.search(page):
+        return FAILED_TO_DISCONNECT
+    return None
 
 
 def _with_slash(target: bytes) -> bytes:

@@ -52,7 +52,7 @@ def sessions(node: str | None, config: Path | None, state_dir: Path | None, as_j
     answer = ask_gateway(folder_of(config, state_dir), "sessions", timeout=_WITHIN, **question)
     refused(answer)
     found: dict[str, Any] = {
-        key: answer[key] for key in ("sessions", "silent", "events") if key in answer
+        key: answer[key] for key in ("sessions", "silent", "left_out", "events") if key in answer
     }
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -74,6 +74,8 @@ def _show(found: Mapping[str, Any]) -> None:
         console.print(_events(found["events"]))
     if "events" not in found:
         console.print(f"{len(found['sessions'])} sessions")
+    if found.get("left_out"):
+        click.echo(f"{found['left_out']} more are not shown: they are too many", err=True)
     for worker in found["silent"]:
         click.echo(f"worker {worker} did not answer; its sessions are not shown", err=True)
 

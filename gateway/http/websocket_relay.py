@@ -177,12 +177,14 @@ class RelaySession:
         """Pass frames until one side ends, then close both legs: in order, or cut if cancelled."""
         end = SessionEnd.of(Side.GATEWAY, Draining("the gateway cut the session"))
         try:
-            self._client.stream.keep_alive(user_timeout=CLIENT_USER_TIMEOUT)
-            for leg in (self._client, self._controller):
-                leg.stream.limit_unsent(CLIENT_UNSENT)
             self._log_start()
-            try:
+            try:  # whatever happens from here on, the end is told
+                self._client.stream.keep_alive(user_timeout=CLIENT_USER_TIMEOUT)
+                for leg in (self._client, self._controller):
+                    leg.stream.limit_unsent(CLIENT_UNSENT)
                 end = await self._loop.run([self._pump_up, self._pump_down])
+            except OSError as error:  # of a socket that cannot be used any more
+                end = SessionEnd.of(self._client.side, PeerLost(detail=error.strerror or ""))
             finally:
                 self._tell_end(end)
             await self._close(end)

@@ -57,6 +57,11 @@ EVENTS: Final = (
         "a new key, or an attack; no agent gets in",
     ),
     _session("request refused", "warning", "the controller refused an agent's WebSocket"),
+    _session(
+        "damaged rows in cookies.db were deleted",
+        "warning",
+        "what they said of ended sessions is lost",
+    ),
     _session("sessions' cookies are kept again", "info", "state_dir can be written again"),
     _session(
         "sessions' cookies cannot be kept: an agent whose old session the controller has not"
@@ -153,6 +158,7 @@ EVENTS: Final = (
         "its permissions are too wide",
     ),
     _system("low limit of open files; a session needs two", "warning", "see gateway.remedy"),
+    _system("the record of a node is damaged", "error", "that node is refused; the others are not"),
     _system("logs reopened", "info", "SIGUSR1: files that were moved away are made anew"),
     _system("a log cannot be opened", "error", "lines go where they went before"),
     _system("log levels changed", "info", "by an operator, until they are changed in the file"),

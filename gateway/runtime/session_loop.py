@@ -12,17 +12,22 @@ The rules, per leg (docs/operations.md explains them to operators):
   no ping of ours is unanswered: a peer that only downloads must be able to show that it lives.
 * Any byte received is a sign of life, and so is progress of a send that had to wait.
 * A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
-* No answer ``suspect_after`` after a ping: suspect. No byte for ``dead_after``: lost.
-* Both count only while we are reading: silence that we cannot hear proves nothing.
+* No answer ``suspect_after`` after a ping was sent: suspect. No byte for ``dead_after``: lost.
+* A peer is not suspect while a send or the ping waits, and what was sent since its last pong has
+  time for a slow line, unless bytes are under way and not one is acknowledged: the way is cut.
+* Both count only while we are reading: silence that we cannot hear proves nothing. Nor does time
+  count in which this process stood still (``lost_time``), and what lies in the kernel is read
+  before anybody is judged.
 * A peer that cannot be asked for now is neither, unless it owes the rest of what it has begun.
 * A send without any progress for ``stall_after`` ends the session (Jenkins itself gives up after 5
   min).
 
 Somebody else may want to know at once whether a peer lives (``SessionLoop.challenge``): it is
-pinged, and silent if not a single byte has come 5 s later. Its silence proves nothing, and it is
-not judged, where we are not reading, where a send or the ping itself has to wait, where so much
-has been sent since its last byte that a slow line may still be busy with it, and where its last
-answer took long already.
+pinged, and silent if not a single byte has come 5 s after the ping was sent. Its silence proves
+nothing, and it is not judged, where we are not reading, where a send or the ping itself has to
+wait, where what was sent is still being acknowledged or so much was since its last pong that a slow
+line may be busy with it (unless not a byte gets through), and where its last answer took long
+already.
 """
 
 from __future__ import annotations
@@ -38,7 +43,9 @@ from typing import Final
 import trio
 
 from gateway.errors import PeerLost, Stalled
+from gateway.runtime.lost_time import LostTime, current_lost_time, let_readers_run
 from gateway.runtime.session_end import SessionEnd, Side
+from gateway.runtime.unanswered import SLOWEST, Unanswered
 from gateway.transport.stream import Stream, StreamBroken
 
 # hudson.remoting and jenkins.websocket both give up on one write after five minutes.
@@ -58,9 +65,8 @@ CLIENT_UNSENT: Final = 1024 * 1024
 CHALLENGE: Final = 5.0
 # How often a challenged leg is looked at.
 _CHALLENGE_LOOK: Final = 0.25
-# What may have been sent since the peer's last byte: at 2.5 kB/s, the slowest line that was tried,
-# it is through in less than 2 s.
-_UNANSWERED: Final = 4096
+# A line that is still being acknowledged so long after the ping was sent is a slow one.
+_SLOW: Final = 1.0
 # Sessions that started together must not ping together for ever. Only downwards: an interval is a
 # promise.
 _JITTER: Final = 0.1
@@ -90,13 +96,21 @@ class Sign(Enum):
     UNCLEAR = "unclear"  # its silence would prove nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Challenge:
-    """One question for a sign of life: when it was asked, and what had come until then."""
+    """One question for a sign of life: when it was asked, and what had come until then.
+
+    ``acknowledged`` and ``moved_at``: what the peer's kernel had taken then, and since when it has
+    taken no more; ``is_over`` once there was an answer.
+    """
 
     asked_at: float
     bytes_received: int
     within: float
+    asked_with: int
+    acknowledged: int
+    moved_at: float
+    is_over: bool = False
 
 
 class LegWatch:
@@ -107,10 +121,12 @@ class LegWatch:
     """
 
     __slots__ = (
+        "_acknowledged",
         "_asked_at",
         "_challenge",
         "_interval",
         "_limits",
+        "_lost_time",
         "_mark",
         "_muted",
         "_oldest_unanswered",
@@ -120,6 +136,7 @@ class LegWatch:
         "_send_ping",
         "_sequence",
         "_stream",
+        "_unanswered",
         "round_trip",
         "side",
     )
@@ -133,8 +150,12 @@ class LegWatch:
         send_ping: Callable[[bytes], Awaitable[None]] | None = None,
         mark: bytes = b"rgw",
         owes: Callable[[], bool] = lambda: False,
+        lost_time: LostTime | None = None,
     ) -> None:
-        """``owes``: whether the peer has begun something (a frame) that it has to finish."""
+        """``owes``: whether the peer has begun something (a frame) that it has to finish.
+
+        ``lost_time`` is that of this event loop if none is given.
+        """
         self.side = side
         self._mark = mark
         self._owes = owes
@@ -148,19 +169,44 @@ class LegWatch:
         self._ping_at: float | None = None  # the last ping
         self._pinging = False  # it is being sent
         self._oldest_unanswered = math.inf  # the first ping since the peer's last byte
+        self._acknowledged = 0  # what the peer's kernel had taken when that was to be sent
+        self._unanswered = Unanswered(stream)
+        self._lost_time = current_lost_time() if lost_time is None else lost_time
         self._interval = self._jittered()
         self.round_trip: float | None = None  # of the last answered ping, seconds
 
     @property
     def suspect(self) -> bool:
-        """Whether the peer has not answered a ping in time."""
-        return trio.current_time() >= self._suspect_at()
+        """Whether the peer has not answered a ping in time, as far as we have read."""
+        now = trio.current_time()
+        if now < self._suspect_at():
+            return False
+        if self._unanswered.is_cut_since(self._acknowledged):
+            return True
+        # A ping that waits was not asked yet; and a slow line has time for what is in front of it.
+        if self._pinging or self._stream.activity.sending_since is not None:
+            return False
+        unanswered = self._unanswered
+        slow = 0.0 if unanswered.is_little else unanswered.size / SLOWEST
+        return now >= self._suspect_at() + slow
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a ping of ours has been followed by nothing yet, as far as we listen."""
+        if self._muted or self._stream.activity.reading_since is None:
+            return False
+        return self._pinging or self._outstanding()
+
+    def leave(self) -> None:
+        """Note that the session is over: nobody is waited for any more."""
+        self._lost_time.leave(self)
 
     def receive_pong(self, payload: bytes) -> bool:
         """Take a pong; return whether it answers our last ping (everybody else's are not ours)."""
         if self._ping_at is None or payload != self._payload():
             return False
         self.round_trip = trio.current_time() - self._ping_at
+        self._unanswered.ponged()
         return True
 
     def owns_pong(self, payload: bytes) -> bool:
@@ -181,6 +227,7 @@ class LegWatch:
         """Note that the peer has just been asked: it has all its time from here on."""
         self._muted = False
         self._ping_at = self._asked_at = trio.current_time()
+        self._lost_time.attend(self)
 
     def judge(self, now: float) -> SessionEnd | None:
         """Return the end if the leg is lost or stalled."""
@@ -221,18 +268,28 @@ class LegWatch:
         self._sequence += 1
         if not self._outstanding():
             self._oldest_unanswered = now
+            self._acknowledged = self._unanswered.acknowledged()
+        self._unanswered.asked()
         self._ping_at = now
         self._pinging = True
+        self._lost_time.attend(self)
         self._interval = self._jittered()
         return self._ping
 
     async def _ping(self) -> SessionEnd | None:
         assert self._send_ping is not None
+        begun = self._ping_at
         try:
             await self._send_ping(self._payload())
         except StreamBroken as error:
             return SessionEnd.of(self.side, PeerLost(detail=str(error)))
         self._pinging = False
+        if self._ping_at == begun and not self._unanswered.is_ponged:
+            # It is asked from here on, however long it had to wait for its turn.
+            now = trio.current_time()
+            if self._oldest_unanswered == begun:
+                self._oldest_unanswered = now
+            self._ping_at = now
         return None
 
     # -- challenges --------------------------------------------------------------------------------
@@ -240,37 +297,52 @@ class LegWatch:
     def open_challenge(self, now: float) -> Challenge | None:
         """Return the challenge that is still to be answered, for others to wait for it, too."""
         last = self._challenge
-        if last is None or self._has_shown(last) or now >= last.asked_at + last.within:
-            return None
-        return last
+        return None if last is None or last.is_over or self._has_shown(last) else last
 
     def can_be_challenged(self, within: float) -> bool:
-        """Say whether silence for ``within`` seconds from now on would prove anything."""
-        activity = self._stream.activity
+        """Say whether silence for ``within`` seconds from now on could prove anything."""
         return (
             self._send_ping is not None
             and not self._pinging
-            and activity.reading_since is not None
-            and self._is_all_sent()
+            and self._stream.activity.reading_since is not None
+            and self._can_be_asked()
             and (self.round_trip is None or self.round_trip <= within / 2)
         )
 
     def challenge(self, now: float, within: float) -> Challenge:
         """Note a challenge; ``start_ping`` asks."""
-        self._challenge = Challenge(now, self._stream.activity.bytes_received, within)
+        taken = self._unanswered.acknowledged()
+        received = self._stream.activity.bytes_received
+        self._challenge = Challenge(now, received, within, taken, taken, now)
         return self._challenge
+
+    def answer_due(self, challenge: Challenge) -> float:
+        """Return until when the peer has time: from when it was really asked, and while we live."""
+        since = challenge.asked_at
+        if not self._pinging and self._ping_at is not None:
+            since = max(since, self._ping_at)
+        return since + challenge.within + self._lost_time.since(since)
 
     def answer_to(self, challenge: Challenge, now: float) -> Sign | None:
         """Return what the peer has shown, or None while it has time left."""
         if self._has_shown(challenge):
             return Sign.ALIVE
-        if now < challenge.asked_at + challenge.within:
+        taken = self._unanswered.acknowledged()
+        if taken != challenge.acknowledged:
+            challenge.acknowledged, challenge.moved_at = taken, now
+        if now < self.answer_due(challenge):
             return None
-        since = self._stream.activity.reading_since
+        activity = self._stream.activity
+        since = activity.reading_since
         has_listened = since is not None and since <= challenge.asked_at
-        if not has_listened or self._pinging or not self._is_all_sent():
+        if not has_listened or self._pinging or not self._can_be_asked():
             return Sign.UNCLEAR
-        return Sign.SILENT
+        assert self._ping_at is not None
+        if max(challenge.moved_at, activity.progress_at) > self._ping_at + _SLOW:
+            return Sign.UNCLEAR
+        if self._unanswered.is_little or self._unanswered.is_cut_since(challenge.asked_with):
+            return Sign.SILENT
+        return Sign.UNCLEAR
 
     def _has_shown(self, challenge: Challenge) -> bool:
         activity = self._stream.activity
@@ -279,13 +351,8 @@ class LegWatch:
             or activity.bytes_received != challenge.bytes_received
         )
 
-    def _is_all_sent(self) -> bool:
-        activity = self._stream.activity
-        return (
-            not self._muted
-            and activity.sending_since is None
-            and activity.bytes_sent - activity.sent_when_received <= _UNANSWERED
-        )
+    def _can_be_asked(self) -> bool:
+        return not self._muted and self._stream.activity.sending_since is None
 
     def _payload(self) -> bytes:
         return b"%b%d" % (self._mark, self._sequence)
@@ -300,10 +367,12 @@ class LegWatch:
         activity = self._stream.activity
         if activity.sending_since is None:
             return math.inf
-        return max(activity.sending_since, activity.progress_at) + self._limits.stall_after
+        since = max(activity.sending_since, activity.progress_at)
+        return since + self._limits.stall_after + self._lost_time.since(since)
 
     def _lost_at(self) -> float:
-        return self._silent_since() + self._patience()
+        since = self._silent_since()
+        return since + self._patience() + self._lost_time.since(since)
 
     def _patience(self) -> float:
         """Return how long the peer may be silent."""
@@ -315,7 +384,8 @@ class LegWatch:
     def _suspect_at(self) -> float:
         if self._muted or not self._outstanding():
             return math.inf
-        return max(self._oldest_unanswered, self._silent_since()) + self._limits.suspect_after
+        since = max(self._oldest_unanswered, self._silent_since())
+        return since + self._limits.suspect_after + self._lost_time.since(since)
 
     def _silent_since(self) -> float:
         """Since when nothing has come although we listen; infinite while we do not listen."""
@@ -334,11 +404,12 @@ class LegWatch:
 class SessionLoop:
     """Two pumps and a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
 
-    __slots__ = ("_end", "_nursery", "_scope", "_watches")
+    __slots__ = ("_end", "_lost_time", "_nursery", "_scope", "_watches")
 
     def __init__(self, watches: Sequence[LegWatch]) -> None:
         self._watches = watches
         self._scope = trio.CancelScope()
+        self._lost_time = current_lost_time()
         self._end: SessionEnd | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -364,6 +435,8 @@ class SessionLoop:
                     nursery.start_soon(self._run, partial(self._watch, nursery))
         finally:
             self._nursery = None
+            for watch in self._watches:
+                watch.leave()
         if self._end is None:
             # Only a cancellation from outside leaves no end; it passes at the next checkpoint.
             await trio.lowlevel.checkpoint()
@@ -387,10 +460,14 @@ class SessionLoop:
             self._nursery.start_soon(self._run, watch.start_ping(now))
         while self.is_running:
             sign = watch.answer_to(challenge, trio.current_time())
+            if sign is Sign.SILENT:
+                await let_readers_run()
+                sign = watch.answer_to(challenge, trio.current_time())
             if sign is not None:
+                challenge.is_over = True
                 return sign
-            end = challenge.asked_at + challenge.within
-            await trio.sleep_until(min(trio.current_time() + _CHALLENGE_LOOK, end))
+            now = trio.current_time()
+            await trio.sleep_until(min(now + _CHALLENGE_LOOK, watch.answer_due(challenge)))
         return Sign.UNCLEAR
 
     async def _run(self, part: _Part) -> None:
@@ -407,7 +484,12 @@ class SessionLoop:
             for watch in self._watches:
                 end = watch.judge(now)
                 if end is not None:
+                    await let_readers_run()
+                    end = watch.judge(trio.current_time())
+                if end is not None:
                     return end
                 if watch.ping_due() <= now:
                     nursery.start_soon(self._run, watch.start_ping(now))
-            await trio.sleep_until(min(watch.next_look(now) for watch in self._watches))
+            due = min(watch.next_look(now) for watch in self._watches)
+            await trio.sleep_until(due)
+            self._lost_time.woken(due)

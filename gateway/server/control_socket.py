@@ -38,6 +38,7 @@ ASK_TIMEOUT: Final = 5.0
 # People and scripts at a time; others wait in the backlog.
 MOST_CLIENTS: Final = 16
 _FULL: Final = 0.02  # seconds
+_TOO_LONG: Final = "the answer is longer than 16 MiB; ask for less, such as one node"
 
 # An answer, and what is to be done once it has been sent.
 Answer = tuple[Message, Callable[[], None] | None]
@@ -132,11 +133,15 @@ async def _serve(
             question = await stream.receive()
         if question is not None:
             reply, then = await _answer(answer, question)
+            answers = ControlStream(trio.SocketStream(connection))
             with (
                 trio.move_on_after(ASK_TIMEOUT),
-                contextlib.suppress(trio.BrokenResourceError, ValueError),
+                contextlib.suppress(trio.BrokenResourceError),
             ):
-                await ControlStream(trio.SocketStream(connection)).send(reply)
+                try:
+                    await answers.send(reply)
+                except ValueError:  # longer than a message may be
+                    await answers.send({"ok": False, "reason": _TOO_LONG})
             if then is not None:
                 then()
     finally:

@@ -88,6 +88,7 @@ class Fleet:
         self._status = 0
         self._changed = trio.Event()
         self._reloading = trio.Lock()
+        self._asking: trio.Nursery | None = None
         self.restarts = restarts
 
     # -- what others ask ---------------------------------------------------------------------------
@@ -148,6 +149,7 @@ class Fleet:
     async def run(self) -> int:
         """Keep workers running until ``stop``; return the exit status, 0 if all ended in order."""
         async with trio.open_nursery() as nursery:
+            self._asking = nursery
             nursery.start_soon(self._keep_covered)
             async with trio.open_nursery() as lives:
                 for child in self._children:
@@ -375,21 +377,41 @@ class Fleet:
     # -- questions ---------------------------------------------------------------------------------
 
     async def _ask_others(self, asker: Child, message: Message) -> Message:
-        """Answer a worker's question: what the first of the others has to say."""
+        """Answer a worker's question: what the first of the others has to say, or how many of them
+        have not answered. Where nobody waits for the rest any more, that is withdrawn.
+        """
         question = str(message.get("question"))
         more = {k: v for k, v in message.items() if k not in ("type", "id", "question")}
-        found: Message = {"session": None}
-        async with trio.open_nursery() as nursery:
+        more["by"] = f"{asker.process.pid}:{message.get('id')}"
+        found: Message = {"session": None, "unanswered": 0}
+        others = {
+            child
+            for child in self._children
+            if child is not asker and child.state is not State.STARTING
+        }
+        open_ones = set(others)
+        done = trio.Event()
 
-            async def ask(child: Child) -> None:
-                answer = await child.ask(question, **more)
-                if answer is not None and answer.get("session") is not None:
-                    found.update(session=answer["session"], worker=child.process.pid)
-                    nursery.cancel_scope.cancel()
+        async def ask(child: Child) -> None:
+            answer = await child.ask(question, **more)
+            open_ones.discard(child)
+            if answer is None or "error" in answer:
+                found["unanswered"] += 1
+            elif answer.get("session") is not None:  # one that is gone has none
+                found.update(session=answer["session"], worker=child.process.pid)
+            if not open_ones or found["session"] is not None:
+                done.set()
 
-            for child in self._children:
-                if child is not asker and child.state is not State.STARTING:
-                    nursery.start_soon(ask, child)
+        # In tasks of the fleet: cancelled with the asker, one might leave half a message behind.
+        assert self._asking is not None
+        for child in others:
+            self._asking.start_soon(ask, child)
+        try:
+            if others:
+                await done.wait()
+        finally:
+            for child in open_ones:
+                self._asking.start_soon(partial(child.tell, "withdraw", by=more["by"]))
         return found
 
     # -- handing over ------------------------------------------------------------------------------

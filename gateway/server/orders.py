@@ -7,7 +7,8 @@ Must not know: how any of it is done.
 
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
 ``reloaded``; ``ask`` by ``answer`` with the same ``id``, in both directions: what a worker asks is
-for the others. ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered, nor
+for the others. ``withdraw`` takes back a question that may take its time (``claim``), in both
+directions. ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered, nor
 are those about logs (``log_orders``), nor is a ``prepare`` that is abandoned, or followed by
 another one, before it is done. Messages of types that are not known are ignored: the supervisor may
 be newer.
@@ -16,6 +17,7 @@ be newer.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -25,13 +27,15 @@ import trio
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
 from gateway.server import log_orders
-from gateway.server.control import ControlBroken, ControlStream, Message
+from gateway.server.control import MAX_MESSAGE, ControlBroken, ControlStream, Message
 from gateway.server.ending import STOP_TIMEOUT, Linger, Stop
 
 _log = get_logger("system")
 
 # Questions of this worker that wait for an answer at a time.
 MOST_QUESTIONS: Final = 256
+# Of a list in one answer; the rest is for what stands around it.
+_MOST_ANSWERED: Final = MAX_MESSAGE - 1024
 # What a linger that has reached its end does if it does not say: as ``shutdown`` by default.
 _LAST: Final[Message] = {"spread": 10.0, "timeout": 300.0}
 
@@ -69,6 +73,9 @@ class Ordered(Protocol):
         Raises KeyError, TypeError, ValueError for one that cannot be understood.
         """
 
+    def note_takeover(self, news: dict[str, Any]) -> None:
+        """Remember a takeover in another worker; nothing where it cannot be understood."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known about every agent's session."""
 
@@ -86,11 +93,20 @@ class Orders:
         self._tasks: trio.Nursery | None = None
         self._numbers = itertools.count()
         self._asked: dict[int, _Reply] = {}
+        self._judging: dict[object, trio.CancelScope] = {}
+
+    def tell_others(self, news: str, **more: object) -> None:
+        """Have all other workers told, some time; nobody waits for it."""
+        if self._tasks is not None:
+            message = {**more, "type": "ask", "id": next(self._numbers), "question": news}
+            self._tasks.start_soon(self._send, message)
 
     async def ask_others(self, question: str, *, within: float, **more: object) -> Message | None:
-        """Return what the first of the other workers answers that has something to say.
+        """Return the answer for all other workers: what the first has to say that has something, or
+        how many have not answered (``unanswered``).
 
-        None if none has, in ``within`` seconds; and where too many questions are open already.
+        None where it does not come within ``within`` seconds, or too many questions are open
+        already. A question that is not waited for any more is withdrawn.
         """
         if self._tasks is None or len(self._asked) >= MOST_QUESTIONS:
             return None
@@ -104,6 +120,8 @@ class Orders:
                 await reply.done.wait()
         finally:
             del self._asked[number]
+            if reply.message is None and self._tasks is not None:
+                self._tasks.start_soon(self._send, {"type": "withdraw", "id": number})
         return reply.message
 
     async def run(self) -> None:
@@ -152,7 +170,14 @@ class Orders:
             self._worker.end(Linger(_seconds(_field(message, "timeout")), _stop(then)))
         elif kind == "ask" and message.get("question") == "claim":
             # It may take as long as a challenge.
-            tasks.start_soon(self._judge, _field(message, "id"), _field(message, "claim"))
+            by, scope = message.get("by"), trio.CancelScope()
+            self._judging[by] = scope
+            claim = _field(message, "claim")
+            tasks.start_soon(self._judge, _field(message, "id"), claim, by, scope)
+        elif kind == "withdraw":
+            judging = self._judging.get(message.get("by"))
+            if judging is not None:
+                judging.cancel()
         elif kind == "ask":
             await self._answer(message)
         elif kind == "answer":
@@ -208,16 +233,26 @@ class Orders:
             answer["sessions"] = self._worker.sessions()
         elif question == "timeline":
             answer["events"] = self._worker.timeline(str(_field(message, "node")))
+        elif question == "takeover":
+            self._worker.note_takeover(message)
         else:
             answer["error"] = "unknown question"
-        await self._control.send(answer)
-
-    async def _judge(self, number: int, claim: Any) -> None:
-        answer: Message = {"type": "answer", "id": number}
         try:
-            answer["session"] = await self._worker.judge(claim)
-        except (KeyError, TypeError, ValueError) as error:  # of a worker of another version
-            answer["error"] = f"the claim is not understood ({type(error).__name__})"
+            await self._control.send(answer)
+        except ValueError:  # longer than a message may be
+            await self._control.send(_shortened(answer))
+
+    async def _judge(self, number: int, claim: Any, by: object, scope: trio.CancelScope) -> None:
+        # What is withdrawn, or cannot be said, is no "none has it".
+        answer: Message = {"type": "answer", "id": number, "error": "withdrawn"}
+        with scope:
+            try:
+                answer["session"] = await self._worker.judge(claim)
+                del answer["error"]
+            except (KeyError, TypeError, ValueError) as error:  # of a worker of another version
+                answer["error"] = f"the claim is not understood ({type(error).__name__})"
+        if self._judging.get(by) is scope:
+            del self._judging[by]
         await self._send(answer)
 
     async def _send(self, message: Message) -> None:
@@ -233,6 +268,19 @@ class _Reply:
     def __init__(self) -> None:
         self.message: Message | None = None
         self.done = trio.Event()
+
+
+def _shortened(answer: Message) -> Message:
+    """Return as much of an answer as fits into a message; ``left_out`` says how much does not."""
+    for name, items in answer.items():
+        if isinstance(items, list):
+            left = _MOST_ANSWERED
+            for count, item in enumerate(items):
+                left -= len(json.dumps(item)) + 2
+                if left < 0:
+                    return {**answer, name: items[:count], "left_out": len(items) - count}
+    kept = {name: answer[name] for name in ("type", "id")}
+    return {**kept, "error": "the answer is too long"}
 
 
 def _failure(number: int, reason: str) -> Message:

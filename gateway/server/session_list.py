@@ -21,7 +21,8 @@ MOST_EVENTS: Final = 50
 async def list_sessions(fleet: Fleet, node: str | None = None) -> Message:
     """Return every live session, by controller and node, or those of ``node``.
 
-    ``silent`` are the workers that did not answer. Times are ISO 8601, UTC.
+    ``silent`` are the workers that did not answer, ``left_out`` is how many sessions of all nodes
+    did not fit into the answers. Times are ISO 8601, UTC.
     """
     answers = await fleet.ask_all("sessions")
     found = [
@@ -31,8 +32,9 @@ async def list_sessions(fleet: Fleet, node: str | None = None) -> Message:
         if node is None or each["node"] == node
     ]
     found.sort(key=lambda each: (each["controller"], each["node"], each["since"]))
+    left_out = sum(answer.get("left_out", 0) for answer in answers.values())
     silent = [child.process.pid for child, answer in answers.items() if "sessions" not in answer]
-    return {"sessions": found, "silent": sorted(silent)}
+    return {"sessions": found, "silent": sorted(silent), "left_out": left_out}
 
 
 async def node_timeline(fleet: Fleet, node: str) -> list[dict[str, Any]]:

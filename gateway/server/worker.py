@@ -13,13 +13,14 @@ rest is ``ending``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 import trio
 
-from gateway.agents.takeover import OTHERS_ANSWER, Claim, Holder
+from gateway.agents.registry import Takeover
+from gateway.agents.takeover import OTHERS_ANSWER, Claim, Holder, NotAllAnswered
 from gateway.config.models import ControllerConfig, GatewayConfig
 from gateway.config.reloadable import changes_that_need_a_restart
 from gateway.errors import ConfigError, LimitExceeded
@@ -44,6 +45,8 @@ _log = get_logger("system")
 
 # Sessions that are shown of one worker: some 400 bytes each, in one message.
 MOST_SHOWN: Final = 10_000
+# How long other workers are given to say what they know, however little time is left: seconds.
+_OTHERS_AT_LEAST: Final = 0.3
 
 
 async def serve(
@@ -176,16 +179,35 @@ class _Worker:
         orders = Orders(control, self)
 
         async def others(claim: Claim) -> Holder | None:
-            answer = await orders.ask_others("claim", within=OTHERS_ANSWER, claim=claim.in_words())
-            found = (answer or {}).get("session")
+            within = min(OTHERS_ANSWER, max(claim.patience, _OTHERS_AT_LEAST))
+            answer = await orders.ask_others("claim", within=within, claim=claim.in_words())
+            if answer is None:
+                raise NotAllAnswered
+            found = answer.get("session")
+            if found is None:
+                if answer.get("unanswered"):
+                    raise NotAllAnswered
+                return None
             try:
-                return None if found is None else Holder.of_words(found)
+                return Holder.of_words(found)
             except (KeyError, TypeError, ValueError) as error:  # of a worker of another version
                 _log.warning("another worker's answer is not understood", reason=repr(error))
-                return None
+                raise NotAllAnswered from None
+
+        def announce(controller: str, node: str, this: Takeover) -> None:
+            told = [this.at, this.loser, this.winner]
+            orders.tell_others("takeover", controller=controller, node=node, takeover=told)
 
         self._lasting.takeovers.others = others
+        self._lasting.takeovers.announce = announce
         return orders
+
+    def note_takeover(self, news: dict[str, Any]) -> None:
+        """Remember a takeover in another worker; nothing where it cannot be understood."""
+        with suppress(KeyError, TypeError, ValueError):
+            at, loser, winner = news["takeover"]
+            this = Takeover(float(at), str(loser), str(winner))
+            self._lasting.takeovers.note(str(news["controller"]), str(news["node"]), this)
 
     async def judge(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         """Settle another worker's claim to a session of this one."""

@@ -43,6 +43,7 @@ _MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
+_SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: what of TIOCOUTQ was never sent
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
 # A reset that came before a send is seen as a broken pipe.
@@ -100,8 +101,7 @@ class Activity:
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
     had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
-    took, TLS included; the others count plaintext. ``sent_when_received`` is ``bytes_sent`` as it
-    was when the peer's last bytes came.
+    took, TLS included; the others count plaintext.
     """
 
     __slots__ = (
@@ -113,7 +113,6 @@ class Activity:
         "received_at",
         "sending_since",
         "sent_at",
-        "sent_when_received",
     )
 
     def __init__(self, now: float) -> None:
@@ -125,7 +124,6 @@ class Activity:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.bytes_written = 0
-        self.sent_when_received = 0
 
 
 class Stream:
@@ -278,7 +276,6 @@ class Stream:
                     raise self._break(f"TLS: {error}") from None
             if data or engine is None or not engine.peer_closed:
                 activity.received_at = now
-                activity.sent_when_received = activity.bytes_sent
             if data:
                 activity.bytes_received += len(data)
                 return data
@@ -439,6 +436,21 @@ class Stream:
             raise StreamBroken(self.broken)
         queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
         return self.activity.bytes_written - int(_INT.unpack(queued)[0])
+
+    def in_flight(self) -> int:
+        """Return how many bytes were sent and are not acknowledged: none where the peer's window is
+        shut. Linux; two system calls. Raises StreamBroken.
+        """
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        if self._socket.family == _socket.AF_UNIX:
+            return 0
+        fd = self._socket.fileno()
+        queued, unsent = (
+            int(_INT.unpack(fcntl.ioctl(fd, what, bytes(_INT.size)))[0])
+            for what in (termios.TIOCOUTQ, _SIOCOUTQNSD)
+        )
+        return queued - unsent
 
     def _forget_sent(self, count: int) -> None:
         """Take ``count`` bytes, which the kernel has taken, off what is unsent."""

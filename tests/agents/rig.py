@@ -8,7 +8,7 @@ of their own.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ import trio
 from gateway.agents.jnlp4_leg import ControllerLeg
 from gateway.agents.session import AgentSession, SessionInfo
 from gateway.protocol.jnlp4 import Jnlp4Client, encode_string
+from gateway.runtime.ended_session import EndedSession
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import Limits
 from gateway.transport.stream import Stream
@@ -74,6 +75,7 @@ async def running_session(
     leading: bytes = b"",
     controller_leading: bytes = b"",
     tcp: bool = False,
+    on_end: Callable[[EndedSession], None] = lambda ended: None,
 ) -> AsyncIterator[Rig]:
     """Run a session inside the block; it is over, one way or another, when the block is left."""
     agent_near, agent_far = await _pair(tcp=tcp)
@@ -86,6 +88,7 @@ async def running_session(
         leading=leading,
         leg=leg,
         limits=limits,
+        on_end=on_end,
     )
     rig = Rig(trio.SocketStream(agent_far), trio.SocketStream(controller_far), session)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from gateway.agents.cookie_file import (
     CookieFile,
     CookieFileError,
     Ended,
+    Forgotten,
     Started,
     process_lives,
     this_process,
@@ -221,3 +223,62 @@ def test_links_are_not_followed(name: str, tmp_path: Path) -> None:
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(CookieFileError, match=name):
         CookieFile(tmp_path).write([started()])
+
+
+def spoil(folder: Path, column: str, value: object, node: str = "a") -> None:
+    database = sqlite3.connect(folder / DATABASE)
+    with database:
+        database.execute(f"UPDATE cookies SET {column} = ? WHERE node = ?", (value, node))
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("owner", b"\xff"),
+        ("session", b"s1"),
+        ("sealed", 7),
+        ("sealed", "text"),
+        ("ended_at", "yesterday"),
+        ("ended_at", b"\x00"),
+        ("ended_at", 1e300),
+        ("ended_at", -math.inf),
+    ],
+)
+def test_a_damaged_row_is_skipped_and_deleted(column: str, value: object, tmp_path: Path) -> None:
+    file = CookieFile(tmp_path)
+    for node in "ab":
+        file.write([started(node), Ended("main", node, "s1")])
+    spoil(tmp_path, column, value)
+    assert file.ended_cookie("main", "a") is None
+    assert file.ended_cookie("main", "b") == COOKIE
+    assert file.tidy() == 1
+    assert [node for node, _ in rows(tmp_path)] == ["b"]
+    assert file.tidy() == 0
+
+
+@pytest.mark.parametrize("sealed", [b"", b"x", b"x" * 12, b"x" * 100])
+def test_what_cannot_be_decrypted(sealed: bytes, tmp_path: Path) -> None:
+    file = CookieFile(tmp_path)
+    file.write([started(), Ended("main", "a", "s1")])
+    spoil(tmp_path, "sealed", sealed)
+    assert file.ended_cookie("main", "a") is None
+    file.tidy()
+
+
+@pytest.mark.parametrize("pid", ["\u00b2", "9" * 5000, "x", ""])
+def test_an_owner_of_whom_nothing_can_be_said_lives(pid: str, tmp_path: Path) -> None:
+    file = CookieFile(tmp_path)
+    file.write([started()])
+    spoil(tmp_path, "owner", f"{this_process().partition(':')[0]}:{pid}:1")
+    file.tidy()
+    assert file.ended_cookie("main", "a") is None
+
+
+def test_forgetting(tmp_path: Path) -> None:
+    file = CookieFile(tmp_path)
+    file.write([Forgotten("main", "a")])
+    assert list(tmp_path.iterdir()) == [], "nothing is made where there is nothing to forget"
+    file.write([started(), Ended("main", "a", "s1"), started("b"), Forgotten("main", "a")])
+    assert file.ended_cookie("main", "a") is None
+    assert [node for node, _ in rows(tmp_path)] == ["b"]

@@ -117,7 +117,6 @@ async def test_cookies_of_jnlp4_alone(history: History, cookies: EndedCookies) -
     history.opened(entry("websocket"))
     history.ended(ended())
     assert await cookies.find("main", "a") is None
-    assert not cookies.is_waiting, "nothing is to be written"
     history.opened(entry("jnlp4"))
     assert await cookies.find("main", "a") is None
     history.ended(ended())
@@ -131,3 +130,27 @@ async def test_an_idle_timer_is_told(history: History, log: LogCapture) -> None:
     (line,) = (each for each in log.entries if each["event"] == "idle timer found")
     assert line["log_level"] == "warning"
     assert "an idle timer of 60 s lies between agent and gateway" in line["text"]
+
+
+async def test_a_session_by_websocket_may_have_the_last_ones_cookie(
+    history: History, tmp_path: Path
+) -> None:
+    """The agent presents it there, and gets it back: it lives."""
+    history.opened(entry("jnlp4"))
+    history.ended(ended())
+    file = CookieFile(tmp_path)
+    async with trio.open_nursery() as nursery:
+        cookies = EndedCookies(file)
+        nursery.start_soon(cookies.run)
+        later = History(cookies, clock=lambda: AT)
+        later.opened(entry("jnlp4"))
+        later.ended(ended())
+        with trio.fail_after(5):
+            while file.ended_cookie("main", "a") is None:  # noqa: ASYNC110 (a file)
+                await trio.sleep(0.01)
+            later.opened(entry("websocket", id="s2"))
+            assert await cookies.find("main", "a") is None, "at once"
+            while file.ended_cookie("main", "a") is not None:  # noqa: ASYNC110 (a file)
+                await trio.sleep(0.01)
+        assert await cookies.find("main", "a") is None
+        nursery.cancel_scope.cancel()

@@ -167,7 +167,12 @@ async def test_nothing_follows_the_headers_before_the_verdict() -> None:
         ("Unknown client name: x", UnknownNode, "no such agent", 400),
         ("Authorization failure", NotAuthorized, "not authorized", 403),
         ("authorization failure", ControllerRefused, "authorization failure", 400),
-        ("x is already connected to this master.", AlreadyConnected, None, 400),
+        (
+            "x is already connected to this master. Rejecting this connection.",
+            AlreadyConnected,
+            None,
+            400,
+        ),
         ("x is not an inbound agent", ControllerRefused, None, 400),
         ("x is not a JNLP agent", ControllerRefused, None, 400),
         ("Failed to disconnect the current client", AlreadyConnected, None, 400),
@@ -178,10 +183,36 @@ async def test_nothing_follows_the_headers_before_the_verdict() -> None:
 def test_what_a_refusal_means(
     text: str, kind: type[GatewayError], public: str | None, status: int
 ) -> None:
-    error = refusal(text, secrets=())
+    error = refusal(text, "x", secrets=())
     assert type(error) is kind
     assert error.public == (text if public is None else public)
     assert outcome_of(error).status == status
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        ("already connected", "Unknown client name: already connected"),
+        ("already connected", "already connected is not an inbound agent"),
+        ("x", "y is already connected to this controller. Rejecting this connection."),
+        ("x", "x is already connected to this controller. Rejecting this connection. Not."),
+        ("x", "no: x is already connected to this master. Rejecting this connection."),
+        ("Failed to disconnect the current client", "Authorization failure"),
+        (
+            "Failed to disconnect the current client",
+            "Unknown client name: Failed to disconnect the current client",
+        ),
+    ],
+)
+def test_names_prove_no_secret(node: str, text: str) -> None:
+    """A stranger chooses the name that he asks for."""
+    assert not isinstance(refusal(text, node, secrets=()), AlreadyConnected)
+
+
+def test_a_name_that_looks_like_a_refusal() -> None:
+    said = "Unknown client name is already connected to this controller. Rejecting this connection."
+    error = refusal(said, "Unknown client name", secrets=())
+    assert isinstance(error, AlreadyConnected)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +226,7 @@ def test_what_a_refusal_means(
     ],
 )
 def test_secrets_are_struck_out_of_refusals(text: str, shown: str) -> None:
-    assert refusal(text, secrets=("abc123", "", "cookie00")).public == shown
+    assert refusal(text, "x", secrets=("abc123", "", "cookie00")).public == shown
 
 
 @pytest.mark.parametrize("then", [scripted.close, scripted.reset])

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gateway.errors import Draining
+from gateway.runtime.ended_session import EndedSession
 from gateway.runtime.session_end import SessionEnd, Side
+from gateway.transport.stream import Stream
 from tests.agents.rig import Rig, running_session
 from tests.peers.ws_agent import (
     AgentFrames,
@@ -459,3 +461,21 @@ async def test_one_chunk_per_message_where_asked_for() -> None:
                 assert event.message_finished
                 got.append(bytes(event.data))
         assert got == sent
+
+
+@pytest.mark.parametrize("fails", ["keep_alive", "limit_unsent"])
+async def test_an_end_is_told_of_whatever_has_begun(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where not even the socket's options can be set any more."""
+
+    def fail(self: Stream, *args: object, **more: object) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Stream, fails, fail)
+    told: list[EndedSession] = []
+    async with running_session(on_end=told.append) as rig:
+        rig.agent.socket.close()
+        end = await rig.wait_end()
+    assert end.side is Side.AGENT
+    assert [each.end for each in told] == [end]

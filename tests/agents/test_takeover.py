@@ -17,8 +17,16 @@ from trio.testing import MockClock
 
 from gateway.agents.ended_cookies import EndedCookies
 from gateway.agents.registry import Entry, Registry, Takeover
-from gateway.agents.takeover import Claim, Holder, Newcomer, Policy, Takeovers, Verdict
-from gateway.errors import AlreadyConnected, NotAuthorized
+from gateway.agents.takeover import (
+    Claim,
+    Holder,
+    Newcomer,
+    NotAllAnswered,
+    Policy,
+    Takeovers,
+    Verdict,
+)
+from gateway.errors import AlreadyConnected, ControllerTimeout, NotAuthorized
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import Sign
 from gateway.runtime.session_view import SessionView
@@ -92,6 +100,7 @@ class Scene:
         )
         self.dialled: list[tuple[float, str | None]] = []
         self.may_enter: Callable[[str | None], bool] = lambda cookie: False
+        self.before_answer: Callable[[], None] = lambda: None
 
     @contextmanager
     def live(
@@ -103,9 +112,11 @@ class Scene:
         with self.registry.register(session, entry):
             yield
 
-    async def dial(self, cookie: str | None) -> str:
+    async def dial(self, cookie: str | None, remembered: str | None) -> str:
+        cookie = cookie if remembered is None else remembered
         self.dialled.append((trio.current_time(), cookie))
         await trio.sleep(0.01)
+        self.before_answer()
         if self.may_enter(cookie):
             return "in"
         raise AlreadyConnected(SAID)
@@ -210,13 +221,54 @@ async def test_no_longer_than_the_deadline(scene: Scene, autojump_clock: MockClo
     assert "cannot be told now" in caught.value.public
 
 
+async def test_a_dial_that_does_not_end(scene: Scene, autojump_clock: MockClock) -> None:
+    """The controller waits for its channel's end; the newcomer still gets the 400 that explains."""
+    waits = 0
+
+    async def dial(cookie: str | None, remembered: str | None) -> str:
+        nonlocal waits
+        if session.is_running:
+            raise AlreadyConnected(SAID)
+        waits += 1
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            if waits == 2:  # as one that has a limit of its own, shortly before the caller's
+                raise ControllerTimeout from None
+            raise
+        raise AssertionError
+
+    newcomer = Newcomer("main", "a", "192.0.2.2", "when-dead")
+    for _ in range(2):
+        session = PlayedSession(suspect=True)
+        with trio.fail_after(25), scene.live(session), pytest.raises(AlreadyConnected) as caught:
+            await scene.takeovers.open(newcomer, dial)
+        assert "still said so after 24 s" in str(caught.value)
+    assert waits == 2
+
+
+async def test_a_controller_that_does_not_answer_in_time(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    session = PlayedSession(suspect=True)
+
+    async def dial(cookie: str | None, remembered: str | None) -> str:
+        if session.is_running:
+            raise AlreadyConnected(SAID)
+        raise ControllerTimeout
+
+    newcomer = Newcomer("main", "a", "192.0.2.2", "when-dead")
+    with trio.fail_after(25), scene.live(session), pytest.raises(ControllerTimeout):
+        await scene.takeovers.open(newcomer, dial)
+
+
 # -- attackers -------------------------------------------------------------------------------------
 
 
 async def test_a_wrong_secret(scene: Scene, autojump_clock: MockClock) -> None:
     session = PlayedSession(suspect=True)
 
-    async def dial(cookie: str | None) -> str:
+    async def dial(cookie: str | None, remembered: str | None) -> str:
         raise NotAuthorized(detail="the controller says: Authorization failure")
 
     newcomer = Newcomer("main", "a", "192.0.2.2", "always", COOKIE)
@@ -241,6 +293,50 @@ async def test_the_living_are_kept(
         f"{SAID} The other one is connected from 192.0.2.1 since 2026-05-28T20:26:40Z. {said}"
     )
     assert scene.told == []
+
+
+async def test_unclear_stays_unclear(scene: Scene, autojump_clock: MockClock) -> None:
+    """Although it became suspect while it was challenged: a send is waiting, say."""
+
+    class Waiting(PlayedSession):
+        async def challenge(self) -> Sign:
+            self.suspect = True
+            return Sign.UNCLEAR
+
+    session = Waiting()
+    with scene.live(session), pytest.raises(AlreadyConnected, match="cannot be told now"):
+        await scene.come()
+    assert session.is_running
+
+
+async def test_a_suspect_whose_answer_has_just_arrived(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    session = PlayedSession(Sign.ALIVE, suspect=True)
+
+    async def read() -> None:
+        session.suspect = False
+
+    async with trio.open_nursery() as nursery:
+        scene.before_answer = lambda: nursery.start_soon(read)
+        with scene.live(session), pytest.raises(AlreadyConnected, match="It is alive"):
+            await scene.come()
+    assert session.is_running
+
+
+async def test_a_challenge_that_takes_too_long(scene: Scene, autojump_clock: MockClock) -> None:
+    """The process stood still in between."""
+
+    class Long(PlayedSession):
+        async def challenge(self) -> Sign:
+            await trio.sleep(30)
+            return Sign.SILENT
+
+    session = Long()
+    with scene.live(session), pytest.raises(AlreadyConnected, match="cannot be told now"):
+        await scene.come()
+    assert trio.current_time() < 7
+    assert session.is_running
 
 
 async def test_a_thousand_challenges(scene: Scene, autojump_clock: MockClock) -> None:
@@ -344,16 +440,77 @@ async def test_two_agents_with_one_name(scene: Scene, autojump_clock: MockClock)
         await scene.come("always", client=newcomer)
 
 
-@pytest.mark.parametrize(
-    ("holder", "newcomer"), [("192.0.2.1", "192.0.2.1"), ("192.0.2.3", "192.0.2.2")]
-)
-async def test_no_two_agents(
-    holder: str, newcomer: str, scene: Scene, autojump_clock: MockClock
+async def test_no_two_agents(scene: Scene, autojump_clock: MockClock) -> None:
+    """One that has come from a third address."""
+    history = tuple(Takeover(SINCE + i, "192.0.2.1", "192.0.2.2") for i in range(3))
+    scene.now += 10
+    with scene.live(PlayedSession(Sign.ALIVE), "192.0.2.3", takeovers=history):
+        await scene.come("always", client="192.0.2.2")
+
+
+@pytest.mark.parametrize("policy", ["always", "when-dead"])
+@pytest.mark.parametrize("sign", Sign)
+async def test_a_pair_behind_one_address(
+    policy: Policy, sign: Sign, scene: Scene, autojump_clock: MockClock
 ) -> None:
-    """One that keeps coming back from one address, and one that has come from a third."""
-    history = tuple(Takeover(SINCE, "192.0.2.1", "192.0.2.2") for _ in range(3))
-    with scene.live(PlayedSession(Sign.ALIVE), holder, takeovers=history):
-        await scene.come("always", client=newcomer)
+    """One that keeps dying looks the same, but for one thing: its last session does not live."""
+    both = "192.0.2.1"
+    history = tuple(Takeover(SINCE + i, both, both) for i in range(3))
+    scene.now += 10
+    session = PlayedSession(sign)
+    with scene.live(session, both, takeovers=history):
+        if sign is Sign.ALIVE:
+            with pytest.raises(AlreadyConnected, match="Two agents use this name"):
+                await scene.come(policy, client=both)
+        elif sign is Sign.UNCLEAR and policy == "when-dead":
+            with pytest.raises(AlreadyConnected, match="cannot be told now"):
+                await scene.come(policy, client=both)
+        else:
+            await scene.come(policy, client=both)
+    assert session.is_running is (
+        sign is Sign.ALIVE or (sign is Sign.UNCLEAR and policy == "when-dead")
+    )
+
+
+async def test_what_nobody_carries_on_counts_all_the_same(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Dials that fail after the end, and newcomers who share a challenge."""
+    for _ in range(2):
+        scene.now += 1
+        with scene.live(PlayedSession(Sign.ALIVE)):
+            scene.may_enter = lambda cookie: False
+            with pytest.raises(AlreadyConnected):
+                await scene.come("always")
+    scene.now += 1
+    histories = []
+
+    async def come() -> None:
+        histories.append(await scene.come())
+
+    with scene.live(PlayedSession(Sign.SILENT)):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come)
+            nursery.start_soon(come)
+    assert [len(each) for each in histories] == [3, 3]
+    scene.now += 1
+    with scene.live(PlayedSession(Sign.ALIVE)), pytest.raises(AlreadyConnected, match="Two agents"):
+        await scene.come("always")
+    scene.may_enter = lambda cookie: True
+    assert len(await scene.come()) == 3, "whoever just gets in carries them on"
+
+
+async def test_other_workers_are_told(scene: Scene, autojump_clock: MockClock) -> None:
+    told: list[tuple[str, str, Takeover]] = []
+    scene.takeovers.announce = lambda *this: told.append(this)
+    with scene.live(PlayedSession(Sign.SILENT)):
+        await scene.come()
+    assert told == [("main", "a", Takeover(SINCE, "192.0.2.1", "192.0.2.2"))]
+    for i in range(1, 3):
+        scene.takeovers.note("main", "a", Takeover(SINCE + i, "192.0.2.1", "192.0.2.2"))
+    scene.now += 3
+    with scene.live(PlayedSession(Sign.ALIVE)), pytest.raises(AlreadyConnected, match="Two agents"):
+        await scene.come("always")
 
 
 # -- elsewhere -------------------------------------------------------------------------------------
@@ -385,6 +542,40 @@ async def test_alive_on_another_worker(scene: Scene, autojump_clock: MockClock) 
     with pytest.raises(AlreadyConnected, match=r"connected from 192\.0\.2\.9 since .* It is alive"):
         await scene.come()
     assert len(scene.dialled) == 1
+
+
+async def test_another_worker_that_does_not_answer(scene: Scene, autojump_clock: MockClock) -> None:
+    """It may have the node: a stored cookie would end the session that lives there."""
+    asked = 0
+
+    async def others(claim: Claim) -> Holder | None:
+        nonlocal asked
+        asked += 1
+        await trio.sleep(1)
+        if asked < 3:
+            raise NotAllAnswered
+        return None
+
+    scene.takeovers.others = others
+    scene.cookies.started("s0", OTHER)
+    scene.cookies.ended("s0")
+    scene.may_enter = lambda cookie: cookie == OTHER
+    await scene.come(cookie=COOKIE)
+    assert [cookie for _, cookie in scene.dialled] == [COOKIE, COOKIE, COOKIE, OTHER]
+
+
+async def test_another_worker_that_never_answers(scene: Scene, autojump_clock: MockClock) -> None:
+    async def others(claim: Claim) -> Holder | None:
+        await trio.sleep(1)
+        raise NotAllAnswered
+
+    scene.takeovers.others = others
+    scene.cookies.started("s0", OTHER)
+    scene.cookies.ended("s0")
+    with pytest.raises(AlreadyConnected) as caught:
+        await scene.come()
+    assert "did not say whether it is there" in str(caught.value)
+    assert {cookie for _, cookie in scene.dialled} == {None}
 
 
 @pytest.mark.parametrize("verdict", Verdict)

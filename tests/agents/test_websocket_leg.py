@@ -11,6 +11,9 @@ import pytest
 import trio
 from structlog.testing import LogCapture
 
+from gateway.agents import takeover
+from gateway.agents.ended_cookies import EndedCookies
+from gateway.agents.takeover import Takeovers
 from gateway.credentials.policy import Granted, Presented
 from tests.agents.bridge import (
     COOKIE,
@@ -355,3 +358,56 @@ async def test_stopping_ends_sessions_of_both_kinds_with_1012(
             assert await agent.receive(1) == b""
             assert agent.close_code == 1012
             assert (await other.read_until(CLOSE))[1][:2] == (1012).to_bytes(2, "big")
+
+
+FAILED = "Failed to disconnect the current client"
+
+
+@pytest.mark.parametrize(
+    ("node", "page", "is_one"),
+    [
+        ("my-agent", f"<h1>Oops!</h1><p>{FAILED}</p>", True),
+        ("my-agent", FAILED, True),
+        ("my-agent", f"<h2>HTTP ERROR 400 {FAILED}</h2>", True),
+        ("my-agent", f"a.b.ConnectionRefusalException: {FAILED}\r\n\tat a.b.C.d(C.java:1)", True),
+        ("my-agent", f"<p>Problem accessing /wsagents/?{FAILED}</p>", False),
+        ("my-agent", f"<p>you said: {FAILED}</p>", False),
+        (FAILED, f"<p>{FAILED}</p> is not an inbound agent", False),
+    ],
+)
+async def test_pages_quote_what_strangers_send(
+    node: str, page: str, is_one: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a takeover there is only where the controller itself says that the cookie was right."""
+    seen: list[object] = []
+
+    async def judge(self: object, claim: object) -> None:
+        seen.append(claim)
+
+    monkeypatch.setattr(Takeovers, "judge", judge)
+    monkeypatch.setattr(takeover, "BUDGET", 0.1)
+    controller = jenkins()
+    controller.refusal = answer(b"500 Oops", page.encode())
+    async with relaying(tmp_path, controller) as port:
+        refused = await ask(port, agent_request({"Node-Name": node}))
+    assert bool(seen) is is_one
+    assert refused.status == (400 if is_one else 500)
+
+
+async def test_a_remembered_cookie_is_of_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of a session by JNLP4; its agent may live with it, since ``auto`` chose WebSocket."""
+
+    async def find(self: object, controller: str, node: str) -> str:
+        return "0d" * 32
+
+    monkeypatch.setattr(EndedCookies, "find", find)
+    monkeypatch.setattr(takeover, "BUDGET", 0.8)
+    controller = jenkins()
+    said = b"my-agent is already connected to this controller. Rejecting this connection."
+    controller.refusal = answer(b"400 Bad Request", said)
+    async with relaying(tmp_path, controller) as port:
+        await ask(port, agent_request({"Connection-Cookie": COOKIE}))
+    presented = [each.get(b"connection-cookie") for each in controller.requests]
+    assert presented == [COOKIE.encode()] * 2

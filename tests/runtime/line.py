@@ -32,6 +32,8 @@ class Line:
         self.answers = answers
         self.pings: list[tuple[float, bytes]] = []
         self.broken: str | None = None
+        self.unacknowledged = 0  # of what was written
+        self.unsent = 0  # of these
         self._lock = trio.Lock()
         self.asked = trio.Event()
 
@@ -45,6 +47,18 @@ class Line:
         self.activity.bytes_received += 1
         if self.activity.reading_since is not None:
             self.activity.reading_since = now
+
+    def acknowledged(self) -> int:
+        return self.activity.bytes_written - self.unacknowledged
+
+    def in_flight(self) -> int:
+        return self.unacknowledged - self.unsent
+
+    def sends(self, size: int, *, acknowledged: int = 0) -> None:
+        """Have the kernel take so many bytes, and the peer's kernel some of them."""
+        self.activity.bytes_sent += size
+        self.activity.bytes_written += size
+        self.unacknowledged += size - acknowledged
 
     async def send(self, *, takes: float = 0.0, moves_every: float = math.inf) -> None:
         """Send something; it waits ``takes`` seconds and moves on every ``moves_every`` of them."""

@@ -5,14 +5,16 @@ judged. Time is a mock clock throughout.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.runtime.session_end import SessionEnd
+from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, SessionLoop, Sign
-from tests.runtime.line import DONE, Line, after, forever
+from gateway.transport.stream import Stream
+from tests.runtime.line import DONE, LIMITS, Line, after, forever
 
 Pump = Callable[[], Awaitable[SessionEnd]]
 
@@ -151,14 +153,88 @@ async def test_a_send_that_waits(begins: float, autojump_clock: MockClock) -> No
     assert await Challenged(line, line.watch(), send).challenge() == [Sign.UNCLEAR]
 
 
-async def test_much_that_a_slow_line_may_still_carry(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(("size", "sign"), [(4096, Sign.SILENT), (4097, Sign.UNCLEAR)])
+async def test_much_that_a_slow_line_may_still_carry(
+    size: int, sign: Sign, autojump_clock: MockClock
+) -> None:
+    """It is in a proxy; that the peer has sent something since then proves nothing."""
     line = Line()
     line.reads()
-    line.activity.bytes_sent += 4097
     made = Challenged(line, line.watch())
+    line.sends(size, acknowledged=size)
+    line.hears()
+    assert await made.challenge() == [sign]
+
+
+async def test_what_stood_before_an_answered_ping_has_arrived(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    watch = line.watch()
+    line.sends(100_000, acknowledged=100_000)
+
+    async def pong() -> SessionEnd:
+        await line.asked.wait()
+        line.hears()
+        watch.receive_pong(line.pings[0][1])
+        return await forever()
+
+    assert await Challenged(line, watch, pong).challenge(at=30) == [Sign.SILENT]
+
+
+async def test_a_way_on_which_nothing_is_acknowledged(autojump_clock: MockClock) -> None:
+    """However much is under way: not a byte of it gets through."""
+    line = Line()
+    line.reads()
+    made = Challenged(line, line.watch())
+    line.sends(100_000)
+    assert await made.challenge() == [Sign.SILENT]
+
+
+async def test_a_peer_whose_window_is_shut(autojump_clock: MockClock) -> None:
+    """A proxy in front of a slow line: it lives, and takes nothing for now."""
+    line = Line()
+    line.reads()
+    made = Challenged(line, line.watch())
+    line.sends(100_000)
+    line.unsent = 100_000
     assert await made.challenge() == [Sign.UNCLEAR]
-    line.activity.sent_when_received += 1
-    assert await Challenged(line, line.watch()).challenge() == [Sign.SILENT]
+
+
+async def test_a_line_that_still_acknowledges(autojump_clock: MockClock) -> None:
+    """So slow that not even 4 KiB are through, or only after packets were lost."""
+    line = Line()
+    line.reads()
+
+    async def drain() -> SessionEnd:
+        while line.unacknowledged:
+            await trio.sleep(1)
+            line.unacknowledged -= 1000
+        return await forever()
+
+    made = Challenged(line, line.watch(), drain)
+    line.sends(4000)
+    assert await made.challenge() == [Sign.UNCLEAR]
+    assert line.unacknowledged == 0
+
+
+async def test_the_time_counts_from_when_the_ping_was_sent(autojump_clock: MockClock) -> None:
+    line = Line()
+    line.reads()
+    pinged_at = 0.0
+
+    async def ping(payload: bytes) -> None:
+        nonlocal pinged_at
+        await trio.sleep(4)  # for its turn behind others
+        pinged_at = trio.current_time()
+
+    async def answer() -> SessionEnd:
+        await trio.sleep(9)
+        line.hears()
+        return await forever()
+
+    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=ping)
+    assert await Challenged(line, watch, answer).challenge() == [Sign.ALIVE]
+    assert pinged_at == pytest.approx(5)
 
 
 async def test_a_peer_that_always_takes_long(autojump_clock: MockClock) -> None:

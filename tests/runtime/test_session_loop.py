@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gateway.errors import Draining, PeerLost, Stalled
+from gateway.runtime.lost_time import LostTime
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop
 from gateway.transport.stream import Activity, Stream
@@ -74,7 +75,7 @@ def test_it_never_looks_into_the_past(
     line.activity.received_at, line.activity.sent_at, line.activity.progress_at = past[:3]
     line.activity.reading_since = past[3] if reading else None
     line.activity.sending_since = past[4] if sending else None
-    watch = LegWatch(Side.AGENT, cast("Stream", line), limits, send_ping=ping)
+    watch = LegWatch(Side.AGENT, cast("Stream", line), limits, send_ping=ping, lost_time=LostTime())
     now = base + later
     for _ in range(5):
         if watch.judge(now) is not None or watch.ping_due() <= now:

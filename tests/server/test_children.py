@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
-from gateway.agents.takeover import OTHERS_ANSWER
+from gateway.agents.takeover import JUDGE_WITHIN, OTHERS_ANSWER
 from gateway.runtime.session_loop import CHALLENGE
 from gateway.server import children
 from gateway.server.children import ANSWER, MOST_QUESTIONS, RELOAD_ANSWER, Child, State, take_over
@@ -27,7 +27,7 @@ class Ears:
 
     def __init__(self) -> None:
         self.ready: list[Child] = []
-        self.answering = 0
+        self.answering = self.cancelled = 0
         self.may_answer = trio.Event()
         self.may_answer.set()
 
@@ -36,7 +36,11 @@ class Ears:
 
     async def asked(self, child: Child, message: Message) -> Message:
         self.answering += 1
-        await self.may_answer.wait()
+        try:
+            await self.may_answer.wait()
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
         return {"session": {"of": message["node"]}}
 
 
@@ -98,7 +102,8 @@ async def test_a_worker_that_says_nothing(autojump_clock: trio.testing.MockClock
         assert trio.current_time() == RELOAD_ANSWER + ANSWER
         assert await child.ask("claim") is None
         waited = trio.current_time() - RELOAD_ANSWER - ANSWER
-        assert waited == OTHERS_ANSWER > CHALLENGE, "it may have to challenge an agent first"
+        # It may have to challenge an agent first, and each limit is due before the one around it.
+        assert CHALLENGE < JUDGE_WITHIN < waited < OTHERS_ANSWER
         assert worker.process.status is None  # it may only be slow, and has sessions
 
 
@@ -174,6 +179,37 @@ async def test_a_worker_that_asks_too_much_waits() -> None:
         ears.may_answer.set()
         for _ in range(MOST_QUESTIONS + 10):
             await worker.expect("answer")
+
+
+async def test_a_withdrawn_question_is_answered_by_nobody() -> None:
+    ears = Ears()
+    ears.may_answer = trio.Event()
+    async with talking(ears) as (_, worker):
+        for number in (1, 2):
+            await worker.control.send({"type": "ask", "id": number, "node": "a"})
+        for number in (1, 7):
+            await worker.control.send({"type": "withdraw", "id": number})
+        while ears.cancelled < 1:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        ears.may_answer.set()
+        assert (await worker.expect("answer"))["id"] == 2
+        assert ears.cancelled == 1
+
+
+async def test_what_is_gone_and_what_is_late(autojump_clock: trio.testing.MockClock) -> None:
+    """A worker that is gone has no sessions; of one that says nothing that is not known."""
+    async with talking(Ears()) as (child, worker):
+        assert await child.ask("claim") is None
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await child.ask("claim"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await trio.sleep(1)
+            await worker.die()
+        assert answers == [{}]
 
 
 async def test_a_worker_that_talks_nonsense_is_killed() -> None:

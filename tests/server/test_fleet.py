@@ -371,6 +371,46 @@ async def test_one_workers_question_goes_to_the_others(
         assert answer["id"] == 9
         assert answer["session"] == ({"session": "x"} if known else None)
         assert answer.get("worker") == (others[1].process.pid if known else None)
+        assert answer["unanswered"] == 0
+
+
+@pytest.mark.parametrize("says", ["nothing", "an error", "its end"])
+async def test_what_another_worker_does_not_say_is_not_known(
+    says: str, autojump_clock: Clock
+) -> None:
+    async with running(Rig(3)) as rig:
+        asker, one, other = workers = await rig.ready(3)
+        for worker in workers:
+            await drop_messages(worker)
+        await asker.control.send({"type": "ask", "id": 9, "question": "claim", "claim": {}})
+        question = await one.expect("ask")
+        await one.control.send({"type": "answer", "id": question["id"], "session": None})
+        question = await other.expect("ask")
+        if says == "an error":
+            said = {"type": "answer", "id": question["id"], "error": "it is not understood"}
+            await other.control.send(said)
+        elif says == "its end":
+            await other.die()
+        answer: dict[str, Any] = {}
+        while answer.get("type") != "answer":
+            answer = await asker.receive()
+        assert answer["session"] is None
+        assert answer["unanswered"] == (0 if says == "its end" else 1)
+
+
+async def test_a_question_that_nobody_waits_for_is_withdrawn(autojump_clock: Clock) -> None:
+    async with running(Rig(3)) as rig:
+        asker, one, other = workers = await rig.ready(3)
+        for worker in workers:
+            await drop_messages(worker)
+        await asker.control.send({"type": "ask", "id": 9, "question": "claim", "claim": {}})
+        questions = [await each.expect("ask") for each in (one, other)]
+        await one.control.send({"type": "answer", "id": questions[0]["id"], "session": None})
+        await settle()
+        await asker.control.send({"type": "withdraw", "id": 9})
+        assert (await other.expect("withdraw"))["by"] == questions[1]["by"]
+        assert await drop_messages(one) == []
+        assert await drop_messages(asker) == []
 
 
 # -- the end ---------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class FakeWorker:
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.failure: Exception | None = None
+        self.listed: list[dict[str, Any]] = [{"session": "s1"}]
         self.may_prepare = trio.Event()
         self.may_prepare.set()
 
@@ -60,8 +61,11 @@ class FakeWorker:
         await trio.sleep(claim["takes"])
         return claim["answer"]  # type: ignore[no-any-return]
 
+    def note_takeover(self, news: dict[str, Any]) -> None:
+        self.done.append(("takeover", news["takeover"]))
+
     def sessions(self) -> list[dict[str, Any]]:
-        return [{"session": "s1"}]
+        return self.listed
 
     def timeline(self, node: str) -> list[dict[str, Any]]:
         return [{"event": "opened"}] if node == "a" else []
@@ -250,9 +254,52 @@ async def test_who_asks_may_leave_and_nobody_may_answer(autojump_clock: MockCloc
         with trio.CancelScope() as scope:
             scope.cancel()
             await side.orders.ask_others("claim", within=7)
-        assert (await side.control.receive() or {})["question"] == "claim", "a whole message"
+        asked = await side.control.receive() or {}
+        assert asked["question"] == "claim", "a whole message"
+        withdrawn = await side.control.receive()
+        assert withdrawn == {"type": "withdraw", "id": asked["id"]}
         assert await side.orders.ask_others("claim", within=7) is None
         assert trio.current_time() == pytest.approx(7)
+
+
+async def test_a_claim_is_withdrawn(autojump_clock: MockClock) -> None:
+    """And no other: the answer is not that nobody has the node."""
+    async with obeying() as side:
+        for number, by in ((1, "7:1"), (2, "8:1")):
+            claim = {"takes": 5, "answer": None}
+            message = {"type": "ask", "id": number, "question": "claim", "claim": claim, "by": by}
+            await side.control.send(message)
+        await side.control.send({"type": "withdraw", "by": "9:1"})
+        answer = await side.ask({"type": "withdraw", "by": "7:1"})
+        assert answer == {"type": "answer", "id": 1, "error": "withdrawn"}
+        assert trio.current_time() < 1
+        assert await side.control.receive() == {"type": "answer", "id": 2, "session": None}
+        await side.tell({"type": "withdraw", "by": "8:1"})
+
+
+async def test_an_answer_that_is_longer_than_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as fits, and how much does not: 10,000 names of 1 KiB take 60 MB in JSON."""
+    async with obeying() as side:
+        side.worker.listed = [{"node": "\xfc" * 1024} for _ in range(4000)]
+        answer = await side.ask({"type": "ask", "id": 1, "question": "sessions"})
+        assert answer is not None
+        assert 2000 < len(answer["sessions"]) < 4000
+        assert len(answer["sessions"]) + answer["left_out"] == 4000
+        side.worker.listed = [{"node": "x" * (17 << 20)}]
+        answer = await side.ask({"type": "ask", "id": 2, "question": "sessions"})
+        assert answer == {"type": "answer", "id": 2, "sessions": [], "left_out": 1}
+        monkeypatch.setattr(side.worker, "status", lambda: {"much": "x" * (17 << 20)})
+        answer = await side.ask({"type": "ask", "id": 3, "question": "status"})
+        assert answer == {"type": "answer", "id": 3, "error": "the answer is too long"}
+        assert not side.ended.is_set()
+
+
+async def test_takeovers_are_told() -> None:
+    async with obeying() as side:
+        side.orders.tell_others("takeover", node="a", takeover=[1.0, "x", "y"])
+        told = await side.control.receive() or {}
+        assert await side.ask(told) == {"type": "answer", "id": told["id"]}
+        assert side.worker.done == [("takeover", [1.0, "x", "y"])]
 
 
 async def test_other_messages_are_ignored() -> None:
