@@ -39,6 +39,8 @@ from gateway.agents.ended_cookies import EndedCookies
 from gateway.agents.registry import Entry, Registry, Takeover
 from gateway.errors import AlreadyConnected
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import TAKEOVERS
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import CHALLENGE, Sign
 
@@ -180,7 +182,9 @@ class Takeovers:
         others: Others = nobody_else,
         told: TakenOver = lambda entry, claim, why: None,
         clock: Callable[[], float] = time.time,
+        meters: Meters | None = None,
     ) -> None:
+        self._meters = Meters() if meters is None else meters
         self._registry = registry
         self._cookies = cookies
         self.others: Others = others
@@ -205,14 +209,20 @@ class Takeovers:
             0.0,
         )
         history: tuple[Takeover, ...] = ()
+        is_replaced = False
         if newcomer.is_proved and newcomer.policy != "never":
             entry = self._registry.find(claim.controller, claim.node)
             if entry is not None and _is_same_process(entry, claim):
                 history = self._end(entry, claim, "the same process", counts=False)
+                is_replaced = True
         try:
-            return await dial(newcomer.cookie), history
+            opened = await dial(newcomer.cookie)
         except AlreadyConnected as error:
             refusal = error
+        else:
+            if is_replaced:
+                self._count(claim, "taken_over")
+            return opened, history
         return await self._dial_again(newcomer.cookie, claim, dial, refusal, history)
 
     async def judge(self, claim: Claim) -> Holder | None:
@@ -258,8 +268,10 @@ class Takeovers:
             if holder is not None:
                 history = holder.takeovers or history
                 if holder.verdict is not Verdict.ENDED:
+                    self._count(claim, holder.verdict.value.replace(" ", "_"))
                     raise _explained(refusal, holder)
             if claim.policy == "never" or trio.current_time() + AGAIN_EVERY > until:
+                self._count(claim, "not_here" if holder is None else "failed")
                 raise _unexplained(refusal, claim)
             await trio.sleep(AGAIN_EVERY)
             remembered = await self._cookies.find(claim.controller, claim.node)
@@ -268,6 +280,7 @@ class Takeovers:
             except AlreadyConnected as error:
                 refusal = error
                 continue
+            self._count(claim, "taken_over")
             _log.info(
                 "node taken over",
                 controller=claim.controller,
@@ -277,6 +290,9 @@ class Takeovers:
                 with_cookie=remembered is not None,
             )
             return opened, history
+
+    def _count(self, claim: Claim, outcome: str) -> None:
+        self._meters.count(TAKEOVERS, claim.controller, outcome)
 
     async def _settle(self, claim: Claim) -> Holder | None:
         holder = await self.judge(claim)

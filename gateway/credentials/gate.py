@@ -38,6 +38,8 @@ from gateway.credentials.policy import Granted, Presented, Unrecognised, authori
 from gateway.credentials.store_access import StoreAccess
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import LOCKOUTS, WRONG_SECRETS
 
 _log = get_logger("system")
 
@@ -64,9 +66,11 @@ class Credentials:
         *,
         now: Callable[[], float] | None = None,
         store: NodeStore | None = None,
+        meters: Meters | None = None,
     ) -> None:
         """``now``: seconds since the epoch, by default a clock that cannot be set back."""
         self._now = SteadyClock() if now is None else now
+        self._meters = Meters() if meters is None else meters
         self._audit = Audit(trio.current_time)
         self._store_file = config.state_dir / FILE_NAME
         self._access = StoreAccess(
@@ -165,6 +169,7 @@ class Credentials:
     def note_wrong(self, presented: Presented, fingerprint: bytes, reason: str, *, by: str) -> None:
         """Note a secret that was judged wrong; the same one is reported once a minute."""
         lockout = self._lockout
+        self._meters.count(WRONG_SECRETS, presented.controller, by)
         repeated = lockout.is_known_wrong(fingerprint)
         locked = lockout.is_locked(presented.client_address, presented.controller, presented.node)
         if not (repeated or locked):
@@ -173,6 +178,8 @@ class Credentials:
             presented.client_address, presented.controller, presented.node, fingerprint
         ):
             self._audit.locked(presented.controller, lock)
+            scope = "address" if lock.node is None else "node"
+            self._meters.count(LOCKOUTS, presented.controller, scope)
 
     def fingerprint(self, presented: Presented) -> bytes:
         """Return the hash by which a secret is known after it was judged."""

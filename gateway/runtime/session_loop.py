@@ -120,6 +120,7 @@ class LegWatch:
         "_send_ping",
         "_sequence",
         "_stream",
+        "_told",
         "round_trip",
         "side",
     )
@@ -133,8 +134,13 @@ class LegWatch:
         send_ping: Callable[[bytes], Awaitable[None]] | None = None,
         mark: bytes = b"rgw",
         owes: Callable[[], bool] = lambda: False,
+        told: Callable[[float], None] = lambda round_trip: None,
     ) -> None:
-        """``owes``: whether the peer has begun something (a frame) that it has to finish."""
+        """``owes``: whether the peer has begun something (a frame) that it has to finish.
+
+        ``told`` gets each round trip, seconds.
+        """
+        self._told = told
         self.side = side
         self._mark = mark
         self._owes = owes
@@ -161,6 +167,7 @@ class LegWatch:
         if self._ping_at is None or payload != self._payload():
             return False
         self.round_trip = trio.current_time() - self._ping_at
+        self._told(self.round_trip)
         return True
 
     def owns_pong(self, payload: bytes) -> bool:

@@ -11,6 +11,7 @@ Owns: the messages to a worker and the wait for its answers.
     stop                             accept no more; end sessions over ``spread``, cut at
                                      ``timeout`` (null: never), exit with 0
     ask -> answer                    in both directions; a worker's question is for the others
+    metrics                          its last word: what it has counted
 
 Must not know: which workers there are, why one is told something.
 """
@@ -29,6 +30,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.samples import Samples
 from gateway.server.control import ControlBroken, ControlStream, Message
 from gateway.server.processes import Process, python
 from gateway.server.slots import Slots
@@ -78,6 +80,7 @@ class Child:
     started: float = 0.0  # Unix time
     listening: set[int] = field(default_factory=set)  # slots
     linger_until: float | None = None  # Unix time
+    samples: Samples = field(default_factory=Samples)  # what it said last
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _expected: dict[tuple[str, int], _Reply] = field(default_factory=dict)
 
@@ -220,6 +223,8 @@ class Child:
         return reply
 
     def _heard(self, kind: str, message: Message) -> None:
+        if "metrics" in message:
+            self.samples = Samples.of_words(message["metrics"])
         number = message.get("id" if kind == "answer" else "generation")
         kinds = ("prepared", "reloaded") if kind == "reload_failed" else (kind,)
         for each in kinds:

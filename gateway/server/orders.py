@@ -8,9 +8,9 @@ Must not know: how any of it is done.
 ``prepare`` (a snapshot) is answered by ``prepared`` or ``reload_failed``, ``commit`` by
 ``reloaded``; ``ask`` by ``answer`` with the same ``id``, in both directions: what a worker asks is
 for the others. ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered, nor
-is a ``prepare`` that is abandoned, or followed by another one, before it is done. Messages of types
-that are not known are ignored: the
-supervisor may be newer.
+is a ``prepare`` that is abandoned, or followed by another one, before it is done. ``metrics`` is
+the worker's last word, after everything has ended. Messages of types that are not known are
+ignored: the supervisor may be newer.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _log = get_logger("system")
 
 # Questions of this worker that wait for an answer at a time.
 MOST_QUESTIONS: Final = 256
+# How long the last word may take, seconds: nobody may be there to hear it.
+_REPORT: Final = 1.0
 # What a linger that has reached its end does if it does not say: as ``shutdown`` by default.
 _LAST: Final[Message] = {"spread": 10.0, "timeout": 300.0}
 
@@ -58,6 +60,9 @@ class Ordered(Protocol):
 
     def status(self) -> dict[str, Any]:
         """Return what ``status`` shows of this worker."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return all numbers of this worker, in words of ``Samples``."""
 
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         """Return what is known about the session of a node, or None."""
@@ -104,6 +109,12 @@ class Orders:
         finally:
             del self._asked[number]
         return reply.message
+
+    async def report(self) -> None:
+        """Say what has been counted, unasked: it is the last word, within a second."""
+        with trio.move_on_after(_REPORT):
+            with suppress(ValueError):  # too long
+                await self._send({"type": "metrics", "metrics": self._worker.metrics()})
 
     async def run(self) -> None:
         """Say ``ready``, then do what is ordered until the stream ends, which is the word to stop.
@@ -197,6 +208,8 @@ class Orders:
         question = message.get("question")
         if question == "status":
             answer["status"] = self._worker.status()
+        elif question == "metrics":
+            answer["metrics"] = self._worker.metrics()
         elif question == "node":
             answer["session"] = self._worker.session_of(
                 _field(message, "controller"), _field(message, "node")
@@ -207,7 +220,12 @@ class Orders:
             answer["events"] = self._worker.timeline(str(_field(message, "node")))
         else:
             answer["error"] = "unknown question"
-        await self._control.send(answer)
+        try:
+            await self._control.send(answer)
+        except ValueError:
+            await self._control.send(
+                {"type": "answer", "id": answer["id"], "error": "the answer is too long"}
+            )
 
     async def _judge(self, number: int, claim: Any) -> None:
         answer: Message = {"type": "answer", "id": number}

@@ -53,6 +53,9 @@ class FakeWorker:
     def status(self) -> dict[str, Any]:
         return {"sessions": 3}
 
+    def metrics(self) -> dict[str, Any]:
+        return {"a": [[[], 1]]}
+
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         return {"session": f"{controller}/{node}"} if node == "a" else None
 
