@@ -14,9 +14,9 @@ _HEAD = """\
 
 What is scraped, and what `remoting-gateway metrics` prints: the text format of Prometheus, or
 OpenMetrics for who asks for it by `Accept`. All numbers are those of the whole gateway: of all its
-workers together, those that have ended included. A counter goes on through reloads, replaced workers
-and upgrades, and begins anew with a restart. Of a worker that is killed, what it counted in its last
-ten seconds may be lost.
+workers together, those that have ended included. A counter goes on through reloads, replaced
+workers and upgrades, and begins anew with a restart. Of a worker that is killed, what it counted in
+its last ten seconds may be lost.
 
 Labels are bounded: they are names of the configuration, or words of a short list. Node names are in
 those of `metrics.per_node: true` alone.
