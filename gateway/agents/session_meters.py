@@ -10,6 +10,7 @@ to the counters, and an end adds the rest, so that no byte counts twice and no c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -87,6 +88,35 @@ class SessionMeters:
             view = live.entry.session.view()
             self._count_bytes(live, view.bytes_from_agent, view.bytes_to_agent)
 
+    def add_sessions(
+        self,
+        registry: Registry,
+        controllers: tuple[str, ...],
+        samples: Samples,
+        *,
+        lingering: object,
+    ) -> None:
+        """Add how many sessions of each state there are; also of ``controllers`` without any."""
+        found = Counter(
+            {
+                (controller, transport, state): 0
+                for controller in controllers
+                for transport in TRANSPORTS
+                for state in STATES
+            }
+        )
+        for entry in registry.entries():
+            live = self._live.get(entry.id)
+            transport = entry.session.view().transport if live is None else live.transport
+            state = "lingering" if lingering else "open"
+            if not entry.session.is_running:
+                state = "closing"
+            elif entry.session.suspect:
+                state = "suspect"
+            found[entry.controller, transport, state] += 1
+        for labels, number in found.items():
+            samples.add(SESSIONS, number, *labels)
+
     def _count_bytes(self, live: _Live, from_agent: int, to_agent: int) -> None:
         names = live.entry.controller, live.transport
         # Never backwards: a session forgets the bytes of its handshake once that is over.
@@ -109,23 +139,6 @@ def reason_of(end: SessionEnd) -> str:
     if isinstance(end.error, PeerLost):
         return {How.EOF: "eof", How.RESET: "reset"}.get(end.how, "peer_lost")
     return error_name(end.error)
-
-
-def add_sessions(
-    registry: Registry, controllers: tuple[str, ...], samples: Samples, *, lingering: object
-) -> None:
-    """Add how many sessions of each state there are; also of ``controllers`` that have none."""
-    for controller in controllers:
-        for transport in TRANSPORTS:
-            for state in STATES:
-                samples.add(SESSIONS, 0, controller, transport, state)
-    for entry in registry.entries():
-        state = "lingering" if lingering else "open"
-        if not entry.session.is_running:
-            state = "closing"
-        elif entry.session.suspect:
-            state = "suspect"
-        samples.add(SESSIONS, 1, entry.controller, entry.session.view().transport, state)
 
 
 def add_nodes(registry: Registry, config: MetricsConfig, samples: Samples) -> None:

@@ -214,7 +214,8 @@ class Child:
                     await reply.done.wait()
                 else:
                     reply.gone()
-            if sending and scope.cancelled_caught:
+            # Not one that only waited for the stream, which an upgrade holds for a moment.
+            if sending and scope.cancelled_caught and self.control.is_torn:
                 # Half a message is on its way: nothing that follows could be understood.
                 _log.error("a worker takes no messages; killing it", worker=self.process.pid)
                 self.process.kill()

@@ -13,6 +13,7 @@ again, with ``worker_up`` 0: a busy worker must neither hang a scrape nor look l
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -23,6 +24,8 @@ from typing import Any, Final
 import trio
 
 from gateway import __version__
+from gateway.agents.session_meters import TRANSPORTS
+from gateway.observability.logs import get_logger
 from gateway.observability.metrics import table
 from gateway.observability.metrics.exposition import expose
 from gateway.observability.metrics.samples import Samples
@@ -31,8 +34,12 @@ from gateway.server.control import Message
 from gateway.server.fleet import Fleet
 from gateway.server.reloader import Reload
 
+_log = get_logger("system")
+
 # Seconds between two questions where nobody scrapes.
 ASK_EVERY: Final = 10.0
+# Bytes of JSON: what is handed over in all may have 16 MiB.
+MOST_LEFT: Final = 8 * 1024 * 1024
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -134,6 +141,10 @@ class GatewayMetrics:
     def _add_own(self, samples: Samples, fleet: Fleet) -> None:
         facts = self._facts()
         is_ready = fleet.is_serving and not facts.draining
+        for controller in fleet.in_force.config.controllers:
+            for transport in TRANSPORTS:
+                end = (controller, transport, "gateway", "worker_died")
+                samples.add(table.SESSIONS_ENDED, 0, *end)
         samples.add(table.BUILD, 1, __version__, platform.python_version())
         samples.add(table.READY, int(is_ready))
         samples.add(table.DRAINING, int(bool(facts.draining)))
@@ -151,13 +162,18 @@ class GatewayMetrics:
 
     def in_words(self) -> Message:
         """Return what the next program goes on with. Gauges are not for it: it asks anew."""
-        return {
+        words = {
             "ended": self._ended.in_words(),
             "children": {
                 str(child.process.pid): _counted(child.samples) for child in self._fleet().children
             },
             "in_force_since": self._in_force_since,
         }
+        if len(json.dumps(words)) > MOST_LEFT:
+            # Rather begin anew than be in the way of an upgrade.
+            _log.warning("too many metrics to hand over; counters begin anew with the upgrade")
+            return {"in_force_since": self._in_force_since}
+        return words
 
 
 def _counted(samples: Samples) -> dict[str, Any]:

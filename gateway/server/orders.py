@@ -114,7 +114,14 @@ class Orders:
         """Say what has been counted, unasked: it is the last word, within a second."""
         with trio.move_on_after(_REPORT):
             with suppress(ValueError):  # too long
-                await self._send({"type": "metrics", "metrics": self._worker.metrics()})
+                await self._send({"type": "metrics", "metrics": self._metrics()})
+
+    def _metrics(self) -> dict[str, Any]:
+        try:
+            return self._worker.metrics()
+        except Exception as error:  # a bug in counting must not cost the sessions there are
+            _log.error("internal error", exc_info=error)
+            return {}
 
     async def run(self) -> None:
         """Say ``ready``, then do what is ordered until the stream ends, which is the word to stop.
@@ -209,7 +216,7 @@ class Orders:
         if question == "status":
             answer["status"] = self._worker.status()
         elif question == "metrics":
-            answer["metrics"] = self._worker.metrics()
+            answer["metrics"] = self._metrics()
         elif question == "node":
             answer["session"] = self._worker.session_of(
                 _field(message, "controller"), _field(message, "node")

@@ -300,7 +300,12 @@ class _Worker:
     def metrics(self) -> dict[str, Any]:
         """Return all numbers of this worker, in words of ``Samples``."""
         leaving = self.ending.begun.is_set()
-        return collect(self._lasting, self._holder.current, leaving=leaving).in_words()
+        return collect(
+            self._lasting,
+            self._holder.current,
+            leaving=leaving,
+            lingering=leaving and self.ending.is_lingering,
+        ).in_words()
 
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         """Return what is known about the session of a node, or None."""

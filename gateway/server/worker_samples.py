@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.agents.session_meters import TRANSPORTS, add_nodes, add_sessions
+from gateway.agents.session_meters import TRANSPORTS, add_nodes
 from gateway.observability.metrics.samples import Samples
 from gateway.observability.metrics.table import (
     CERTIFICATE_EXPIRY,
@@ -54,8 +54,13 @@ _FROM_ZERO: Final[tuple[tuple[Metric, tuple[tuple[str, ...], ...]], ...]] = (
 _REFUSALS: Final = ("limit", "address_limit", "tls_handshake", "proxy_protocol", "shortage")
 
 
-def collect(lasting: Lasting, generation: Generation, *, leaving: object) -> Samples:
-    """Return everything. A worker that is ``leaving`` has no certificates, addresses or limits."""
+def collect(
+    lasting: Lasting, generation: Generation, *, leaving: object, lingering: object
+) -> Samples:
+    """Return everything. A worker that is ``leaving`` has no certificates, addresses or limits.
+
+    ``lingering``: it leaves for its successor of an upgrade.
+    """
     samples = Samples()
     controllers = tuple(generation.config.controllers)
     lasting.session_meters.count_live_bytes()
@@ -67,7 +72,7 @@ def collect(lasting: Lasting, generation: Generation, *, leaving: object) -> Sam
         lasting.meters.count(CONNECTIONS_REFUSED, reason, by=0)
     lasting.meters.count(SERIES_DROPPED, by=0)
     lasting.meters.add_to(samples)
-    add_sessions(lasting.registry, controllers, samples, lingering=leaving)
+    lasting.session_meters.add_sessions(lasting.registry, controllers, samples, lingering=lingering)
     add_nodes(lasting.registry, generation.config.metrics, samples)
     samples.add(CONNECTIONS, lasting.places.held)
     for controller in controllers:

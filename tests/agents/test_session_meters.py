@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.agents.registry import Entry, Registry
-from gateway.agents.session_meters import SessionMeters, add_nodes, add_sessions, reason_of
+from gateway.agents.session_meters import SessionMeters, add_nodes, reason_of
 from gateway.config.metrics import MetricsConfig
 from gateway.errors import ControllerClosed, Draining, PeerLost, TakenOver
 from gateway.observability.metrics.meters import Meters
@@ -138,7 +138,7 @@ def test_states(lingering: object) -> None:
     held = [registry.register(each, entry(each, str(i))) for i, each in enumerate(played)]
     for each in held:
         each.__enter__()
-    add_sessions(registry, ("main", "idle"), samples, lingering=lingering)
+    SessionMeters().add_sessions(registry, ("main", "idle"), samples, lingering=lingering)
     found = {labels: number for labels, number in samples.of(SESSIONS).items() if number}
     usual = "lingering" if lingering else "open"
     assert found == {

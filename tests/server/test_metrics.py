@@ -116,7 +116,10 @@ async def test_a_worker_that_ends_leaves_its_counts_and_no_state() -> None:
     assert found.of(table.SESSIONS_OPENED) == {OPENED: 7}
     assert found.of(table.CONNECTIONS) == {(): 5}
     # Sessions that it had are over as well; one that was being closed had ended already.
-    assert found.of(table.SESSIONS_ENDED) == {(*OPENED, "gateway", "worker_died"): 2}
+    assert found.of(table.SESSIONS_ENDED) == {
+        (*OPENED, "gateway", "worker_died"): 2,
+        ("main", "websocket", "gateway", "worker_died"): 0,
+    }
     fleet.children = (*fleet.children, PlayedChild(0, 1))
     assert await opened(metrics) == 8
 
@@ -168,6 +171,13 @@ async def test_an_older_program_leaves_nothing(left: dict[str, Any] | None) -> N
     metrics = gateway(PlayedFleet(PlayedChild(0, 2)), heritage=left)
     metrics.adopt([])
     assert await opened(metrics) == 2
+
+
+async def test_an_upgrade_is_worth_more_than_its_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.server.metrics.MOST_LEFT", 100)
+    metrics = gateway(PlayedFleet(PlayedChild(0, 1)))
+    await metrics.samples()
+    assert metrics.in_words() == {"in_force_since": NOW}
 
 
 async def test_reloads() -> None:

@@ -23,7 +23,7 @@ GET = b"GET /login HTTP/1.1\r\nHost: a\r\n\r\n"
 async def test_what_a_worker_has_no_say_in_once_it_leaves(tmp_path: Path, leaving: object) -> None:
     config = make_config(tmp_path, limits={"connections": 100, "controller_handshakes": 7})
     lasting = Lasting(config, fetch=fetch, workers=2)
-    samples = collect(lasting, Generation(config, lasting), leaving=leaving)
+    samples = collect(lasting, Generation(config, lasting), leaving=leaving, lingering=False)
     certificate = (str(config.listeners[1].address), str(tmp_path / f"{HOST}.crt"))
     assert set(samples.of(table.CERTIFICATE_EXPIRY)) == (set() if leaving else {certificate})
     assert samples.of(table.CONNECTIONS_LIMIT) == ({} if leaving else {(): 50})
@@ -35,8 +35,10 @@ async def test_what_a_worker_has_no_say_in_once_it_leaves(tmp_path: Path, leavin
 async def test_counters_that_alerts_watch_begin_with_zero(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     lasting = Lasting(config, fetch=fetch, workers=1)
-    collect(lasting, Generation(config, lasting), leaving=False)  # asking does not count
-    samples = collect(lasting, Generation(config, lasting), leaving=False)
+    collect(
+        lasting, Generation(config, lasting), leaving=False, lingering=False
+    )  # asking does not count
+    samples = collect(lasting, Generation(config, lasting), leaving=False, lingering=False)
     assert samples.of(table.LOCKOUTS) == {("main", "address"): 0, ("main", "node"): 0}
     assert samples.of(table.TAKEOVERS) == {("main", "taken_over"): 0, ("main", "two_agents"): 0}
     assert samples.of(table.QUEUE_TURNED_AWAY) == {("main",): 0}
