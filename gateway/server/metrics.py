@@ -133,7 +133,9 @@ class GatewayMetrics:
             samples.merge(child.samples)
             if child.state is not State.STARTING:
                 samples.add(table.WORKER_UP, int(bool(answers.get(child))), _name(child))
-            samples.add(table.WORKER_MEMORY, resident(child.process.pid), _name(child))
+            memory = resident(child.process.pid)
+            if memory:
+                samples.add(table.WORKER_MEMORY, memory, _name(child))
         self._add_own(samples, fleet)
         _cut_nodes(samples, fleet.in_force.config.metrics.nodes)
         return samples

@@ -69,7 +69,7 @@ class _Families(Collector):
 def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], float | Histogram]]) -> Family:
     if metric.kind is Kind.HISTOGRAM:
         histograms = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-        bounds = [*(f"{each:g}" for each in metric.buckets), "+Inf"]
+        bounds = [*(str(float(each)) for each in metric.buckets), "+Inf"]
         for labels, value in rows:
             assert isinstance(value, Histogram)
             buckets = list(zip(bounds, accumulate(value.counts), strict=True))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterable
 
 import pytest
+from prometheus_client.core import Metric as Family
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
@@ -12,13 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from gateway.observability.metrics.exposition import MOST_LABEL, expose, show
 from gateway.observability.metrics.meters import Meters
-from gateway.observability.metrics.samples import Samples
+from gateway.observability.metrics.samples import Histogram, Samples
 from gateway.observability.metrics.table import (
     METRICS,
     NODE_START,
     PER_NODE,
     ROUND_TRIP,
     SESSIONS_OPENED,
+    Kind,
 )
 from tests.tools import require_tool
 
@@ -73,6 +76,34 @@ def test_openmetrics_for_who_asks() -> None:
     (sample,) = families["remoting_gateway_sessions_opened"].samples
     assert (sample.name, sample.value) == (SESSIONS_OPENED.name, 3)
     assert data.endswith(b"# EOF\n")
+
+
+def one_of_each() -> Samples:
+    samples = Samples()
+    for metric in METRICS.values():
+        labels = [f"a {label}" for label in metric.labels]
+        if metric.kind is Kind.HISTOGRAM:
+            samples.add_histogram(metric, Histogram(3.5, [1] * (len(metric.buckets) + 1)), *labels)
+        else:
+            samples.add(metric, 2, *labels)
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("accept", "read"), [(None, read_text), ("application/openmetrics-text", read_openmetrics)]
+)
+def test_both_formats_can_be_read(
+    accept: str | None, read: Callable[[str], Iterable[Family]]
+) -> None:
+    kind, data = expose(one_of_each(), accept)
+    assert ("openmetrics" in kind) is (accept is not None)
+    families = {family.name: family for family in read(data.decode())}
+    assert len(families) == len(METRICS)
+    for name, metric in METRICS.items():
+        family = families[name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.kind.value, metric.help)
+        values = {sample.value for sample in family.samples if sample.name == name}
+        assert values == (set() if metric.kind is Kind.HISTOGRAM else {2.0})
 
 
 @pytest.mark.parametrize("accept", [None, "", "*/*", "nonsense;;=", "text/html,\x00"])
