@@ -133,6 +133,9 @@ class GatewayMetrics:
             samples.merge(child.samples)
             if child.state is not State.STARTING:
                 samples.add(table.WORKER_UP, int(bool(answers.get(child))), _name(child))
+                samples.add(table.WORKER_SESSIONS, _live(child), _name(child))
+            if child.linger_until is not None:
+                samples.add(table.WORKER_LINGER, child.linger_until, _name(child))
             memory = resident(child.process.pid)
             if memory:
                 samples.add(table.WORKER_MEMORY, memory, _name(child))
@@ -182,6 +185,11 @@ def _counted(samples: Samples) -> dict[str, Any]:
     counted = Samples()
     counted.merge(samples, gauges=False)
     return counted.in_words()
+
+
+def _live(child: Child) -> float:
+    sessions = child.samples.of(table.SESSIONS).values()
+    return sum(number for number in sessions if isinstance(number, int | float))
 
 
 def _name(child: Child) -> str:

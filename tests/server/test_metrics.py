@@ -40,6 +40,7 @@ class PlayedChild:
     answers: bool = True
     pid: int = 0
     live: int = 0
+    linger_until: float | None = None
 
     def __post_init__(self) -> None:
         self.process = PlayedProcess(self.pid or os.getpid())
@@ -101,6 +102,8 @@ async def test_workers_are_added_up() -> None:
     assert found.of(table.SESSIONS_OPENED) == {OPENED: 7}
     assert found.of(table.CONNECTIONS) == {(): 10}
     assert found.of(table.WORKER_UP) == {("1.0",): 1, ("1.1",): 1}
+    assert found.of(table.WORKER_SESSIONS) == {("1.0",): 1, ("1.1",): 1}
+    assert found.of(table.WORKER_LINGER) == {}
     assert found.of(table.WORKERS)["serving",] == 2
     assert found.of(table.WORKER_RESTARTS) == {(): 3}
     assert found.of(table.GENERATION) == {(): 7}
@@ -137,6 +140,13 @@ async def test_of_a_silent_worker_the_last_word_is_shown() -> None:
     found = await metrics.samples()
     assert found.of(table.SESSIONS_OPENED) == {OPENED: 9}
     assert found.of(table.WORKER_UP) == {("1.0",): 1}
+
+
+async def test_one_that_lingers_says_until_when() -> None:
+    child = PlayedChild(1, state=State.LINGERING, linger_until=NOW + 9)
+    found = await gateway(PlayedFleet(child)).samples()
+    assert found.of(table.WORKER_LINGER) == {("1.1",): NOW + 9}
+    assert found.of(table.WORKERS)["lingering",] == 1
 
 
 async def test_one_that_starts_is_not_silent() -> None:

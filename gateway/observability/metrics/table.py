@@ -279,6 +279,15 @@ WORKER_UP = _gauge(
     " incarnation and slot.",
     "worker",
 )
+WORKER_SESSIONS = _gauge(
+    "worker_sessions", "Sessions of agents with a worker, closing ones too.", "worker"
+)
+WORKER_LINGER = _gauge(
+    "worker_linger_until_timestamp_seconds",
+    "When a worker from before an upgrade ends the sessions that it still has. Unix time.",
+    "worker",
+    unit="seconds",
+)
 WORKER_RESTARTS = _counter(
     "worker_restarts", "Workers that died or were killed, and were replaced."
 )
