@@ -26,6 +26,8 @@ from gateway.agents.identity import Pin, PinStore, remedy
 from gateway.agents.jnlp4_leg import ControllerLeg, LegOpener, LegRequest
 from gateway.agents.registry import Entry, Registry, Takeover
 from gateway.agents.session import AgentSession, SessionInfo
+from gateway.agents.session_meters import SessionMeters
+from gateway.agents.stopwatch import Stopwatch
 from gateway.agents.takeover import Newcomer, Takeovers
 from gateway.agents.transport import Transport, Transports
 from gateway.agents.websocket_leg import WebSocketLegs
@@ -48,6 +50,9 @@ from gateway.http.exchange import Exchange
 from gateway.http.websocket_relay import RelaySession
 from gateway.http.websocket_upgrade import UpgradeAnswer
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.error_names import error_name
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import HANDSHAKE_DURATION, HANDSHAKES
 from gateway.protocol.capability import check_capability
 from gateway.protocol.cookie import is_cookie
 from gateway.protocol.jnlp4 import PROTOCOL_PLAINTEXT
@@ -105,7 +110,11 @@ class AgentEndpoint:
         history: History,
         credentials: Credentials,
         generation: int = 0,
+        meters: Meters | None = None,
+        session_meters: SessionMeters | None = None,
     ) -> None:
+        self._meters = Meters() if meters is None else meters
+        self._session_meters = SessionMeters() if session_meters is None else session_meters
         self._config = config
         self._discovery = discovery
         self._transports = transports
@@ -133,11 +142,16 @@ class AgentEndpoint:
         try:
             session, entry = await self._open(exchange, request, admission)
         except GatewayError as error:
-            self._note_refusal(exchange, request, str(error))
+            self._note_refusal(exchange, request, str(error), error_name(error))
             raise
         if session is None or entry is None:
-            self._note_refusal(exchange, request, f"the controller's answer: {exchange.status}")
+            reason = f"the controller's answer: {exchange.status}"
+            self._note_refusal(exchange, request, reason, "refused_by_controller")
             return
+        name = exchange.match.controller_id
+        self._meters.count(HANDSHAKES, name, "accepted")
+        taken = trio.current_time() - exchange.received_at
+        self._meters.observe(HANDSHAKE_DURATION, taken, name)
 
         def end(error: NotAuthorized) -> None:
             session.end(SessionEnd.of(Side.GATEWAY, error))
@@ -149,7 +163,10 @@ class AgentEndpoint:
             else:
                 await session.run()
 
-    def _note_refusal(self, exchange: Exchange, request: AgentRequest, reason: str) -> None:
+    def _note_refusal(
+        self, exchange: Exchange, request: AgentRequest, reason: str, outcome: str
+    ) -> None:
+        self._meters.count(HANDSHAKES, exchange.match.controller_id, outcome)
         self._history.refused(
             exchange.match.controller_id,
             request.node,
@@ -211,6 +228,7 @@ class AgentEndpoint:
             leg=leg,
             limits=self._limits,
             on_end=self._history.ended,
+            on_round_trip=self._session_meters.round_trips(info.controller),
         )
 
     def _check_transport(self, exchange: Exchange) -> None:
@@ -226,7 +244,9 @@ class AgentEndpoint:
         self, exchange: Exchange, request: AgentRequest, admission: Admission
     ) -> _Opened:
         name = exchange.match.controller_id
+        watch = Stopwatch(self._meters, name)
         granted = await admission.judge()
+        watch.lap("credentials")
         newcomer = Newcomer(
             name,
             request.node,
@@ -237,7 +257,10 @@ class AgentEndpoint:
         )
 
         async def dial(cookie: str | None, remembered: str | None) -> _Leg:
-            return await self._dial(exchange, request, admission, granted, cookie, remembered)
+            watch.restart()
+            return await self._dial(
+                exchange, request, admission, granted, cookie, remembered, watch
+            )
 
         return await self._takeovers.open(newcomer, dial)
 
@@ -249,19 +272,24 @@ class AgentEndpoint:
         granted: Granted,
         cookie: str | None,
         remembered: str | None,
+        watch: Stopwatch,
     ) -> _Leg:
         name = exchange.match.controller_id
         controller = exchange.match.controller
         async with self._handshakes.of(name).place(exchange.client_address):
+            watch.lap("queue")
             choice = await self._transports.choose(name, controller)
             if choice.transport is Transport.WEBSOCKET:
+                watch.lap("discovery")
                 answer = await self._websocket_legs.ask(
                     exchange, request.node, granted.upstream_secret, cookie
                 )
+                watch.lap("upgrade")
                 if answer.head.status == 403:
                     admission.refused()
                 return answer
             port = await self._discovery.agent_port(name, controller)
+            watch.lap("discovery")
             leg_request = LegRequest(
                 port.address,
                 controller.agents.protocol,
@@ -272,7 +300,7 @@ class AgentEndpoint:
                 cookie if remembered is None else remembered,
             )
             try:
-                return await self._opener.open(leg_request), port
+                return await self._opener.open(leg_request, lap=watch.lap), port
             except NotAuthorized:
                 admission.refused()
                 raise

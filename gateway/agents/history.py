@@ -1,7 +1,7 @@
 """What is remembered of agents' sessions once something has happened to them.
 
 Owns: what follows from a beginning, an end, a refusal and a takeover: the node's timeline, the
-search for idle timers, the cookies that are kept.
+search for idle timers, the cookies that are kept, what is counted.
 
 Must not know: how sessions run, who reads any of it.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.agents.ended_cookies import EndedCookies
 from gateway.agents.registry import Entry
+from gateway.agents.session_meters import SessionMeters
 from gateway.agents.takeover import Claim
 from gateway.observability.idle_fingerprint import Fingerprints
 from gateway.observability.logs import get_logger
@@ -26,8 +27,15 @@ _log = get_logger("session")
 class History:
     """The memory of one worker. Times are Unix time."""
 
-    def __init__(self, cookies: EndedCookies, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        cookies: EndedCookies,
+        *,
+        clock: Callable[[], float] = time.time,
+        meters: SessionMeters | None = None,
+    ) -> None:
         self._cookies = cookies
+        self._meters = SessionMeters() if meters is None else meters
         self._kept: set[str] = set()  # sessions that live and whose cookies are kept
         self._clock = clock
         self._timelines = Timelines()
@@ -40,6 +48,7 @@ class History:
         and live with it.
         """
         view = entry.session.view()
+        self._meters.opened(entry, view.transport)
         if view.transport == "jnlp4" and entry.cookie is not None:
             self._kept.add(entry.id)
             self._cookies.started(entry.controller, entry.node, entry.id, entry.cookie)
@@ -57,6 +66,7 @@ class History:
 
     def ended(self, ended: EndedSession) -> None:
         """Note that a session has ended."""
+        self._meters.ended(ended)
         if ended.session in self._kept:
             self._kept.remove(ended.session)
             self._cookies.ended(ended.controller, ended.node, ended.session)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -99,8 +99,10 @@ class LegOpener:
     def __init__(self) -> None:
         self._tls = pinning_client_context()
 
-    async def open(self, request: LegRequest) -> ControllerLeg:
-        """Open a leg within 20 s.
+    async def open(
+        self, request: LegRequest, *, lap: Callable[[str], None] = lambda phase: None
+    ) -> ControllerLeg:
+        """Open a leg within 20 s; ``lap`` is told when a phase is finished.
 
         Raises UnknownNode, NotAuthorized, AlreadyConnected or ControllerRefused for what the
         controller says, IdentityMismatch, ControllerUnreachable or ControllerTimeout for what goes
@@ -109,17 +111,20 @@ class LegOpener:
         stage = ["the connection"]
         try:
             with trio.fail_after(LEG_TIMEOUT):
-                return await self._open(request, stage)
+                return await self._open(request, stage, lap)
         except trio.TooSlowError:
             raise ControllerTimeout(
                 detail=f"{request.address}: waited {LEG_TIMEOUT:g} s for {stage[0]}"
             ) from None
 
-    async def _open(self, request: LegRequest, stage: list[str]) -> ControllerLeg:
+    async def _open(
+        self, request: LegRequest, stage: list[str], lap: Callable[[str], None]
+    ) -> ControllerLeg:
         try:
             stream = await dial(request.address, timeout=CONNECT_TIMEOUT)
         except ControllerUnreachable as error:
             raise _unusable(error.detail) from None
+        lap("dial")
         try:
             stream.keep_alive(user_timeout=CONTROLLER_USER_TIMEOUT)
             # Java's SSLEngineFilterLayer takes close_notify for the end of everything and then
@@ -129,12 +134,15 @@ class LegOpener:
             stream.close_notify = False
             stage[0] = _ACK
             leading = await _exchange_acks(stream, request.protocol)
+            lap("ack")
             if request.protocol != PROTOCOL_PLAINTEXT:
                 if leading:
                     raise RemoteProtocolError("the controller spoke before the TLS handshake")
                 stage[0] = "its TLS handshake"
                 await self._start_tls(stream, request.identity)
+                lap("tls")
             leg = await _connect(stream, request, stage, leading)
+            lap("login")
         except StreamBroken as error:
             stream.abort()
             raise _unusable(f"{request.address}: {error}, while waiting for {stage[0]}") from None

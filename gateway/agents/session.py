@@ -85,8 +85,12 @@ class AgentSession:
         leg: ControllerLeg,
         limits: Limits,
         on_end: Callable[[EndedSession], None] = lambda ended: None,
+        on_round_trip: Callable[[float], None] = lambda round_trip: None,
     ) -> None:
-        """``on_end`` is told as soon as the session is over, before its legs are closed."""
+        """``on_end`` is told as soon as the session is over, before its legs are closed.
+
+        ``on_round_trip`` is told of each answered ping, seconds.
+        """
         self.info = info
         self.started_at = trio.current_time()
         self._agent = agent
@@ -99,7 +103,9 @@ class AgentSession:
         self._first = b""  # the first payload byte, while it is the only one
         self._framed = False
         self._before = self._moved()  # by the handshakes
-        self._agent_watch = LegWatch(Side.AGENT, agent, limits, send_ping=self._ping)
+        self._agent_watch = LegWatch(
+            Side.AGENT, agent, limits, send_ping=self._ping, told=on_round_trip
+        )
         never = float("inf")  # JNLP4 has no ping, and a controller may be silent for hours
         silent = Limits(limits.interval, never, never, limits.stall_after)
         self._loop = SessionLoop([self._agent_watch, LegWatch(Side.CONTROLLER, leg.stream, silent)])

@@ -42,6 +42,8 @@ from gateway.agents.recent_takeovers import RecentTakeovers, lately
 from gateway.agents.registry import Entry, Registry, Takeover
 from gateway.errors import AlreadyConnected, ControllerTimeout
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import TAKEOVERS
 from gateway.runtime.lost_time import let_readers_run
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import CHALLENGE, Sign
@@ -202,8 +204,10 @@ class Takeovers:
         others: Others = nobody_else,
         told: TakenOver = lambda entry, claim, why: None,
         clock: Callable[[], float] = time.time,
+        meters: Meters | None = None,
     ) -> None:
         """``announce`` may be set: it gets controller, node and a takeover for other workers."""
+        self._meters = Meters() if meters is None else meters
         self._registry = registry
         self._cookies = cookies
         self.others: Others = others
@@ -231,15 +235,19 @@ class Takeovers:
             _digest(newcomer.cookie),
             0.0,
         )
+        is_replaced = False
         if newcomer.is_proved and newcomer.policy != "never":
             entry = self._registry.find(claim.controller, claim.node)
             if entry is not None and _is_same_process(entry, claim):
                 self._end(entry, claim, "the same process", counts=False)
+                is_replaced = True
         try:
             opened = await dial(newcomer.cookie, None)
         except AlreadyConnected as error:
             refusal = error
         else:
+            if is_replaced:
+                self._count(claim, "taken_over")
             return opened, self._takeovers_of(claim)
         return await self._dial_again(newcomer.cookie, claim, dial, refusal)
 
@@ -300,8 +308,10 @@ class Takeovers:
             if holder is not None:
                 self.note(claim.controller, claim.node, *holder.takeovers)
                 if holder.verdict is not Verdict.ENDED:
+                    self._count(claim, holder.verdict.value.replace(" ", "_"))
                     raise _explained(refusal, holder)
             if claim.policy == "never" or trio.current_time() + AGAIN_EVERY > until:
+                self._count(claim, "not_here" if holder is None else "failed")
                 raise _unexplained(refusal, claim, trio.current_time() - began, is_known=is_known)
             await trio.sleep(AGAIN_EVERY)
             remembered = None
@@ -310,6 +320,7 @@ class Takeovers:
             try:
                 with trio.CancelScope(deadline=at_last):
                     opened = await dial(cookie, remembered)
+                    self._count(claim, "taken_over")
                     _log.info(
                         "node taken over",
                         controller=claim.controller,
@@ -325,7 +336,11 @@ class Takeovers:
             except ControllerTimeout:
                 if trio.current_time() < at_last - _NEARLY:
                     raise
+            self._count(claim, "failed")
             raise _unexplained(refusal, claim, trio.current_time() - began, is_known=is_known)
+
+    def _count(self, claim: Claim, outcome: str) -> None:
+        self._meters.count(TAKEOVERS, claim.controller, outcome)
 
     async def _settle(self, claim: Claim) -> Holder | None:
         holder = await self.judge(claim)

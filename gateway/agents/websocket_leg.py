@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 from gateway.agents.jnlp4_leg import FAILED_TO_DISCONNECT, already_connected
+from gateway.agents.session_meters import SessionMeters
 from gateway.agents.transport import Transports
 from gateway.config.models import GatewayConfig
 from gateway.errors import AlreadyConnected, ControllerTimeout, ControllerUnreachable
@@ -64,7 +65,9 @@ class WebSocketLegs:
         transports: Transports,
         generation: int = 0,
         on_end: Callable[[EndedSession], None] = lambda ended: None,
+        meters: SessionMeters | None = None,
     ) -> None:
+        self._meters = SessionMeters() if meters is None else meters
         self._upstreams = upstreams
         self._transports = transports
         self._generation = generation
@@ -134,6 +137,7 @@ class WebSocketLegs:
                 limits=self._limits,
                 generation=self._generation,
                 on_end=self._on_end,
+                on_round_trip=self._meters.round_trips(exchange.match.controller_id),
             )
         names["error_id"] = names.pop("session")
         status = answer.head.status

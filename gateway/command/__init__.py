@@ -17,8 +17,10 @@ from gateway.command.check import check
 from gateway.command.demo import demo
 from gateway.command.identity import identity
 from gateway.command.jenkins_secrets import jenkins_secrets
+from gateway.command.metrics import metrics
 from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
+from gateway.command.reference import reference
 from gateway.command.run import run
 from gateway.command.schema import schema
 from gateway.command.sessions import sessions
@@ -49,7 +51,9 @@ for _command in (
     upgrade,
     status,
     sessions,
+    metrics,
     schema,
+    reference,
     identity,
     nodes,
     jenkins_secrets,

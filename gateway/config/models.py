@@ -30,6 +30,7 @@ from gateway.config.identity import Identity
 from gateway.config.limits import LimitsConfig
 from gateway.config.listener_tls import TlsConfig as TlsConfig
 from gateway.config.logs import LogConfig, TraceContextConfig
+from gateway.config.metrics import MetricsConfig
 from gateway.config.processes import ShutdownConfig, Workers
 from gateway.config.routing import RedirectPort
 from gateway.config.routing import RouteConfig as RouteConfig
@@ -400,6 +401,9 @@ class GatewayConfig(_Model):
     )
     limits: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What clients may take, each and together."
+    )
+    metrics: MetricsConfig = Field(
+        default_factory=MetricsConfig, description="What is said in metrics."
     )
     workers: Workers = Field(
         default=1,

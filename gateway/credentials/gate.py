@@ -37,6 +37,8 @@ from gateway.credentials.store_access import StoreAccess
 from gateway.credentials.watch import Watch
 from gateway.errors import LockedOut, NotAuthorized
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import LOCKOUTS, WRONG_SECRETS
 
 _log = get_logger("system")
 
@@ -60,9 +62,11 @@ class Credentials:
         *,
         now: Callable[[], float] | None = None,
         store: NodeStore | None = None,
+        meters: Meters | None = None,
     ) -> None:
         """``now``: seconds since the epoch, by default a clock that cannot be set back."""
         self._now = SteadyClock() if now is None else now
+        self._meters = Meters() if meters is None else meters
         self._audit = Audit(trio.current_time)
         self._access = StoreAccess(
             SqliteNodeStore(config.state_dir, now=self._now) if store is None else store,
@@ -154,6 +158,7 @@ class Credentials:
     def note_wrong(self, presented: Presented, fingerprint: bytes, reason: str, *, by: str) -> None:
         """Note a secret that was judged wrong; the same one is reported once a minute."""
         lockout = self._lockout
+        self._meters.count(WRONG_SECRETS, presented.controller, by)
         repeated = lockout.is_known_wrong(fingerprint)
         locked = lockout.is_locked(presented.client_address, presented.controller, presented.node)
         if not (repeated or locked):
@@ -162,6 +167,8 @@ class Credentials:
             presented.client_address, presented.controller, presented.node, fingerprint
         ):
             self._audit.locked(presented.controller, lock)
+            scope = "address" if lock.node is None else "node"
+            self._meters.count(LOCKOUTS, presented.controller, scope)
 
     def fingerprint(self, presented: Presented) -> bytes:
         """Return the hash by which a secret is known after it was judged."""

@@ -49,6 +49,10 @@ class AddressBook:
         """Return them all, best first, whatever their state."""
         return tuple(state.address for state in self._states)
 
+    def usable(self, now: float) -> dict[Address, bool]:
+        """Return which addresses are in use: neither down nor ejected."""
+        return {state.address: state.up and state.ejected_until <= now for state in self._states}
+
     def replace(self, addresses: Iterable[Address]) -> None:
         """Take the answer to a name: known addresses keep their order and state, new ones follow.
 

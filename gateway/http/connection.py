@@ -277,6 +277,7 @@ class _Connection:
         request_id = new_request_id()
         self._log(error, request_id)
         status, fields, body = error_answer(error, request_id)
+        self._serving.meters.refused(error)
         self._write_record(
             request_id, lambda: refusal_record(self._stream, self._listener, error, request_id)
         )
@@ -318,6 +319,7 @@ class _Connection:
         if self._recorded is exchange:
             return
         self._recorded = exchange
+        self._serving.meters.answered(exchange, error)
         if self._access.enabled:
             self._write_record(exchange.request_id, lambda: record_of(exchange, error))
 

@@ -88,6 +88,21 @@ class Pool:
     def __repr__(self) -> str:
         return f"<Pool {self._busy} busy, {len(self._idle)} idle, {len(self._waiting)} waiting>"
 
+    @property
+    def idle(self) -> int:
+        """How many connections are kept for later."""
+        return len(self._idle)
+
+    @property
+    def busy(self) -> int:
+        """How many are in use, or being made."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for one."""
+        return len(self._waiting)
+
     async def acquire(
         self,
         *,

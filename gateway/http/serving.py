@@ -15,6 +15,7 @@ from gateway.config.models import ListenerConfig
 from gateway.config.values import Network
 from gateway.http.client_limits import ClientLimits
 from gateway.http.exchange import Exchange
+from gateway.http.request_meters import RequestMeters
 from gateway.http.router import Router
 from gateway.observability.access_log import AccessLog
 from gateway.transport.tls_context import ClientDemand
@@ -26,8 +27,8 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class Serving:
     """One listener's view of one configuration.
 
-    ``handle`` answers each exchange or raises; ``access`` gets a line for each request;
-    ``demand`` is what the TLS handshake demands of clients.
+    ``handle`` answers each exchange or raises; ``access`` gets a line for each request,
+    ``meters`` counts it; ``demand`` is what the TLS handshake demands of clients.
     """
 
     listener: ListenerConfig
@@ -38,3 +39,4 @@ class Serving:
     access: AccessLog = field(default_factory=lambda: AccessLog("off"))
     demand: ClientDemand | None = None
     trace_context: TraceContextConfig = field(default_factory=TraceContextConfig)
+    meters: RequestMeters = field(default_factory=RequestMeters)

@@ -28,6 +28,15 @@ from gateway.http.controller_connection import (
 )
 from gateway.http.pool import Pool, PoolLimits
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.samples import Samples
+from gateway.observability.metrics.table import (
+    ADDRESS_UP,
+    DIAL_DURATION,
+    DIAL_FAILURES,
+    POOL_CONNECTIONS,
+    POOL_WAITING,
+)
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.proxy_protocol import write_local_header
@@ -70,6 +79,7 @@ class Upstream:
         limits: ControllerLimits | None = None,
         *,
         site_of: Callable[[str], str | None] = site_of,
+        meters: Meters | None = None,
     ) -> None:
         """Prepare the way. Raises ConfigError when a file for TLS cannot be used.
 
@@ -81,6 +91,7 @@ class Upstream:
         # Connections begin with a PROXY header, and serve the client that it names only.
         self.introduces = controller.proxy_protocol == "v2"
         self._site_of = site_of
+        self._meters = Meters() if meters is None else meters
         self._limits = ControllerLimits() if limits is None else limits
         self._connections = controller.connections
         self._tls = client_tls(controller)
@@ -190,12 +201,19 @@ class Upstream:
         """
         if greeting is None:
             greeting = write_local_header() if self.introduces else b""
-        stream = await dial(
-            address,
-            timeout=self._connections.connect_timeout,
-            tls=self._tls,
-            greeting=greeting,
-        )
+        began = trio.current_time()
+        try:
+            stream = await dial(
+                address,
+                timeout=self._connections.connect_timeout,
+                tls=self._tls,
+                greeting=greeting,
+            )
+        except (ControllerUnreachable, ControllerTimeout) as error:
+            reason = "timeout" if isinstance(error, ControllerTimeout) else "unreachable"
+            self._meters.count(DIAL_FAILURES, self.name, reason)
+            raise
+        self._meters.observe(DIAL_DURATION, trio.current_time() - began, self.name)
         stream.keep_alive(user_timeout=self._limits.user_timeout)
         return ControllerConnection(stream, self._limits)
 
@@ -268,6 +286,16 @@ class Upstream:
             found = [Address(str(answer[4][0]), url.port) for answer in answers]
             return [address for address in found if "%" not in address.host]
         return []
+
+    def add_to(self, samples: Samples, *, with_addresses: object = True) -> None:
+        """Add what is known of its connections and, ``with_addresses``, of these."""
+        pools = self._pools.values()
+        samples.add(POOL_CONNECTIONS, sum(pool.idle for pool in pools), self.name, "idle")
+        samples.add(POOL_CONNECTIONS, sum(pool.busy for pool in pools), self.name, "busy")
+        samples.add(POOL_WAITING, sum(pool.waiting for pool in pools), self.name)
+        usable = self._book.usable(trio.current_time()) if with_addresses else {}
+        for address, is_usable in usable.items():
+            samples.add(ADDRESS_UP, int(is_usable), self.name, str(address))
 
     # -- upkeep ------------------------------------------------------------------------------------
 
@@ -370,7 +398,13 @@ class Upstream:
 class Upstreams:
     """The ways to all controllers of a configuration that have a url."""
 
-    def __init__(self, config: GatewayConfig, previous: Upstreams | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        previous: Upstreams | None = None,
+        *,
+        meters: Meters | None = None,
+    ) -> None:
         """Prepare them. Raises ConfigError when a file for TLS cannot be used.
 
         Ways of ``previous`` to controllers that are the same go over, with their connections and
@@ -381,7 +415,13 @@ class Upstreams:
             previous = None  # its ways count clients in another way
         site_of = counted_sites(partial(is_in, config.trusted_proxies))
         self._by_name = {
-            name: _way(name, controller, None if previous is None else previous.get(name), site_of)
+            name: _way(
+                name,
+                controller,
+                None if previous is None else previous.get(name),
+                site_of,
+                meters,
+            )
             for name, controller in config.controllers.items()
             if controller.url is not None
         }
@@ -421,10 +461,11 @@ def _way(
     controller: ControllerConfig,
     previous: Upstream | None,
     site_of: Callable[[str], str | None],
+    meters: Meters | None,
 ) -> Upstream:
     if previous is not None and previous.serves(controller, client_tls(controller)):
         return previous
-    return Upstream(name, controller, site_of=site_of)
+    return Upstream(name, controller, site_of=site_of, meters=meters)
 
 
 class Fetch(Protocol):

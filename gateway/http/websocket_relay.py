@@ -102,10 +102,12 @@ class RelaySession:
         limits: RelayLimits,
         generation: int = 0,
         on_end: Callable[[EndedSession], None] = lambda ended: None,
+        on_round_trip: Callable[[float], None] = lambda round_trip: None,
     ) -> None:
         """``generation`` is that of the configuration.
 
-        ``on_end`` is told as soon as an agent's session is over, before its legs are closed.
+        ``on_end`` is told as soon as an agent's session is over, before its legs are closed;
+        ``on_round_trip`` of each ping that the client answers, seconds.
         """
         self.names = names
         self._interval = limits.client.interval
@@ -122,6 +124,7 @@ class RelaySession:
             send_ping=self._ping_client,
             mark=_mark(),
             owes=lambda: self._up.scanner.remaining > 0,
+            told=on_round_trip,
         )
         controller_watch = LegWatch(
             Side.CONTROLLER,

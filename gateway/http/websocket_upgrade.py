@@ -191,6 +191,10 @@ class OpenWebSockets:
         self._workers = workers
         self._open: Counter[str] = Counter()
 
+    def of(self, controller: str) -> int:
+        """Return how many ``controller`` has."""
+        return self._open[controller]
+
     @contextmanager
     def place(self, controller: str, limit: int) -> Iterator[None]:
         """Hold a place for one of ``controller``. Raises LimitExceeded."""

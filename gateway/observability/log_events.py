@@ -159,6 +159,11 @@ EVENTS: Final = (
     ),
     _system("low limit of open files; a session needs two", "warning", "see gateway.remedy"),
     _system("the record of a node is damaged", "error", "that node is refused; the others are not"),
+    _system(
+        "too many metrics to hand over; counters begin anew with the upgrade",
+        "warning",
+        "what is beyond the limit of a message between two programs",
+    ),
     _system("logs reopened", "info", "SIGUSR1: files that were moved away are made anew"),
     _system("a log cannot be opened", "error", "lines go where they went before"),
     _system("log levels changed", "info", "by an operator, until they are changed in the file"),

@@ -113,7 +113,7 @@ FIELDS: Final = (
     ),
     LogField("reason", "gateway.reason", "why, in words", channels="session, audit, system"),
     LogField("remedy", "gateway.remedy", "what to do about it", channels="session, system"),
-    LogField("rows", "gateway.rows", "of a table in state_dir", "{row}", "session"),
+    LogField("rows", "gateway.rows", "of a table in state_dir", "1", "session"),
     LogField("close_code", "gateway.session.close_code", "WebSocket's, RFC 6455 7.4", "", _SESSION),
     LogField("duration_s", "gateway.session.duration", "of the session", "s", _SESSION),
     LogField("bytes_from_agent", "gateway.agent.received", "from the agent", "By", _SESSION),

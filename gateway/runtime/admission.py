@@ -40,6 +40,11 @@ class ConnectionPlaces:
         self.most_held = 0  # since ``runtime/memory`` last looked
         self.change(limit, per_address=per_address, is_exempt=is_exempt)
 
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        return self._limit
+
     def change(
         self, limit: int, *, per_address: int, is_exempt: Callable[[str], bool] = _is_nobody
     ) -> None:

@@ -33,8 +33,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -64,9 +65,15 @@ _WEIGHT: Final = 1 / 8
 class Handshakes:
     """The handshake budgets of all controllers. They live on through reloads."""
 
-    def __init__(self, drain: Drain) -> None:
-        """Once ``drain`` has begun, nobody waits any more."""
+    def __init__(
+        self, drain: Drain, *, turned_away: Callable[[str], None] = lambda controller: None
+    ) -> None:
+        """Once ``drain`` has begun, nobody waits any more.
+
+        ``turned_away`` is told the controller of each agent that is to come later.
+        """
         self._drain = drain
+        self._turned_away = turned_away
         self._by_name: dict[str, HandshakePlaces] = {}
 
     def change(self, names: Iterable[str], places: int, *, rate: float, workers: int) -> None:
@@ -78,10 +85,19 @@ class Handshakes:
         for name in names:
             line = known.get(name)
             if line is None:
-                line = HandshakePlaces(places, rate=rate, workers=workers, drain=self._drain)
+                line = HandshakePlaces(
+                    places,
+                    rate=rate,
+                    workers=workers,
+                    drain=self._drain,
+                    turned_away=partial(self._turned_away, name),
+                )
             else:
                 line.change(places, rate=rate, workers=workers)
             self._by_name[name] = line
+
+    def __iter__(self) -> Iterator[tuple[str, HandshakePlaces]]:
+        return iter(self._by_name.items())
 
     def of(self, name: str) -> HandshakePlaces:
         """Return the budget of a controller.
@@ -121,9 +137,14 @@ class HandshakePlaces:
         wait: float = HANDSHAKE_WAIT,
         queue: int = HANDSHAKE_QUEUE,
         drain: Drain | None = None,
+        turned_away: Callable[[], None] = lambda: None,
     ) -> None:
-        """``places`` at a time and ``rate`` a second, which ``workers`` share evenly."""
+        """``places`` at a time and ``rate`` a second, which ``workers`` share evenly.
+
+        ``turned_away`` is told of each agent that is to come later.
+        """
         self._drain = Drain() if drain is None else drain
+        self._tell_turned_away = turned_away
         self._wait = wait
         self._queue = queue
         self._busy = 0
@@ -153,6 +174,27 @@ class HandshakePlaces:
     def __len__(self) -> int:
         return self._present + self._expected.count
 
+    @property
+    def places(self) -> int:
+        """How many handshakes there may be at a time."""
+        return self._places
+
+    @property
+    def busy(self) -> int:
+        """How many handshakes are under way."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return self._present
+
+    @property
+    def expected(self) -> int:
+        """How many hold a number and are expected to come for it."""
+        self._expected.forget(trio.current_time())
+        return self._expected.count
+
     # -- asking ------------------------------------------------------------------------------------
 
     def reserve(self, host: str) -> None:
@@ -166,6 +208,7 @@ class HandshakePlaces:
         self._check_length(now, self._wait * self._reservable, site)
         held = self._expected.held_by(site)
         if held >= max(1, self._most() // (2 if self._has_turned_away_others(site, now) else 1)):
+            self._tell_turned_away()
             raise LimitExceeded(detail=f"{held} agents of {site} were expected already")
         self._expected.add(self._draw(), site, now)
 
@@ -221,6 +264,7 @@ class HandshakePlaces:
 
     def _turn_away(self, site: str, now: float) -> None:
         """Remember it. Of two there is always one that is somebody else."""
+        self._tell_turned_away()
         self._turned_away[site] = now
         self._turned_away.move_to_end(site)
         if len(self._turned_away) > 2:

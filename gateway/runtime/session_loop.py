@@ -136,6 +136,7 @@ class LegWatch:
         "_send_ping",
         "_sequence",
         "_stream",
+        "_told",
         "_unanswered",
         "round_trip",
         "side",
@@ -151,11 +152,14 @@ class LegWatch:
         mark: bytes = b"rgw",
         owes: Callable[[], bool] = lambda: False,
         lost_time: LostTime | None = None,
+        told: Callable[[float], None] = lambda round_trip: None,
     ) -> None:
         """``owes``: whether the peer has begun something (a frame) that it has to finish.
 
-        ``lost_time`` is that of this event loop if none is given.
+        ``lost_time`` is that of this event loop if none is given. ``told`` gets each round trip,
+        seconds.
         """
+        self._told = told
         self.side = side
         self._mark = mark
         self._owes = owes
@@ -207,6 +211,7 @@ class LegWatch:
             return False
         self.round_trip = trio.current_time() - self._ping_at
         self._unanswered.ponged()
+        self._told(self.round_trip)
         return True
 
     def owns_pong(self, payload: bytes) -> bool:

@@ -12,6 +12,7 @@ Owns: the messages to a worker and the wait for its answers.
                                      ``timeout`` (null: never), exit with 0
     ask -> answer                    in both directions; a worker's question is for the others
     withdraw                         in both directions; nobody waits for an answer any more
+    metrics                          its last word: what it has counted
 
 Must not know: which workers there are, why one is told something.
 """
@@ -30,6 +31,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from gateway.observability.logs import get_logger
+from gateway.observability.metrics.samples import Samples
 from gateway.server.control import ControlBroken, ControlStream, Message
 from gateway.server.processes import Process, python
 from gateway.server.slots import Slots
@@ -80,6 +82,7 @@ class Child:
     started: float = 0.0  # Unix time
     listening: set[int] = field(default_factory=set)  # slots
     linger_until: float | None = None  # Unix time
+    samples: Samples = field(default_factory=Samples)  # what it said last
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _expected: dict[tuple[str, int], _Reply] = field(default_factory=dict)
 
@@ -217,7 +220,8 @@ class Child:
                     await reply.done.wait()
                 else:
                     reply.gone()
-            if sending and scope.cancelled_caught:
+            # Not one that only waited for the stream, which an upgrade holds for a moment.
+            if sending and scope.cancelled_caught and self.control.is_torn:
                 # Half a message is on its way: nothing that follows could be understood.
                 _log.error("a worker takes no messages; killing it", worker=self.process.pid)
                 self.process.kill()
@@ -226,6 +230,8 @@ class Child:
         return reply
 
     def _heard(self, kind: str, message: Message) -> None:
+        if "metrics" in message:
+            self.samples = Samples.of_words(message["metrics"])
         number = message.get("id" if kind == "answer" else "generation")
         kinds = ("prepared", "reloaded") if kind == "reload_failed" else (kind,)
         for each in kinds:

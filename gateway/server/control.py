@@ -35,6 +35,7 @@ class ControlStream:
         """
         self._stream = stream
         self._sending = trio.Lock()
+        self.is_torn = False  # part of a message has been sent: the rest follows, or never will
         self._buffer = bytearray(received)
         self._limit = limit
 
@@ -48,7 +49,9 @@ class ControlStream:
         if len(data) > self._limit:
             raise ValueError(f"message of {len(data)} bytes; at most {self._limit} are allowed")
         async with self._sending:
+            self.is_torn = True
             await self._stream.send_all(len(data).to_bytes(_HEAD, "big") + data)
+            self.is_torn = False
 
     async def receive(self) -> Message | None:
         """Return the next message, or None when the other end is gone. Raises ControlBroken.

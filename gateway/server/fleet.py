@@ -31,6 +31,8 @@ _log = get_logger("system")
 
 # Beyond its own limit a worker is killed.
 KILL_AFTER: Final = 5.0
+# How long what a worker said before it ended may take to be read.
+LAST_WORDS: Final = 1.0
 # What is left to workers that are told to hurry.
 HURRY: Final = 10.0
 # How often workers that linger are looked at.
@@ -65,12 +67,14 @@ class Fleet:
         incarnation: int = 1,
         old: Sequence[Child] = (),
         all_serve: Callable[[], None] = lambda: None,
+        ended: Callable[[Child], None] = lambda child: None,
         restarts: int = 0,
         start: Starter = start,
     ) -> None:
         """``old``: workers of the program that ran in this process before, ``restarts`` of its.
 
-        ``all_serve`` is called once, when every worker of this program is ready.
+        ``all_serve`` is called once, when every worker of this program is ready; ``ended`` for each
+        worker that is gone.
         """
         self._slots = slots
         self._bound = slots.addresses
@@ -81,6 +85,7 @@ class Fleet:
         self.incarnation = incarnation
         self._children = list(old)
         self._all_serve: Callable[[], None] | None = all_serve
+        self._ended = ended
         self._stop = trio.Event()
         self._ending = StopOrder(0.0, HURRY)
         self._another_ending = trio.Event()
@@ -215,16 +220,25 @@ class Fleet:
         self, child: Child, first: Callable[[], Awaitable[object]] | None = None
     ) -> int:
         """Talk to a worker until it ends, and see that it does; return its exit status."""
+        heard_all = trio.Event()
+
+        async def listen() -> None:
+            await child.listen_to(self._became_ready, self._ask_others)
+            heard_all.set()
+
         async with trio.open_nursery() as nursery:
             if first is not None:
                 nursery.start_soon(first)
-            nursery.start_soon(child.listen_to, self._became_ready, self._ask_others)
+            nursery.start_soon(listen)
             nursery.start_soon(self._end, child)
             status = await child.process.wait()
+            with trio.move_on_after(LAST_WORDS):
+                await heard_all.wait()
             nursery.cancel_scope.cancel()
         # Not where this was cancelled: the program is being replaced, and the worker and its stream
         # belong to the next one.
         self._children.remove(child)
+        self._ended(child)
         self._changed.set()
         await child.control.aclose()
         return status

@@ -19,6 +19,7 @@ from gateway.agents.identity import PinStore
 from gateway.agents.jnlp4_leg import LegOpener
 from gateway.agents.login import AgentLogin
 from gateway.agents.registry import Registry
+from gateway.agents.session_meters import SessionMeters
 from gateway.agents.takeover import Takeovers
 from gateway.agents.transport import Transports
 from gateway.agents.websocket_leg import WebSocketLegs
@@ -26,12 +27,15 @@ from gateway.config.models import GatewayConfig
 from gateway.credentials.gate import Credentials
 from gateway.http.client_limits import ClientLimits
 from gateway.http.proxy import Proxy
+from gateway.http.request_meters import RequestMeters
 from gateway.http.router import Router
 from gateway.http.serving import Serving
 from gateway.http.upstream import Fetch, Upstreams
 from gateway.http.websocket_upgrade import OpenWebSockets, WebSocketUpgrades
 from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import sink_of
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.table import QUEUE_TURNED_AWAY
 from gateway.runtime.admission import ConnectionPlaces
 from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import Handshakes
@@ -48,18 +52,24 @@ class Lasting:
     """
 
     def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
+        self.meters = Meters()
+        self.session_meters = SessionMeters(self.meters)
         self.drain = Drain()
         self.registry = Registry()
         self.cookies = EndedCookies(CookieFile(config.state_dir))
-        self.history = History(self.cookies)
-        self.takeovers = Takeovers(self.registry, self.cookies, told=self.history.taken_over)
-        self.handshakes = Handshakes(self.drain)
+        self.history = History(self.cookies, meters=self.session_meters)
+        self.takeovers = Takeovers(
+            self.registry, self.cookies, told=self.history.taken_over, meters=self.meters
+        )
+        self.handshakes = Handshakes(
+            self.drain, turned_away=partial(self.meters.count, QUEUE_TURNED_AWAY)
+        )
         self.discovery = Discovery(fetch)
         self.pins = PinStore(config.state_dir)
         self.transports = Transports(fetch, self.discovery, self.pins)
         self.login = AgentLogin(self.transports, self.handshakes)
         self.websockets = OpenWebSockets(workers)
-        self.credentials = Credentials(config)
+        self.credentials = Credentials(config, meters=self.meters)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
         self._workers = workers
@@ -107,7 +117,7 @@ class Generation:
         Connections to controllers go over from ``previous``; ``number`` is the supervisor's.
         """
         self.config = config
-        self.upstreams = Upstreams(config, previous)
+        self.upstreams = Upstreams(config, previous, meters=lasting.meters)
         self.terms = tuple(
             Terms.of(
                 listener,
@@ -128,6 +138,7 @@ class Generation:
                 transports=lasting.transports,
                 generation=number,
                 on_end=lasting.history.ended,
+                meters=lasting.session_meters,
             ),
             handshakes=lasting.handshakes,
             registry=lasting.registry,
@@ -135,6 +146,8 @@ class Generation:
             history=lasting.history,
             credentials=lasting.credentials,
             generation=number,
+            meters=lasting.meters,
+            session_meters=lasting.session_meters,
         )
         dispatcher = Dispatcher(
             agents=agents,
@@ -153,6 +166,7 @@ class Generation:
         router = Router(config)
         limits = ClientLimits.of(config.limits)
         access = AccessLog(sink_of("access"))
+        meters = RequestMeters(lasting.meters)
         self.serving = tuple(
             Serving(
                 listener,
@@ -163,6 +177,7 @@ class Generation:
                 access,
                 terms.demand,
                 config.trace_context,
+                meters,
             )
             for listener, terms in zip(config.listeners, self.terms, strict=True)
         )

@@ -37,6 +37,7 @@ class Handover:
     children: tuple[Message, ...]  # in the words of ``children``
     config: Message  # what is in force: for the case that the next program finds nothing better
     restarts: int = 0  # workers that were replaced so far
+    metrics: Message = field(default_factory=dict)  # what was counted so far
     version: int = field(default=_VERSION)
 
     @property

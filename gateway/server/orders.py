@@ -10,8 +10,8 @@ Must not know: how any of it is done.
 for the others. ``withdraw`` takes back a question that may take its time (``claim``), in both
 directions. ``abandon``, ``listen``, ``unlisten``, ``stop`` and ``linger`` are not answered, nor
 are those about logs (``log_orders``), nor is a ``prepare`` that is abandoned, or followed by
-another one, before it is done. Messages of types that are not known are ignored: the supervisor may
-be newer.
+another one, before it is done. ``metrics`` is the worker's last word, after everything has ended.
+Messages of types that are not known are ignored: the supervisor may be newer.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _log = get_logger("system")
 MOST_QUESTIONS: Final = 256
 # Of a list in one answer; the rest is for what stands around it.
 _MOST_ANSWERED: Final = MAX_MESSAGE - 1024
+# How long the last word may take, seconds: nobody may be there to hear it.
+_REPORT: Final = 1.0
 # What a linger that has reached its end does if it does not say: as ``shutdown`` by default.
 _LAST: Final[Message] = {"spread": 10.0, "timeout": 300.0}
 
@@ -63,6 +65,9 @@ class Ordered(Protocol):
 
     def status(self) -> dict[str, Any]:
         """Return what ``status`` shows of this worker."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return all numbers of this worker, in words of ``Samples``."""
 
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         """Return what is known about the session of a node, or None."""
@@ -123,6 +128,19 @@ class Orders:
             if reply.message is None and self._tasks is not None:
                 self._tasks.start_soon(self._send, {"type": "withdraw", "id": number})
         return reply.message
+
+    async def report(self) -> None:
+        """Say what has been counted, unasked: it is the last word, within a second."""
+        with trio.move_on_after(_REPORT):
+            with suppress(ValueError):  # too long
+                await self._send({"type": "metrics", "metrics": self._metrics()})
+
+    def _metrics(self) -> dict[str, Any]:
+        try:
+            return self._worker.metrics()
+        except Exception as error:  # a bug in counting must not cost the sessions there are
+            _log.error("internal error", exc_info=error)
+            return {}
 
     async def run(self) -> None:
         """Say ``ready``, then do what is ordered until the stream ends, which is the word to stop.
@@ -225,6 +243,8 @@ class Orders:
         question = message.get("question")
         if question == "status":
             answer["status"] = self._worker.status()
+        elif question == "metrics":
+            answer["metrics"] = self._metrics()
         elif question == "node":
             answer["session"] = self._worker.session_of(
                 _field(message, "controller"), _field(message, "node")

@@ -50,6 +50,7 @@ from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
 from gateway.server.heartbeat import ask_for_time, ping_watchdog, watchdog_interval
 from gateway.server.log_orders import reopen_logs
+from gateway.server.metrics import Facts, GatewayMetrics
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
 from gateway.server.session_list import list_sessions, node_timeline
@@ -194,6 +195,12 @@ class Supervisor:
             aside=self._aside,
         )
         self._stopping = Stopping(lambda: self._fleet)
+        self._metrics = GatewayMetrics(
+            lambda: self._fleet,
+            lambda: Facts(self._started, self._stopping.is_asked),
+            last_reload=last,
+            heritage=None if heritage is None else heritage.metrics,
+        )
         self._upgrading = False
         self._missed_reload = False
         self._is_overdue = False
@@ -203,13 +210,16 @@ class Supervisor:
     async def run(self) -> int | None:
         """Run until stopped; return the exit status, or None to be replaced (``leave``)."""
         heritage = self._heritage
+        old = _take_over(heritage)
+        self._metrics.adopt(old)
         self._fleet = Fleet(
             self._slots,
             worker_count(self._first.config),
             self._first,
             incarnation=self._incarnation,
-            old=_take_over(heritage),
+            old=old,
             all_serve=self._all_serve,
+            ended=self._metrics.worker_ended,
             restarts=0 if heritage is None else heritage.restarts,
         )
         control = trio.socket.from_stdlib_socket(self._control)
@@ -230,6 +240,7 @@ class Supervisor:
                 interval = watchdog_interval()
                 if interval is not None:
                     nursery.start_soon(ping_watchdog, self._fleet, interval)
+                nursery.start_soon(self._metrics.run)
                 if heritage is not None:
                     nursery.start_soon(self._see_it_settle)
                 status = await self._fleet.run()
@@ -259,8 +270,13 @@ class Supervisor:
 
     async def _reload_as_wished(self) -> None:
         await self._reloader.run(
-            begun=lambda: notify(*service_manager.reloading()), ended=self._say_ready
+            begun=lambda: notify(*service_manager.reloading()), ended=self._reload_ended
         )
+
+    def _reload_ended(self) -> None:
+        if self._reloader.last is not None:
+            self._metrics.reloaded(self._reloader.last)
+        self._say_ready()
 
     async def _files_changed(self) -> None:
         self._reloader.wish("files changed")
@@ -390,7 +406,12 @@ class Supervisor:
             children=self._fleet.in_words(),
             config=in_force.config.model_dump(mode="json"),
             restarts=self._fleet.restarts,
+            metrics=self._metrics.in_words(),
         )
+
+    async def metrics(self, accept: str | None = None) -> tuple[str, bytes]:
+        """Return content type and text for whoever scrapes, with this ``Accept`` header."""
+        return await self._metrics.scrape(accept)
 
     async def _status(self) -> Message:
         return await describe(
@@ -407,6 +428,9 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
+        if wish == "metrics":
+            _, text = await self.metrics()
+            return {"ok": True, "text": text.decode()}, None
         if wish == "sessions":
             return await self._sessions(question.get("node")), None
         if wish == "reload":

@@ -28,6 +28,11 @@ from gateway.http.connection import serve_connection
 from gateway.http.serving import Serving
 from gateway.http.upkeep import Upkeep
 from gateway.observability.logs import apply_or_complain, get_logger
+from gateway.observability.metrics.table import (
+    CONNECTIONS_ACCEPTED,
+    CONNECTIONS_REFUSED,
+    TLS_DURATION,
+)
 from gateway.protocol.http_head import ResponseHead
 from gateway.runtime.config_holder import ConfigHolder
 from gateway.runtime.floods import FloodLog
@@ -38,6 +43,7 @@ from gateway.server.ending import Ending, Linger, Stop
 from gateway.server.generation import Generation, Lasting
 from gateway.server.orders import Orders
 from gateway.server.snapshot import read_snapshot
+from gateway.server.worker_samples import collect
 from gateway.transport.listeners import BoundListener, Terms, accept_forever
 from gateway.transport.stream import Stream
 
@@ -77,8 +83,9 @@ async def serve(
                 async with trio.open_nursery() as accepting:
                     await accepting.start(worker.accepting.run)
                     task_status.started()
-                    if control is not None:
-                        service.start_soon(worker.obey(control).run)
+                    orders = None if control is None else worker.obey(control)
+                    if orders is not None:
+                        service.start_soon(orders.run)
                     await worker.ending.begun.wait()
                     # Its time counts from the word on, also while a backlog does not empty.
                     service.start_soon(worker.ending.carry_out, connections.cancel_scope)
@@ -89,6 +96,8 @@ async def serve(
                     worker.ending.accepted.set()
             if connections.cancel_scope.cancelled_caught:
                 _log.warning("connections were cut")
+            if orders is not None:
+                await orders.report()
             service.cancel_scope.cancel()
     finally:
         for listener in (
@@ -153,24 +162,43 @@ class _Worker:
             handle,
             connections,
             terms=terms,
-            handshake_failed=_log_failed_handshake,
+            handshake_failed=self._handshake_failed,
             handshaking=self._lasting.drain.idle,
             admit=self._admit,
-            introduction_failed=_log_failed_introduction,
-            short_of=lambda reason: self._short.tell(reason=reason),
+            introduction_failed=self._introduction_failed,
+            short_of=self._short_of,
+            secured=partial(self._lasting.meters.observe, TLS_DURATION),
         )
 
     @contextmanager
     def _admit(self, stream: Stream) -> Iterator[bool]:
         """Hold a place for a connection, or say that there is none."""
         with ExitStack() as held:
+            places = self._lasting.places
             try:
-                held.enter_context(self._lasting.places.place(stream.peer.host))
+                held.enter_context(places.place(stream.peer.host))
             except LimitExceeded as error:
+                self._count_refused("limit" if places.held >= places.limit else "address_limit")
                 self._refused.tell(**stream.peer.as_fields(), reason=str(error))
                 yield False
                 return
+            self._lasting.meters.count(CONNECTIONS_ACCEPTED)
             yield True
+
+    def _handshake_failed(self, stream: Stream, reason: str) -> None:
+        self._count_refused("tls_handshake")
+        _log.info("tls handshake failed", **stream.peer.as_fields(), reason=reason)
+
+    def _introduction_failed(self, stream: Stream, reason: str) -> None:
+        self._count_refused("proxy_protocol")
+        _log.info("proxy protocol failed", **stream.peer.as_fields(), reason=reason)
+
+    def _short_of(self, reason: str) -> None:
+        self._count_refused("shortage")
+        self._short.tell(reason=reason)
+
+    def _count_refused(self, reason: str) -> None:
+        self._lasting.meters.count(CONNECTIONS_REFUSED, reason)
 
     # -- other workers -----------------------------------------------------------------------------
 
@@ -292,6 +320,16 @@ class _Worker:
             "generation": self._holder.number,
         }
 
+    def metrics(self) -> dict[str, Any]:
+        """Return all numbers of this worker, in words of ``Samples``."""
+        leaving = self.ending.begun.is_set()
+        return collect(
+            self._lasting,
+            self._holder.current,
+            leaving=leaving,
+            lingering=leaving and self.ending.is_lingering,
+        ).in_words()
+
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         """Return what is known about the session of a node, or None."""
         entry = self._lasting.registry.find(controller, node)
@@ -303,11 +341,3 @@ class _Worker:
             "age_s": round(trio.current_time() - entry.session.started_at, 3),
             "suspect": entry.session.suspect,
         }
-
-
-def _log_failed_handshake(stream: Stream, reason: str) -> None:
-    _log.info("tls handshake failed", **stream.peer.as_fields(), reason=reason)
-
-
-def _log_failed_introduction(stream: Stream, reason: str) -> None:
-    _log.info("proxy protocol failed", **stream.peer.as_fields(), reason=reason)

@@ -192,6 +192,7 @@ async def accept_forever(
     admit: Admission = _admit_everybody,
     introduction_failed: Callable[[Stream, str], None] | None = None,
     short_of: Callable[[str], None] | None = None,
+    secured: Callable[[float], None] | None = None,
 ) -> None:
     """Accept on ``listener`` and run ``handle`` for each stream in ``nursery`` until cancelled.
 
@@ -204,6 +205,7 @@ async def accept_forever(
     False closes it at once. Where PROXY headers are required, they are taken before all that; a
     connection without a good one is reported to ``introduction_failed`` and closed. While nothing
     can be accepted for want of descriptors or memory, each try is reported to ``short_of``.
+    ``secured`` is told how many seconds each successful handshake took.
     """
 
     async def serve(connection: trio.SocketStream) -> None:
@@ -232,11 +234,14 @@ async def accept_forever(
 
     async def is_secured(stream: Stream, contexts: ServerContexts, limit: float) -> bool:
         done = False
+        began = trio.current_time()
         with handshaking():
             problem = await _handshake(stream, contexts, limit)
             done = problem is None
             if problem is not None:
                 handshake_failed(stream, problem)
+            elif secured is not None:
+                secured(trio.current_time() - began)
         return done
 
     async def serve_and_close(connection: trio.SocketStream) -> None:

@@ -150,9 +150,12 @@ class ServerContexts:
         """Build every context. Raises ConfigError naming the file that cannot be used."""
         self.demand = _demand_of(config.client_certificates)
         self._by_name: dict[str, SSL.Context] = {}
+        # Of each certificate's file, when the first in its chain ends; Unix time.
+        self.expiries: dict[Path, float] = {}
         contexts = []
         for certificate in config.certificates:
-            context, names = _server_context(config, certificate)
+            context, names, expiry = _server_context(config, certificate)
+            self.expiries[certificate.certificate] = expiry
             contexts.append(context)
             for name in names:
                 self._by_name.setdefault(name, context)
@@ -177,7 +180,7 @@ class ServerContexts:
 
 def _server_context(
     config: TlsConfig, certificate: CertificateConfig
-) -> tuple[SSL.Context, Sequence[str]]:
+) -> tuple[SSL.Context, Sequence[str], float]:
     """Build one context of a listener: they differ in their certificate and in nothing else."""
     context = _context()
     context.set_min_proto_version(_VERSIONS[config.minimum_version])
@@ -193,13 +196,14 @@ def _server_context(
         context.use_privatekey(signing_key(certificate.key))
         context.check_privatekey()
         pem = certificate.certificate.read_bytes()
-        leaf = x509.load_pem_x509_certificates(pem)[0]
+        chain = x509.load_pem_x509_certificates(pem)
     except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm, OSError) as error:
         raise ConfigError(
             f"{certificate.certificate}: cannot be used with key {certificate.key}: "
             f"{openssl_reason(error) if isinstance(error, SSL.Error) else type(error).__name__}"
         ) from None
-    return context, _names(leaf)
+    expiry = min(each.not_valid_after_utc.timestamp() for each in chain)
+    return context, _names(chain[0]), expiry
 
 
 def _demand_of(config: ClientCertificatesConfig) -> ClientDemand | None:

@@ -271,7 +271,9 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Give controllers another number of handshake places, and another queue in front of them."""
 
     def give(count: int, queue: int) -> None:
-        def made(configured: int, *, rate: float, workers: int, drain: Drain) -> HandshakePlaces:
+        def made(
+            configured: int, *, rate: float, workers: int, drain: Drain, turned_away: object
+        ) -> HandshakePlaces:
             assert (configured, rate, workers) == (64, 50, 1)
             return HandshakePlaces(count, queue=queue)
 

@@ -27,6 +27,9 @@ from gateway.agents.takeover import (
     Verdict,
 )
 from gateway.errors import AlreadyConnected, ControllerTimeout, NotAuthorized
+from gateway.observability.metrics.meters import Meters
+from gateway.observability.metrics.samples import Samples
+from gateway.observability.metrics.table import TAKEOVERS
 from gateway.runtime.session_end import SessionEnd
 from gateway.runtime.session_loop import Sign
 from gateway.runtime.session_view import SessionView
@@ -89,6 +92,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.meters = Meters()
         self.cookies = PlayedCookies()
         self.told: list[tuple[str, str, str]] = []
         self.now = SINCE
@@ -97,10 +101,17 @@ class Scene:
             cast("EndedCookies", self.cookies),
             told=lambda entry, claim, why: self.told.append((entry.id, claim.client, why)),
             clock=lambda: self.now,
+            meters=self.meters,
         )
         self.dialled: list[tuple[float, str | None]] = []
         self.may_enter: Callable[[str | None], bool] = lambda cookie: False
         self.before_answer: Callable[[], None] = lambda: None
+
+    def counted(self) -> dict[str, object]:
+        """Return how often there was each outcome."""
+        samples = Samples()
+        self.meters.add_to(samples)
+        return {outcome: number for (_, outcome), number in samples.of(TAKEOVERS).items()}
 
     @contextmanager
     def live(
@@ -618,3 +629,20 @@ async def test_the_end_of_the_ghost_itself_is_remembered(
         session.on_end = lambda: scene.cookies.ended("s1")
         await scene.come()
     assert [cookie for _, cookie in scene.dialled] == [None, COOKIE]
+
+
+async def test_outcomes_are_counted(scene: Scene, autojump_clock: MockClock) -> None:
+    scene.may_enter = lambda cookie: True
+    await scene.come()  # nobody has it: no takeover
+    assert scene.counted() == {}
+    with scene.live(PlayedSession(suspect=True)):
+        await scene.come()
+    with scene.live(PlayedSession()):
+        await scene.come(cookie=COOKIE, is_proved=True)  # its own process
+    assert scene.counted() == {"taken_over": 2}
+    with scene.live(PlayedSession()), pytest.raises(AlreadyConnected):
+        await scene.come("never")
+    scene.may_enter = lambda cookie: False
+    with pytest.raises(AlreadyConnected):
+        await scene.come()
+    assert scene.counted() == {"taken_over": 2, "kept": 1, "not_here": 1}

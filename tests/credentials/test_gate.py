@@ -18,6 +18,8 @@ from gateway.credentials.gate import REFUSAL_STEP, Admission
 from gateway.credentials.policy import CertificateNames, Granted, Presented
 from gateway.credentials.store_keys import StoreKeys
 from gateway.errors import CredentialsUnavailable, LockedOut, NotAuthorized
+from gateway.observability.metrics.samples import Samples
+from gateway.observability.metrics.table import LOCKOUTS, WRONG_SECRETS
 from tests.credentials.gates import (
     ADDRESS,
     RIGHT,
@@ -173,6 +175,10 @@ async def test_lockout_by_the_controllers_word(tmp_path: Path, clock: MockClock)
     for i in range(5):
         await refused_by_controller(gate, f"guess {i}")
     assert "LockedOut" in str(await gate.why_not("another guess"))
+    samples = Samples()
+    gate.credentials._meters.add_to(samples)
+    assert samples.of(LOCKOUTS) == {("main", "node"): 1}
+    assert samples.of(WRONG_SECRETS) == {("main", "controller"): 5}
     assert await gate.why_not("a neighbour's", "neighbour") is None
     assert await gate.why_not("another guess", address="192.0.2.2") is None
     await trio.sleep(60)

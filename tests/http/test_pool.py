@@ -78,6 +78,7 @@ async def test_fresh_means_fresh() -> None:
     first = await use(pool, maker)
     second = await pool.acquire(repeatable=True, fresh=True)
     assert second is not first
+    assert (pool.busy, pool.idle, pool.waiting) == (1, 1, 0)
     assert repr(pool) == "<Pool 1 busy, 1 idle, 0 waiting>"
 
 

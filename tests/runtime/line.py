@@ -90,9 +90,16 @@ class Line:
             await trio.sleep(self.answers)
             self.hears()
 
-    def watch(self, limits: Limits = LIMITS, *, pings: bool = True) -> LegWatch:
+    def watch(
+        self,
+        limits: Limits = LIMITS,
+        *,
+        pings: bool = True,
+        told: Callable[[float], None] = lambda round_trip: None,
+    ) -> LegWatch:
         stream = cast("Stream", self)
-        return LegWatch(Side.AGENT, stream, limits, send_ping=self.ping if pings else None)
+        ping = self.ping if pings else None
+        return LegWatch(Side.AGENT, stream, limits, send_ping=ping, told=told)
 
 
 async def forever() -> SessionEnd:

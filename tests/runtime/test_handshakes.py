@@ -17,6 +17,7 @@ from gateway.runtime.handshakes import (
     HANDSHAKE_QUEUE,
     HANDSHAKE_WAIT,
     HandshakePlaces,
+    Handshakes,
 )
 
 HOST = "192.0.2.1"
@@ -430,3 +431,19 @@ async def test_who_leaves_the_line_leaves_nothing_behind(autojump_clock: MockClo
 async def _stand_in_line(places: HandshakePlaces) -> None:
     async with places.place(HOST):
         raise AssertionError("there was no place")
+
+
+async def test_who_is_turned_away_is_counted(mock_clock: MockClock) -> None:
+    told: list[str] = []
+    lines = Handshakes(Drain(), turned_away=told.append)
+    lines.change(["main", "other"], 1, rate=1.0, workers=1)
+    for _ in range(30):
+        with suppress(LimitExceeded):
+            lines.of("main").reserve(HOST)
+    line = lines.of("main")
+    assert told == ["main"] * (30 - line.expected)
+    assert (line.places, line.busy, line.waiting) == (1, 0, 0)
+    assert 0 < line.expected < 30
+    mock_clock.jump(60)
+    assert line.expected == 0  # nobody came for the numbers
+    assert [name for name, _ in lines] == ["main", "other"]

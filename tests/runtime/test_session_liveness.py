@@ -299,7 +299,8 @@ async def test_a_ping_that_cannot_be_sent_ends_the_session(autojump_clock: MockC
 
 async def test_round_trip(autojump_clock: MockClock) -> None:
     line = Line()
-    watch = line.watch()
+    told: list[float] = []
+    watch = line.watch(told=told.append)
     line.reads()
     assert watch.round_trip is None
 
@@ -314,6 +315,7 @@ async def test_round_trip(autojump_clock: MockClock) -> None:
         return DONE
 
     assert await SessionLoop([watch]).run([pump]) == DONE
+    assert told == pytest.approx([0.25, 0.5])
 
 
 async def test_foreign_pongs_say_nothing(autojump_clock: MockClock) -> None:

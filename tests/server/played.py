@@ -9,7 +9,8 @@ import itertools
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import trio
@@ -28,6 +29,7 @@ class PlayedProcess:
         self.pid = next(_PIDS)
         self.status: int | None = None
         self.is_let_go = False
+        self.hang_up: Callable[[], None] = lambda: None
         self._ended = trio.Event()
 
     async def wait(self) -> int:
@@ -48,7 +50,8 @@ class PlayedProcess:
             self._ended.set()
 
     def kill(self) -> None:
-        """Be killed."""
+        """Be killed: the kernel closes what it has open."""
+        self.hang_up()
         self.end(-signal.SIGKILL)
 
     def let_go(self) -> None:
@@ -103,6 +106,7 @@ class Stage:
         theirs = socket.socket(fileno=os.dup(int(command[-1])))
         wire = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         worker = PlayedWorker(ControlStream(wire))
+        worker.process.hang_up = partial(theirs.shutdown, socket.SHUT_RDWR)
         self.workers.append(worker)
         self.passed.append(tuple(pass_fds))
         self._more.set()

@@ -14,6 +14,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.agents.takeover import JUDGE_WITHIN, OTHERS_ANSWER
+from gateway.observability.metrics.table import WORKER_RESTARTS as RESTARTS
 from gateway.runtime.session_loop import CHALLENGE
 from gateway.server import children
 from gateway.server.children import ANSWER, MOST_QUESTIONS, RELOAD_ANSWER, Child, State, take_over
@@ -278,3 +279,43 @@ async def test_one_that_is_gone_is_not_taken_over() -> None:
             assert take_over(words) is None
         assert theirs.recv(1) == b""  # it is closed
     assert logs[0]["event"] == "a worker cannot be taken over"
+
+
+async def test_what_it_counted_is_kept_from_answers_and_its_last_word() -> None:
+    def words(number: int) -> Message:
+        return {RESTARTS.name: [[[], number]]}
+
+    async with talking(Ears()) as (child, worker), trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            number = (await worker.expect("ask"))["id"]
+            await worker.control.send({"type": "answer", "id": number, "metrics": words(3)})
+
+        nursery.start_soon(answer)
+        assert await child.ask("metrics") is not None
+        assert child.samples.of(RESTARTS) == {(): 3}
+        await worker.control.send({"type": "metrics", "metrics": words(4)})
+        await worker.control.send({"type": "metrics", "metrics": "nonsense"})
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert child.samples.of(RESTARTS) == {}
+        await worker.control.send({"type": "metrics", "metrics": words(5)})
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert child.samples.of(RESTARTS) == {(): 5}
+
+
+async def test_a_question_during_an_upgrade_kills_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await child.ask("metrics"))
+
+    async with talking(Ears()) as (child, worker):
+        await child.control.freeze()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+        assert answers == [None]
+        assert trio.current_time() == ANSWER
+        assert worker.process.status is None
+        child.control.thaw()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gateway.errors import ConfigError
-from gateway.server.control import ControlStream, Message
+from gateway.server.control import MAX_MESSAGE, ControlStream, Message
 from gateway.server.ending import STOP_TIMEOUT, Linger, Stop
 from gateway.server.orders import Orders
 
@@ -26,6 +26,7 @@ class FakeWorker:
         self.done: list[Any] = []
         self.failure: Exception | None = None
         self.listed: list[dict[str, Any]] = [{"session": "s1"}]
+        self.long = 1
         self.may_prepare = trio.Event()
         self.may_prepare.set()
 
@@ -53,6 +54,11 @@ class FakeWorker:
 
     def status(self) -> dict[str, Any]:
         return {"sessions": 3}
+
+    def metrics(self) -> dict[str, Any]:
+        if self.failure is not None:
+            raise self.failure
+        return {"a": self.long * "x"}
 
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         return {"session": f"{controller}/{node}"} if node == "a" else None
@@ -345,3 +351,28 @@ async def test_other_workers_slots() -> None:
         await side.tell({"type": "listen", "slot": 3})
         await side.tell({"type": "unlisten", "slot": 3})
         assert side.worker.done == [("listen", 3), ("unlisten", 3)]
+
+
+async def test_metrics_by_question_and_as_the_last_word() -> None:
+    async with obeying() as side:
+        question = {"type": "ask", "id": 7, "question": "metrics"}
+        assert await side.ask(question) == {"type": "answer", "id": 7, "metrics": {"a": "x"}}
+        await side.orders.report()
+        assert await side.control.receive() == {"type": "metrics", "metrics": {"a": "x"}}
+        side.worker.long = MAX_MESSAGE
+        refused = {"type": "answer", "id": 7, "error": "the answer is too long"}
+        assert await side.ask(question) == refused
+        await side.orders.report()  # nothing, then
+        side.worker.failure = LookupError("a bug")
+        with capture_logs() as logs:
+            assert await side.ask(question) == {"type": "answer", "id": 7, "metrics": {}}
+        assert [line["event"] for line in logs] == ["internal error"]
+
+
+async def test_the_last_word_waits_for_nobody(autojump_clock: MockClock) -> None:
+    wire, near = trio.testing.lockstep_stream_pair()
+    orders = Orders(ControlStream(near), FakeWorker())
+    await orders.report()
+    assert trio.current_time() == 1
+    await wire.aclose()
+    await orders.report()  # the supervisor is gone

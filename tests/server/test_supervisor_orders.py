@@ -43,6 +43,7 @@ class PlayedFleet:
         incarnation: int,
         old: object,
         all_serve: Callable[[], None],
+        ended: object,
         restarts: int,
     ) -> None:
         self.in_force = in_force
@@ -60,6 +61,9 @@ class PlayedFleet:
         self.may_freeze = trio.Event()
         self.may_freeze.set()
         self.frozen_now = False
+
+    async def ask_all(self, question: str) -> dict[object, object]:
+        return {}
 
     async def run(self) -> int:
         await self.ended.wait()

@@ -137,7 +137,9 @@ async def test_plain() -> None:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    async with listening(certificates.tls_config(tmp_path, "localhost")) as it:
+    taken: list[float] = []
+    config = certificates.tls_config(tmp_path, "localhost")
+    async with listening(config, secured=taken.append) as it:
         client = await it.connect_tls("localhost")
         await client.send_all(b"hello")
         assert await client.receive_some() == b"hello"
@@ -145,6 +147,8 @@ async def test_tls(tmp_path: Path) -> None:
         assert stream.tls is not None
         assert stream.tls.server_name == "localhost"
         assert it.failures == []
+        assert len(taken) == 1
+        assert 0 < taken[0] < 10
         await client.aclose()
 
 

@@ -279,3 +279,11 @@ def _refused(certificate: Path, key: Path) -> None:
 )
 def test_is_ip_address(name: str, is_one: bool) -> None:
     assert is_ip_address(name) == is_one
+
+
+def test_when_certificates_end(tmp_path: Path) -> None:
+    config = certificates.tls_config(tmp_path, "jenkins.test")
+    path = config.certificates[0].certificate
+    chain = x509.load_pem_x509_certificates(path.read_bytes())
+    first = min(each.not_valid_after_utc for each in chain)
+    assert ServerContexts(config).expiries == {path: first.timestamp()}
