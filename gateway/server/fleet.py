@@ -118,6 +118,12 @@ class Fleet:
         return not self._stop.is_set() and any(c.state is State.SERVING for c in self._children)
 
     @property
+    def is_configured(self) -> bool:
+        """Say whether a worker serves by the configuration in force, and not by an older one."""
+        generation = self._in_force.generation
+        return any(c.state is State.SERVING and c.generation == generation for c in self._children)
+
+    @property
     def is_settled(self) -> bool:
         """Say whether every worker of this program has become ready."""
         return self._all_serve is None

@@ -83,10 +83,12 @@ class FixedSource:
 
 
 def check_contexts(config: GatewayConfig) -> None:
-    """Make every listener's TLS context: what OpenSSL refuses here, workers could not use."""
+    """Make every listener's TLS context: what OpenSSL refuses here could not be used there."""
     for listener in config.listeners:
         if listener.tls is not None:
             ServerContexts(listener.tls)
+    if config.admin.tls is not None:
+        ServerContexts(config.admin.tls)
 
 
 @dataclass(frozen=True, slots=True)
