@@ -14,6 +14,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
+from gateway.config.values import Secret
 from gateway.server.children import ANSWER, RELOAD_ANSWER, TAKE, Child, State
 from gateway.server.fleet import (
     HURRY,
@@ -26,6 +27,7 @@ from gateway.server.fleet import (
 )
 from gateway.server.freezing import FREEZE, RELOAD_ENDS
 from gateway.server.slots import bind_slots
+from gateway.server.snapshot import read_snapshot
 from tests.server.played import PlayedWorker, Stage, played_child
 
 HOST = "127.0.0.1"
@@ -694,3 +696,14 @@ async def test_every_worker_gets_what_operators_have_set(autojump_clock: Clock) 
         question = await other.expect("ask")
         assert question["settings"] == settings
         assert await drop_messages(one) == []
+
+
+async def test_workers_do_not_know_the_admin_listeners_token(autojump_clock: Clock) -> None:
+    rig = Rig(1)
+    admin = rig.config.admin.model_copy(update={"token": Secret("a-token-nobody-may-see")})
+    rig.fleet._in_force = InForce(rig.config.model_copy(update={"admin": admin}), 1)
+    async with running(rig):
+        (worker,) = await rig.workers(1)
+        start = await worker.become_ready()
+        assert "nobody-may-see" not in str(start)
+        assert read_snapshot(start["snapshot"]).listeners == rig.config.listeners
