@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from gateway.agents.blocks import Blocks
 from gateway.agents.discovery import AgentPort, Discovery
 from gateway.agents.history import History
 from gateway.agents.identity import Pin, PinStore, remedy
@@ -109,6 +110,7 @@ class AgentEndpoint:
         takeovers: Takeovers,
         history: History,
         credentials: Credentials,
+        blocks: Blocks,
         generation: int = 0,
         meters: Meters | None = None,
         session_meters: SessionMeters | None = None,
@@ -126,6 +128,7 @@ class AgentEndpoint:
         self._history = history
         self._generation = generation
         self._credentials = credentials
+        self._blocks = blocks
         self._handshakes = handshakes
         keepalive = config.agents.keepalive
         self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
@@ -244,6 +247,7 @@ class AgentEndpoint:
         self, exchange: Exchange, request: AgentRequest, admission: Admission
     ) -> _Opened:
         name = exchange.match.controller_id
+        self._blocks.check(name, request.node)
         watch = Stopwatch(self._meters, name)
         granted = await admission.judge()
         watch.lap("credentials")

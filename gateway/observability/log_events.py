@@ -80,6 +80,13 @@ EVENTS: Final = (
     _audit("unlocked", "info", "failures of an address, or all, were forgotten, by command"),
     _audit("key rotated", "info", "the store has a new key"),
     _audit("exported", "info", "`nodes export`"),
+    _audit("kick", "info", "sessions were ended, by command or API"),
+    _audit("takeover", "info", "sessions were ended for a newcomer, by command or API"),
+    _audit("block", "info", "a node is kept out"),
+    _audit("unblock", "info", "it is let in again"),
+    _audit("reload", "info", "by API"),
+    _audit("drain", "info", "by API"),
+    _audit("log level", "info", "another one, by command or API"),
     _audit("agent refused", "warning", "it was not let in; the same again: once a minute"),
     _audit("more agents refused", "warning", "beyond 1000 different ones a minute: the number"),
     _audit("locked out", "warning", "too many wrong secrets came from there"),
@@ -166,7 +173,13 @@ EVENTS: Final = (
     ),
     _system("logs reopened", "info", "SIGUSR1: files that were moved away are made anew"),
     _system("a log cannot be opened", "error", "lines go where they went before"),
-    _system("log levels changed", "info", "by an operator, until they are changed in the file"),
+    _system("admin is serving", "info", "the admin listener accepts"),
+    _system("there is no admin listener until the next upgrade", "error", "see gateway.reason"),
+    _system("log level is as before", "info", "the time of an operator's own one is over"),
+    _system(
+        "the list of blocked nodes cannot be read; none is blocked", "error", "see gateway.remedy"
+    ),
+    _system("the list of blocked nodes cannot be kept", "error", "a restart would forget it"),
     _system(
         "lines of a log were dropped: its reader is too slow", "warning", "see gateway.log.lost"
     ),

@@ -210,7 +210,6 @@ FIELDS: Final = (
     LogField("recommended", "gateway.descriptors.recommended", "that should be"),
     LogField("log", "gateway.log.output", "an output of the log"),
     LogField("lines", "gateway.log.lost", "lines that were lost"),
-    LogField("levels", "gateway.log.levels", "level of each channel, from now on"),
 )
 
 # Of the access channel only; its lines are written without keywords, for speed.

@@ -14,7 +14,7 @@ name as a second line: any field, at any depth, that is called like a secret, an
 a name in a list of pairs.
 
 What is set here holds for the process, as its standard streams do: ``configure`` first, ``apply``
-once there is a configuration and whenever there is another one, ``set_level`` whenever somebody
+once there is a configuration and whenever there is another one, ``override_level`` when somebody
 wants to see more.
 
 Must not know: what is worth logging.
@@ -26,7 +26,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
@@ -43,6 +42,7 @@ from gateway.observability.log_values import bounded, escape, explain, plain, re
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+DEFAULT_LEVEL: Final = "info"
 # As ``logging`` numbers them, for levels that are values.
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Characters of a line; values are cut shorter until it fits.
@@ -80,6 +80,8 @@ class Sink:
 
 _sinks: Final = {channel: Sink() for channel in CHANNELS}
 _applied: LogConfig | None = None
+_base: str = DEFAULT_LEVEL  # before there is a configuration
+_override: str | None = None  # what an operator wants for now
 
 
 def get_logger(channel: str) -> FilteringBoundLogger:
@@ -96,20 +98,19 @@ def sink_of(channel: str) -> Sink:
 
 
 def configure(
-    *, level: str = "info", json: bool | None = None, stream: TextIO | None = None
+    *, level: str = DEFAULT_LEVEL, json: bool | None = None, stream: TextIO | None = None
 ) -> None:
     """Set up logging for this process, once, before anything is logged.
 
     All events go to ``stream`` (default: standard error) until ``apply`` says otherwise. ``json``:
     None chooses JSON unless it is a terminal. ``level`` is one of ``LEVELS``.
     """
-    global _applied
-    _applied = None
+    global _applied, _base, _override
+    _applied, _base, _override = None, level, None
     out = sys.stderr if stream is None else stream
     form = "json" if (not out.isatty() if json is None else json) else "console"
     for channel in LEVELLED:
         _sinks[channel].set(lines_to(out, name="events"), form, colors=_wants_color(out))
-        _sinks[channel].level = LEVELS[level]
     log_outputs.report_to(_report_lost, _report_gone)
     structlog.configure(
         processors=[
@@ -127,7 +128,7 @@ def configure(
     )
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
-    root.setLevel(_least())
+    _set_levels()
 
 
 def check(config: LogConfig) -> None:
@@ -141,8 +142,8 @@ def check(config: LogConfig) -> None:
 def apply(config: LogConfig) -> None:
     """Have lines go where ``config`` says; without effect where it says what it said before.
 
-    Levels that were set since are forgotten. Raises ConfigError, and changes nothing, if a file
-    cannot be opened.
+    A level that overrides the configured ones goes on doing so. Raises ConfigError, and changes
+    nothing, if a file cannot be opened.
     """
     global _applied
     if config == _applied:
@@ -150,10 +151,8 @@ def apply(config: LogConfig) -> None:
     opened = {channel: _output(channel, config) for channel in CHANNELS}
     for channel, (output, form, colors) in opened.items():
         _sinks[channel].set(output, form, colors=colors)
-    for channel in LEVELLED:
-        _sinks[channel].level = LEVELS[config.level_of(channel)]
     _applied = config
-    logging.getLogger().setLevel(_least())
+    _set_levels()
     destinations = [getattr(config, channel).to for channel in CHANNELS]
     log_outputs.keep_files([each for each in destinations if isinstance(each, Path)])
 
@@ -194,25 +193,25 @@ def levels() -> dict[str, str]:
     return {channel: names[_sinks[channel].level] for channel in LEVELLED}
 
 
-def set_level(level: str, channel: str | None = None) -> None:
-    """Change the level of a channel, or of session and system, until ``apply`` or the end.
+def override_level(level: str | None) -> None:
+    """Log session and system from ``level`` on, whatever is configured; None: as configured.
 
-    The audit trail is changed by its name only. Raises ConfigError for what is not known.
+    The audit trail stays as it is. Raises ConfigError for a level that is not known.
     """
-    if level not in LEVELS:
+    global _override
+    if level is not None and level not in LEVELS:
         raise ConfigError(f'level: found "{level}"; allowed: {", ".join(LEVELS)}')
-    if channel is not None and channel not in LEVELLED:
-        raise ConfigError(f'channel: found "{channel}"; allowed: {", ".join(LEVELLED)}')
-    for each in ("session", "system") if channel is None else (channel,):
-        _sinks[each].level = LEVELS[level]
+    _override = level
+    _set_levels()
+
+
+def _set_levels() -> None:
+    for channel in LEVELLED:
+        name = _base if _applied is None else _applied.level_of(channel)
+        if _override is not None and channel != "audit":
+            name = _override
+        _sinks[channel].level = LEVELS[name]
     logging.getLogger().setLevel(_least())
-
-
-def set_levels(wanted: Mapping[str, str]) -> None:
-    """Take over what ``levels`` of another process returned; what is not known is passed over."""
-    for channel, level in wanted.items():
-        if channel in LEVELLED and level in LEVELS:
-            set_level(level, channel)
 
 
 def reopen() -> None:

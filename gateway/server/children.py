@@ -83,6 +83,8 @@ class Child:
     listening: set[int] = field(default_factory=set)  # slots
     linger_until: float | None = None  # Unix time
     samples: Samples = field(default_factory=Samples)  # what it said last
+    settings: Message = field(default_factory=dict)  # what operators have set, as far as it has it
+    is_silent: bool = False  # it owes an answer, and has said nothing since
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _expected: dict[tuple[str, int], _Reply] = field(default_factory=dict)
 
@@ -145,6 +147,8 @@ class Child:
         reply = await self._call(
             "ask", "answer", number, limit, key="id", question=question, **more
         )
+        if limit == ANSWER and reply.message is None and not reply.is_gone:
+            self.is_silent = True
         return {} if reply.is_gone else reply.message
 
     async def listen_to(
@@ -230,6 +234,7 @@ class Child:
         return reply
 
     def _heard(self, kind: str, message: Message) -> None:
+        self.is_silent = False
         if "metrics" in message:
             self.samples = Samples.of_words(message["metrics"])
         number = message.get("id" if kind == "answer" else "generation")

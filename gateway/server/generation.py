@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.agents.blocks import Blocks
 from gateway.agents.cookie_file import CookieFile
 from gateway.agents.discovery import Discovery
 from gateway.agents.ended_cookies import EndedCookies
@@ -72,6 +73,7 @@ class Lasting:
         self.credentials = Credentials(config, meters=self.meters)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
+        self.blocks = Blocks()
         self._workers = workers
         self._config = config
         self.follow(config)
@@ -145,6 +147,7 @@ class Generation:
             takeovers=lasting.takeovers,
             history=lasting.history,
             credentials=lasting.credentials,
+            blocks=lasting.blocks,
             generation=number,
             meters=lasting.meters,
             session_meters=lasting.session_meters,

@@ -38,6 +38,7 @@ class Handover:
     config: Message  # what is in force: for the case that the next program finds nothing better
     restarts: int = 0  # workers that were replaced so far
     metrics: Message = field(default_factory=dict)  # what was counted so far
+    admin: Message | None = None  # in the words of ``admin.binding``
     version: int = field(default=_VERSION)
 
     @property
@@ -49,6 +50,7 @@ class Handover:
             self.control_socket,
             *sockets,
             *(each["control"] for each in self.children),
+            *([] if self.admin is None else [self.admin["socket"]]),
         ]
 
     def write(self) -> int:

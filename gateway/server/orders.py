@@ -87,6 +87,9 @@ class Ordered(Protocol):
     def timeline(self, node: str) -> list[dict[str, Any]]:
         """Return what happened to a node lately."""
 
+    def answer(self, question: str, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer an operator's question; None for one that is not known."""
+
 
 class Orders:
     """Reads orders and has them done."""
@@ -256,7 +259,8 @@ class Orders:
         elif question == "takeover":
             self._worker.note_takeover(message)
         else:
-            answer["error"] = "unknown question"
+            found = self._worker.answer(str(question), message)
+            answer.update({"error": "unknown question"} if found is None else found)
         try:
             await self._control.send(answer)
         except ValueError:  # longer than a message may be

@@ -30,6 +30,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -42,18 +43,25 @@ from gateway.errors import ConfigError
 from gateway.observability import logs
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
+from gateway.server.admin.binding import AdminSocket, bind_admin
+from gateway.server.admin.binding import take_over as take_over_admin
+from gateway.server.admin.composition import admin_routes
+from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.aside import Aside
+from gateway.server.block_list import BlockList
 from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
 from gateway.server.heartbeat import ask_for_time, ping_watchdog, watchdog_interval
+from gateway.server.log_level import LogLevel
 from gateway.server.log_orders import reopen_logs
 from gateway.server.metrics import Facts, GatewayMetrics
+from gateway.server.operations import Operations
+from gateway.server.operations_by_name import answer_operation
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
-from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
@@ -73,6 +81,8 @@ SETTLE_WITHIN: Final = 60.0
 _STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _HEEDED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _CONTROL_SOCKET: Final = "control socket"
+
+Admin = tuple[AdminTerms | None, AdminSocket | None]
 
 
 def run_supervisor(
@@ -104,20 +114,18 @@ def _first(source: Source, announce: Callable[[], None] | None) -> Supervisor:
     config = source.load(files).config
     logs.apply(config.log)
     prepare_state_dir(config)
-    lock = control_socket.lock(config.state_dir)
-    try:
+    with ExitStack() as undo:
+        lock = control_socket.lock(config.state_dir)
+        undo.callback(os.close, lock)
         raise_descriptor_limit()
         passed = service_manager.adopt(service_manager.passed_sockets(), config.listeners)
         slots = bind_slots(config.listeners, worker_count(config), kept=passed)
-        try:
-            control = control_socket.bind(config.state_dir)
-        except BaseException:
-            slots.close()
-            raise
-    except BaseException:
-        os.close(lock)
-        raise
-    return Supervisor(source, config, files, slots, lock, control, announce=announce)
+        undo.callback(slots.close)
+        control = control_socket.bind(config.state_dir)
+        undo.callback(control.close)
+        admin = AdminTerms.read(config.admin), bind_admin(config)
+        undo.pop_all()
+    return Supervisor(source, config, files, slots, lock, control, admin=admin, announce=announce)
 
 
 def _successor(source: Source, heritage: Handover) -> Supervisor:
@@ -146,9 +154,26 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         slots,
         heritage.lock,
         socket.socket(fileno=heritage.control_socket),
+        admin=_admin_after(heritage, config),
         heritage=heritage,
         last=Reload.now("upgrade", heritage.generation + 1, reason),
     )
+
+
+def _admin_after(heritage: Handover, config: GatewayConfig) -> Admin:
+    """Go on with the admin listener, or make another; without one, rather than not at all."""
+    kept = None if heritage.admin is None else take_over_admin(heritage.admin)
+    if kept is not None and kept.listen != str(config.admin.listen):
+        kept.close()
+        kept = None
+    try:
+        terms = trio.run(Aside().run, partial(AdminTerms.read, config.admin))
+        return terms, kept or bind_admin(config)
+    except (ConfigError, TimeoutError) as error:
+        _log.error("there is no admin listener until the next upgrade", reason=str(error))
+        if kept is not None:
+            kept.close()  # rather than let clients wait in its backlog
+        return None, None
 
 
 def _take_over(heritage: Handover | None) -> list[Child]:
@@ -168,6 +193,7 @@ class Supervisor:
         lock: int,
         control: socket.socket,
         *,
+        admin: Admin = (None, None),
         announce: Callable[[], None] | None = None,
         heritage: Handover | None = None,
         last: Reload | None = None,
@@ -201,6 +227,21 @@ class Supervisor:
             last_reload=last,
             heritage=None if heritage is None else heritage.metrics,
         )
+        self._level = LogLevel()
+        self._blocks = BlockList(config.state_dir, self._aside)
+        self._operations = Operations(
+            lambda: self._fleet,
+            self._reloader,
+            self._stopping,
+            self._status,
+            blocks=self._blocks,
+            level=self._level,
+            aside=self._aside,
+        )
+        terms, sock = admin
+        self._admin = AdminListener(
+            sock, terms, admin_routes(self._operations, metrics=self.metrics)
+        )
         self._upgrading = False
         self._missed_reload = False
         self._is_overdue = False
@@ -221,6 +262,7 @@ class Supervisor:
             all_serve=self._all_serve,
             ended=self._metrics.worker_ended,
             restarts=0 if heritage is None else heritage.restarts,
+            settings=self._settings,
         )
         control = trio.socket.from_stdlib_socket(self._control)
         status: int | None = None
@@ -230,6 +272,8 @@ class Supervisor:
                 nursery = self._tasks
                 nursery.start_soon(self._heed, signals)
                 nursery.start_soon(control_socket.serve, control, self._answer)
+                nursery.start_soon(self._admin.run)
+                nursery.start_soon(self._level.run)
                 nursery.start_soon(self._reload_as_wished)
                 nursery.start_soon(self._stopping.run)
                 nursery.start_soon(
@@ -250,6 +294,8 @@ class Supervisor:
     def close(self) -> None:
         """Leave nothing behind, after an end."""
         control_socket.remove(self._first.config.state_dir)
+        if self._admin.socket is not None:
+            self._admin.socket.close()
         self._control.close()
         self._slots.close()
         os.close(self._lock)
@@ -263,9 +309,11 @@ class Supervisor:
             self._missed_reload = True
             return "an upgrade is under way, which loads it, too"
         await self._aside.run(partial(logs.check, config.log))
+        terms = await self._aside.run(partial(AdminTerms.read, config.admin))
         reason = await self._fleet.reload(config)
         if reason is None:
             logs.apply_or_complain(config.log)
+            self._admin.follow(terms)
         return reason
 
     async def _reload_as_wished(self) -> None:
@@ -392,6 +440,8 @@ class Supervisor:
         for listener in self._slots.listeners:
             listener.let_go()
         self._control.detach()
+        if self._admin.socket is not None:
+            self._admin.socket.let_go()
         return left
 
     def _left(self) -> Handover:
@@ -407,7 +457,12 @@ class Supervisor:
             config=in_force.config.model_dump(mode="json"),
             restarts=self._fleet.restarts,
             metrics=self._metrics.in_words(),
+            admin=None if self._admin.socket is None else self._admin.socket.in_words(),
         )
+
+    def _settings(self) -> Message:
+        """Return what operators have set besides the configuration."""
+        return {"blocks": self._blocks.in_words(), "log_level": self._level.level}
 
     async def metrics(self, accept: str | None = None) -> tuple[str, bytes]:
         """Return content type and text for whoever scrapes, with this ``Accept`` header."""
@@ -420,6 +475,7 @@ class Supervisor:
             last_reload=self._reloader.last,
             started=self._started,
             draining=self._stopping.is_asked,
+            admin=None if self._admin.socket is None else self._admin.socket.address,
         )
 
     # -- the control socket ------------------------------------------------------------------------
@@ -431,8 +487,6 @@ class Supervisor:
         if wish == "metrics":
             _, text = await self.metrics()
             return {"ok": True, "text": text.decode()}, None
-        if wish == "sessions":
-            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -443,13 +497,7 @@ class Supervisor:
             answer: Message = {"ok": refusal is None, "reason": refusal}
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
-        return {"ok": False, "reason": "this gateway does not know that command"}, None
-
-    async def _sessions(self, node: object) -> Message:
-        if node is None:
-            return {"ok": True, **await list_sessions(self._fleet)}
-        found = await list_sessions(self._fleet, str(node))
-        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
+        return await answer_operation(self._operations, str(wish), question), None
 
     async def _answer_drain(self) -> Answer:
         self._stopping.ask(_CONTROL_SOCKET)

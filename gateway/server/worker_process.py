@@ -19,7 +19,7 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
-from gateway.observability.logs import apply, configure, get_logger, set_levels
+from gateway.observability.logs import apply, configure, get_logger
 from gateway.server import log_orders
 from gateway.server.control import ControlStream
 from gateway.server.snapshot import read_snapshot
@@ -54,7 +54,6 @@ async def _run(control_fd: int) -> None:
         if start is not None and start.get("type") == "start":
             snapshot = read_snapshot(start["snapshot"])
             apply(snapshot.log)
-            set_levels(start.get("log_levels", {}))
             listeners = dict(zip(range(len(snapshot.listeners)), start["listeners"], strict=True))
             await serve(
                 list(_bound(listeners, snapshot).values()),
@@ -66,6 +65,7 @@ async def _run(control_fd: int) -> None:
                 },
                 workers=start.get("workers", 1),
                 generation=start.get("generation", 0),
+                settings=start.get("settings"),
             )
     finally:
         await control.aclose()

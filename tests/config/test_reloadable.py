@@ -34,6 +34,7 @@ def make(**changes: Any) -> GatewayConfig:
             "log": {"access": {"to": "off"}},
             "limits": {"connections": 1},
         },
+        {"admin": {"token": "0123456789abcdef", "hosts": ["a.lan"], "connections": 5}},
         {
             "listeners": [
                 {"address": "127.0.0.1:1", "tls": OTHER_TLS},
@@ -51,6 +52,10 @@ def test_most_keys_may_change(changes: dict[str, Any]) -> None:
     [
         ({"state_dir": "/elsewhere"}, ["state_dir: /elsewhere instead of /state"]),
         ({"workers": "auto"}, ["workers: auto instead of 1"]),
+        (
+            {"admin": {"listen": "127.0.0.1:3", "tls": TLS}},
+            ["admin.listen: 127.0.0.1:3 instead of unix", "admin.tls: on instead of off"],
+        ),
         (
             {"listeners": [{"address": "127.0.0.1:1", "tls": TLS}]},
             ["listeners: 1 instead of 2"],

@@ -1,61 +1,26 @@
-"""Logs of a whole gateway: files are opened again, and levels changed, in every process."""
+"""Logs of a whole gateway: files are opened again, in every process."""
 
 from __future__ import annotations
 
 import io
 import signal
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pytest
 import trio
 
-from gateway.errors import ConfigError
 from gateway.observability import logs
-from gateway.server.fleet import Fleet
-from gateway.server.log_orders import obey, set_log_level
+from gateway.server.log_orders import obey
 from tests.log_lines import parse_line
 from tests.server.processes import AT_ONCE, HOST, PATIENCE, STARTED, running_gateway
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-@dataclass
-class PlayedChild:
-    told: list[dict[str, Any]] = field(default_factory=list)
-
-    async def tell(self, kind: str, **more: object) -> bool:
-        self.told.append({"type": kind, **more})
-        return True
-
-
-@dataclass
-class PlayedFleet:
-    children: list[PlayedChild]
-
-
-async def test_levels_go_to_every_worker() -> None:
-    logs.configure(stream=io.StringIO())
-    children = [PlayedChild(), PlayedChild()]
-    fleet = cast("Fleet", PlayedFleet(children))
-    levels = await set_log_level(fleet, "debug", "session")
-    assert levels == {"session": "debug", "audit": "info", "system": "info"} == logs.levels()
-    for child in children:
-        assert child.told == [{"type": "log_levels", "levels": levels}]
-    with pytest.raises(ConfigError, match="allowed: debug, info"):
-        await set_log_level(fleet, "loud")
-    assert len(children[0].told) == 1
-
-
 def test_a_worker_obeys() -> None:
     logs.configure(stream=io.StringIO())
-    assert obey({"type": "log_levels", "levels": {"system": "error", "strange": "debug"}})
-    assert logs.levels()["system"] == "error"
-    assert obey({"type": "log_levels", "levels": "nonsense"})
     assert obey({"type": "reopen_logs"})
     assert not obey({"type": "stop"})
-    assert logs.levels()["system"] == "error"
 
 
 async def lines_of(path: Path, count: int) -> list[dict[str, Any]]:
