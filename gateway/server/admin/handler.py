@@ -75,8 +75,10 @@ class AdminHandler:
         found = self._routes.find(path)
         methods = {} if found is None else found[0]
         route = methods.get("GET" if method == "HEAD" else method)
-        caller = exchange.client_address
-        if route is None or route.access is Access.PROTECTED:
+        caller, token = exchange.client_address, None
+        if route is not None and route.access is Access.BROWSER:
+            caller, token = self._authentication.look(exchange)
+        elif route is None or route.access is Access.PROTECTED:
             caller = self._authentication.caller(exchange)
         if found is None:
             raise Problem(404, "not-found", "there is nothing at this path")
@@ -95,6 +97,8 @@ class AdminHandler:
             route.read_query(query),
             route.read_body(body),
             caller,
+            body,
+            token,
         )
         return await self._within_limit(route, request)
 
