@@ -48,15 +48,17 @@ from gateway.server.admin.binding import take_over as take_over_admin
 from gateway.server.admin.composition import admin_routes
 from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.aside import Aside
+from gateway.server.block_list import BlockList
 from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
+from gateway.server.log_level import LogLevel
 from gateway.server.operations import Operations
+from gateway.server.operations_by_name import answer_operation
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
-from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
@@ -211,8 +213,16 @@ class Supervisor:
             aside=self._aside,
         )
         self._stopping = Stopping(lambda: self._fleet)
+        self._level = LogLevel()
+        self._blocks = BlockList(config.state_dir, self._aside)
         self._operations = Operations(
-            lambda: self._fleet, self._reloader, self._stopping, self._status
+            lambda: self._fleet,
+            self._reloader,
+            self._stopping,
+            self._status,
+            blocks=self._blocks,
+            level=self._level,
+            aside=self._aside,
         )
         terms, sock = admin
         self._admin = AdminListener(sock, terms, admin_routes(self._operations))
@@ -233,6 +243,7 @@ class Supervisor:
             old=_take_over(heritage),
             all_serve=self._all_serve,
             restarts=0 if heritage is None else heritage.restarts,
+            settings=self._settings,
         )
         control = trio.socket.from_stdlib_socket(self._control)
         status: int | None = None
@@ -243,6 +254,7 @@ class Supervisor:
                 nursery.start_soon(self._heed, signals)
                 nursery.start_soon(control_socket.serve, control, self._answer)
                 nursery.start_soon(self._admin.run)
+                nursery.start_soon(self._level.run)
                 nursery.start_soon(self._reload_as_wished)
                 nursery.start_soon(self._stopping.run)
                 nursery.start_soon(
@@ -414,6 +426,10 @@ class Supervisor:
             admin=None if self._admin.socket is None else self._admin.socket.in_words(),
         )
 
+    def _settings(self) -> Message:
+        """Return what operators have set besides the configuration."""
+        return {"blocks": self._blocks.in_words(), "log_level": self._level.level}
+
     async def _status(self) -> Message:
         return await describe(
             self._fleet,
@@ -430,8 +446,6 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
-        if wish == "sessions":
-            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -442,13 +456,7 @@ class Supervisor:
             answer: Message = {"ok": refusal is None, "reason": refusal}
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
-        return {"ok": False, "reason": "this gateway does not know that command"}, None
-
-    async def _sessions(self, node: object) -> Message:
-        if node is None:
-            return {"ok": True, **await list_sessions(self._fleet)}
-        found = await list_sessions(self._fleet, str(node))
-        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
+        return await answer_operation(self._operations, str(wish), question), None
 
     async def _answer_drain(self) -> Answer:
         self._stopping.ask(_CONTROL_SOCKET)

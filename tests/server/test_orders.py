@@ -63,6 +63,9 @@ class FakeWorker:
     def sessions(self) -> list[dict[str, Any]]:
         return [{"session": "s1"}]
 
+    def answer(self, question: str, message: dict[str, Any]) -> dict[str, Any] | None:
+        return {"said": message["word"]} if question == "known" else None
+
     def timeline(self, node: str) -> list[dict[str, Any]]:
         return [{"event": "opened"}] if node == "a" else []
 

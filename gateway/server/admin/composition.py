@@ -5,7 +5,9 @@ Owns: which routes there are. Must not know: what they do.
 
 from __future__ import annotations
 
-from gateway.server.admin.health import Condition, health_routes
+from gateway.server.admin.api import api_routes
+from gateway.server.admin.health import health_routes
+from gateway.server.admin.openapi import openapi_route
 from gateway.server.admin.routes import Routes
 from gateway.server.operations import Operations
 
@@ -13,11 +15,6 @@ from gateway.server.operations import Operations
 def admin_routes(operations: Operations) -> Routes:
     """Return all routes."""
 
-    def condition() -> Condition:
-        return Condition.of(
-            operations.fleet,
-            draining=operations.stopping.is_asked,
-            last_reload=operations.reloader.last,
-        )
-
-    return Routes(health_routes(condition))
+    routes = Routes((*health_routes(lambda: operations.readiness()), *api_routes(operations)))
+    routes.add([openapi_route(routes)])
+    return routes

@@ -18,7 +18,8 @@ from gateway.config.values import Address
 from gateway.server.admin.binding import AdminSocket
 from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.admin.messages import AdminRequest, Answer
-from gateway.server.admin.routes import Access, Body, Parameter, Route, Routes
+from gateway.server.admin.routes import Access, Parameter, Route, Routes
+from gateway.server.wishes import Wish
 
 HOST = "127.0.0.1"
 LOOPBACK = AdminListen(Address(HOST, 0))
@@ -81,7 +82,7 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-class Wish(Body):
+class Word(Wish):
     word: str
     number: int = 1
 
@@ -115,7 +116,7 @@ ROUTES = (
             Parameter("is", "", {"type": "boolean"}),
         ),
     ),
-    Route("POST", "/do", "do", "Do", _tell, body=Wish),
+    Route("POST", "/do", "do", "Do", _tell, body=Word),
 )
 
 

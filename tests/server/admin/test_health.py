@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.server.admin.health import Condition, health_routes
+from gateway.server.admin.health import health_routes
+from gateway.server.readiness import Readiness
 from tests.server.admin.asking import serving
 
-GOOD = Condition(listening=True, serving=True, draining=False, configured=True, reload_failed=False)
+GOOD = Readiness(listening=True, serving=True, draining=False, configured=True, reload_failed=False)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ GOOD = Condition(listening=True, serving=True, draining=False, configured=True, 
         (replace(GOOD, reload_failed=True), 200, []),
     ],
 )
-async def test_readiness(condition: Condition, status: int, reasons: list[str]) -> None:
+async def test_readiness(condition: Readiness, status: int, reasons: list[str]) -> None:
     async with serving(routes=health_routes(lambda: condition)) as admin:
         found = await admin.ask(target="/readyz")
         assert found.status == status
