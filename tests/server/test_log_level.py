@@ -20,9 +20,13 @@ def _as_before() -> Iterator[None]:
     structlog.configure(**before)
 
 
+def _state(level: LogLevel) -> tuple[object, ...]:
+    return level.in_force, level.level, level.until
+
+
 async def test_it_goes_back_by_itself(autojump_clock: trio.testing.MockClock) -> None:
     level = LogLevel()
-    assert (level.in_force, level.level, level.until) == ("info", None, None)
+    assert _state(level) == ("info", None, None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(level.run)
         level.put("debug", within=60)
@@ -33,12 +37,10 @@ async def test_it_goes_back_by_itself(autojump_clock: trio.testing.MockClock) ->
         await trio.sleep(59)
         assert level.in_force == "error"
         await trio.sleep(2)
-        back: tuple[object, ...] = (level.in_force, level.level, level.until)
-        assert back == ("info", None, None)
+        assert _state(level) == ("info", None, None)
         level.put("debug")
         await trio.sleep(80_000)
         assert level.in_force == "debug"
         level.put(None, within=5)
-        back = (level.in_force, level.until)
-        assert back == ("info", None)
+        assert _state(level) == ("info", None, None)
         nursery.cancel_scope.cancel()

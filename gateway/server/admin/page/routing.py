@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from gateway.errors import Stalled
+from gateway.errors import ClientGone, Stalled
 from gateway.http.exchange import Exchange
 from gateway.server.admin.messages import AdminRequest, Answer
 from gateway.server.admin.page.live import PATIENCE
@@ -121,12 +121,18 @@ async def _send_events(page: StatusPage, exchange: Exchange, request: Request) -
             exchange.queue_end()
             await exchange.flush()
             return None
-        async with exchange.cancel_if_client_leaves():
-            while (data := await viewer.next()) is not None:
-                exchange.queue_body(data)
+        try:
+            async with exchange.cancel_if_client_leaves():
+                while (data := await viewer.next()) is not None:
+                    exchange.queue_body(data)
+                    await _flush(exchange)
+                exchange.queue_end()
                 await _flush(exchange)
-            exchange.queue_end()
-            await _flush(exchange)
+        except ClientGone:
+            # What has no end is whole when its reader leaves. It is no line in the log: every
+            # click on the page is one.
+            exchange.abort()
+            exchange.responded = True
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import LogCapture
 
 from gateway.config.admin import AdminConfig
 from gateway.config.values import Secret
@@ -157,7 +158,7 @@ async def read_until(stream: trio.abc.Stream, word: bytes) -> bytes:
     return data
 
 
-async def test_events(page: StatusPage, source: ScriptedSource) -> None:
+async def test_events(page: StatusPage, source: ScriptedSource, log: LogCapture) -> None:
     page.looks.interval = 0.05
     async with serving(OPEN, page_routes(page)) as admin:
         stream = await admin.connect()
@@ -171,6 +172,7 @@ async def test_events(page: StatusPage, source: ScriptedSource) -> None:
             source.change(2, from_agent=4321 * 1024)
             assert b"4.22 MiB" in await read_until(stream, b"event: now")
         await until(lambda: page.looks.viewers == 0)  # who leaves is noticed at once
+    assert [line["event"] for line in log.entries] == ["admin is serving"]
 
 
 async def test_a_head_of_events_ends(page: StatusPage) -> None:
