@@ -81,12 +81,21 @@ def snapshot(count: int = 42, **changes: object) -> Snapshot:
                 "http://team-a.lan:8080/jenkins/",
                 Health.WARNING,
                 "partly up",
-                "10.0.0.1:443 is down, its standby serves",
+                "10.0.0.1:443 is down",
                 "websocket",
-                count // 3,
+                (count + 2) // 3,
             ),
             ControllerRow(
-                "legacy", "http://old.lan:8080/", Health.UNKNOWN, "not checked", "", "auto", 0
+                "legacy",
+                "http://old.lan:8080/",
+                Health.GOOD,
+                "up",
+                "",
+                "jnlp4",
+                (count + 1) // 3,
+            ),
+            ControllerRow(
+                "spare", "http://10.0.0.9:8080/", Health.UNKNOWN, "nobody asked yet", "", "", 0
             ),
         ),
         "certificates": (
