@@ -36,10 +36,11 @@ def healthcheck(config: Path | None, state_dir: Path | None) -> None:
 
     No controller is asked. For HEALTHCHECK in a Dockerfile and exec probes in Kubernetes.
     """
+    port = None if state_dir is not None else _admin_port(config)
     try:
-        found = _by_control_socket(folder_of(config, state_dir))
+        folder = folder_of(config, state_dir)
+        found = _by_control_socket(folder, LIMIT if port is None else _ONE_WAY)
     except ConfigError as error:
-        port = None if state_dir is not None else _admin_port(config)
         if port is None:
             _end(f"no answer: {error}")
         try:
@@ -56,11 +57,11 @@ def _end(text: str) -> NoReturn:
     sys.exit(1)
 
 
-def _by_control_socket(folder: Path) -> dict[str, Any]:
+def _by_control_socket(folder: Path, limit: float) -> dict[str, Any]:
     from gateway.server.control_socket import ask
 
     async def call() -> dict[str, Any]:
-        return await ask(folder, {"do": "readiness"}, within=_ONE_WAY)
+        return await ask(folder, {"do": "readiness"}, within=limit)
 
     return trio.run(call)
 

@@ -135,7 +135,10 @@ class AdminConfig(Model):
         default=64,
         ge=1,
         le=4096,
-        description="How many there may be at a time; each viewer of the status page holds one.",
+        description=(
+            "How many there may be at a time; each viewer of the status page holds one. From one"
+            " address beyond this machine a quarter of them."
+        ),
     )
 
     @property

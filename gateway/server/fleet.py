@@ -328,7 +328,9 @@ class Fleet:
     # -- configuration -----------------------------------------------------------------------------
 
     def _snapshot(self, config: GatewayConfig | None = None) -> object:
-        return (config or self._in_force.config).model_dump(mode="json")
+        # Workers are who strangers speak to: what they have no use for, nobody can find there.
+        admin = {"admin": {"token", "token_file"}}
+        return (config or self._in_force.config).model_dump(mode="json", exclude=admin)
 
     async def reload(self, config: GatewayConfig) -> str | None:
         """Have all workers serve by ``config``, or none; return why none does, or None.

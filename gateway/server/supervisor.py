@@ -165,7 +165,9 @@ def _admin_after(heritage: Handover, config: GatewayConfig) -> Admin:
         return terms, kept or bind_admin(config)
     except (ConfigError, TimeoutError) as error:
         _log.error("there is no admin listener until the next upgrade", reason=str(error))
-        return None, kept
+        if kept is not None:
+            kept.close()  # rather than let clients wait in its backlog
+        return None, None
 
 
 def _take_over(heritage: Handover | None) -> list[Child]:

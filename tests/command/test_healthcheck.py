@@ -33,7 +33,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     async def ask(folder: Path, question: dict[str, Any], *, within: float) -> dict[str, Any]:
         assert question == {"do": "readiness"}
-        assert within < LIMIT
+        assert within <= LIMIT
         if not found:
             raise ConfigError("no gateway runs here")
         return found
@@ -72,7 +72,7 @@ def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         began = time.monotonic()
         result = run("--state-dir", str(tmp_path))
     assert result.exit_code == 1
-    assert "did not answer within 1 s" in result.output
+    assert "did not answer within 2 s" in result.output
     assert time.monotonic() - began < 30, "and not for ever"
 
 

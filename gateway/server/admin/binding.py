@@ -18,7 +18,7 @@ from gateway.config.models import GatewayConfig, ListenerConfig
 from gateway.errors import ConfigError
 from gateway.server import unix_socket
 from gateway.server.control import Message
-from gateway.transport.listeners import bind
+from gateway.transport.listeners import bind, check_free
 
 _BACKLOG: Final = 128
 
@@ -73,6 +73,16 @@ def bind_admin(config: GatewayConfig) -> AdminSocket | None:
         raise ConfigError(
             f'admin.listen: found "{listen}"; {error} Choose another place, or "off".'
         ) from None
+
+
+def check_admin_free(config: GatewayConfig) -> None:
+    """Raise ConfigError where somebody else has the address."""
+    listen = config.admin.listen
+    path = listen.socket_path(config.state_dir)
+    if path is not None:
+        _check_nobody_listens(path)
+    elif listen.address is not None:
+        check_free(ListenerConfig(address=listen.address))
 
 
 def _check_nobody_listens(path: Path) -> None:

@@ -26,6 +26,7 @@ from gateway.server.admin.routes import Access, Route, Routes
 _log = get_logger("admin")
 
 MOST_BODY: Final = 64 * 1024  # bytes
+BODY_LIMIT: Final = 20.0  # seconds, for all of it
 # The slowest of all is a reload, in which each of two rounds may take a worker 30 s.
 LIMIT: Final = 120.0  # seconds
 
@@ -127,8 +128,10 @@ async def _read_body(exchange: Exchange) -> bytes:
         exchange.queue_informational(100, b"Continue", [])
         await exchange.flush()
     body = bytearray()
-    while piece := await exchange.receive_body():
-        body += piece
-        if len(body) > MOST_BODY:
-            raise too_big
-    return bytes(body)
+    with trio.move_on_after(BODY_LIMIT):
+        while piece := await exchange.receive_body():
+            body += piece
+            if len(body) > MOST_BODY:
+                raise too_big
+        return bytes(body)
+    raise Problem(408, "too-slow", f"the body took more than {BODY_LIMIT:g} s", close=True)

@@ -8,7 +8,7 @@ Must not know: what is served (``routes``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,7 @@ LIMITS: Final = ClientLimits(
     linger_time=5.0,
 )
 HANDSHAKE: Final = 10.0  # seconds, of TLS
+_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,12 @@ class AdminListener:
     def follow(self, terms: AdminTerms) -> None:
         """Serve by ``terms`` from now on, on connections that are open, too."""
         limit = terms.config.connections
-        self._places.change(limit, per_address=limit)
+        # On this machine all have one address; beyond it nobody may shut others out.
+        each = limit if terms.config.listen.is_local else max(1, limit // 4)
+        self._places.change(limit, per_address=each)
+        if self.socket is not None and self.socket.path is not None:
+            with suppress(OSError):  # somebody took it away
+                self.socket.path.chmod(int(terms.config.socket_mode, 8))
         handler = AdminHandler(self._routes, terms.authentication, terms.names, self._refused)
         self._terms = terms.terms
         self._serving = Serving(
@@ -101,12 +107,24 @@ class AdminListener:
         """Serve until cancelled. The socket stays open: the next program may want it."""
         if self.socket is None or not self._has_terms:
             return
+        _log.info("admin is serving", listener=self.socket.address)
+        while True:
+            try:
+                await self._run(self.socket)
+            except Exception as error:  # a bug here must not cost the sessions there are
+                _log.error("internal error", exc_info=error)
+                await trio.sleep(_PAUSE)
+
+    async def _run(self, sock: AdminSocket) -> None:
         # ``accept_forever`` closes what it accepts on.
-        listening = trio.socket.from_stdlib_socket(self.socket.socket.dup())
+        listening = trio.socket.from_stdlib_socket(sock.socket.dup())
+        with listening:
+            await self._accept(listening)
+
+    async def _accept(self, listening: trio.socket.SocketType) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._refused.run)
             nursery.start_soon(self._failed.run)
-            _log.info("admin is serving", listener=self.socket.address)
             await accept_forever(
                 BoundListener(self._serving.listener, listening),
                 self._serve,

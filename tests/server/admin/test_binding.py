@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
-from gateway.server.admin.binding import bind_admin, take_over
+from gateway.server.admin.binding import bind_admin, check_admin_free, take_over
 
 
 def config(folder: Path, **admin: Any) -> GatewayConfig:
@@ -74,3 +74,17 @@ def test_it_goes_from_program_to_program(tmp_path: Path) -> None:
     again = take_over(words)
     assert (again.listen, again.address) == ("unix", f"unix:{tmp_path}/admin.sock")
     again.close()
+
+
+def test_what_is_free(tmp_path: Path) -> None:
+    check_admin_free(config(tmp_path))
+    check_admin_free(config(tmp_path, listen="off"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = config(tmp_path, listen=f"127.0.0.1:{other.getsockname()[1]}")
+        with pytest.raises(ConfigError, match="already in use"):
+            check_admin_free(taken)
+    found = bind_admin(config(tmp_path))
+    assert found is not None
+    with pytest.raises(ConfigError, match="another program listens there"):
+        check_admin_free(config(tmp_path))
+    found.close()

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from gateway.config.admin import AdminConfig
-from gateway.server.admin.handler import LIMIT, MOST_BODY
+from gateway.server.admin.handler import BODY_LIMIT, LIMIT, MOST_BODY
 from gateway.server.admin.messages import AdminRequest, Answer
 from gateway.server.admin.routes import Route
 from tests.server.admin.asking import LOOPBACK, request, say, serving
@@ -150,3 +150,20 @@ async def test_a_bug_ends_one_request() -> None:
         assert found.status == 500
         assert b"secret" not in found.body
         assert (await admin.ask(target="/nothing")).status == 404
+
+
+async def test_a_body_that_trickles(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving() as admin:
+        stream = await admin.connect()
+        head = request("POST", "/do", fields=[JSON, "Content-Length: 60000"])
+        await stream.send_all(head)
+        began = trio.current_time()
+        with trio.move_on_after(BODY_LIMIT + 5):
+            while True:
+                await stream.send_all(b" ")
+                with trio.move_on_after(2):
+                    data = await stream.receive_some(65536)
+                    break
+        assert data.startswith(b"HTTP/1.1 408 ")
+        assert trio.current_time() - began == pytest.approx(BODY_LIMIT, abs=3)
+        await stream.aclose()

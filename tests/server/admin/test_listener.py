@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from structlog.testing import capture_logs
 
-from gateway.config.admin import AdminConfig
+from gateway.config.admin import AdminConfig, AdminListen
 from gateway.config.listener_tls import ClientCertificatesConfig
 from gateway.config.values import Secret
+from gateway.server.admin import listener
+from gateway.server.admin.binding import AdminSocket
+from gateway.server.admin.listener import AdminListener, AdminTerms
+from gateway.server.admin.routes import Routes
+from gateway.server.unix_socket import bind
 from tests.certificates import authority, client_context, issue, tls_config
 from tests.server.admin.asking import HOST, LOOPBACK, Admin, Said, request, say, serving
 
@@ -93,3 +102,45 @@ async def test_a_reload_changes_what_certificates_are_asked_for(tmp_path: Path) 
         await stream.do_handshake()
         admin.follow(with_certificates(tmp_path, "require"))
         assert (await say(stream, request(target="/closed"))).status == 421
+
+
+async def test_nobody_beyond_this_machine_shuts_others_out() -> None:
+    beyond = AdminListen.parse("0.0.0.0:0")
+    config = AdminConfig(listen=beyond, connections=4)
+    async with serving(config) as admin, await admin.connect() as first:
+        await first.send_all(request().replace(b"Connection: close\r\n", b""))
+        assert await first.receive_some(65536)
+        async with await admin.connect() as second:
+            with pytest.raises(trio.BrokenResourceError):
+                await second.receive_some(1)
+
+
+async def test_a_bug_in_accepting_does_not_end_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    real = listener.accept_forever
+    calls = 0
+
+    async def broken(*arguments: Any, **more: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("a bug")
+        await real(*arguments, **more)
+
+    monkeypatch.setattr(listener, "accept_forever", broken)
+    with capture_logs() as logs:
+        async with serving() as admin:
+            await trio.sleep(2)
+            assert (await admin.ask()).status == 200
+    assert "internal error" in [line["event"] for line in logs]
+
+
+async def test_a_reload_changes_who_may_connect(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with bind(path, mode=0o600, backlog=1) as sock:
+        terms = AdminTerms.read(AdminConfig())
+        found = AdminListener(AdminSocket("unix", sock, path), terms, Routes(()))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        found.follow(AdminTerms.read(AdminConfig(socket_mode="0660")))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
