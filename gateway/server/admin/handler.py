@@ -49,15 +49,11 @@ class AdminHandler:
         answer: Answer | None
         try:
             answer = await self._answer(exchange)
+            if answer is not None:  # pages say no in words of their own
+                self._tell_refusal(exchange, answer.status, "refused by the status page")
         except Problem as problem:
             answer = problem.answer(exchange.request_id)
-            if problem.status in (401, 403, 421):
-                self._refused.tell(
-                    client=exchange.client_address,
-                    error_id=exchange.request_id,
-                    status=problem.status,
-                    reason=problem.detail,
-                )
+            self._tell_refusal(exchange, problem.status, problem.detail)
         except (ClientGone, Stalled):
             raise
         except GatewayError as error:
@@ -68,6 +64,15 @@ class AdminHandler:
             )
         if answer is not None:
             await exchange.respond(answer.status, answer.fields, answer.body, close=answer.close)
+
+    def _tell_refusal(self, exchange: Exchange, status: int, reason: str) -> None:
+        if status in (401, 403, 421):
+            self._refused.tell(
+                client=exchange.client_address,
+                error_id=exchange.request_id,
+                status=status,
+                reason=reason,
+            )
 
     async def _answer(self, exchange: Exchange) -> Answer | None:
         self._names.check(exchange)

@@ -108,7 +108,7 @@ class StatusPage:
         """Answer ``GET /``."""
         viewer = self._let_in(request)
         if viewer is None:
-            return self._to_login(request)
+            return self._see("./login")
         asked = fields_of(request.query)
         frame = await self.looks.frame(fresh=_FRESH)
         text = await frame.status_page(
@@ -121,7 +121,7 @@ class StatusPage:
     async def node(self, request: Request) -> Answer:
         """Answer ``GET /node``: what happened to one node."""
         if self._let_in(request) is None:
-            return self._to_login(request)
+            return self._see("./login")
         asked = fields_of(request.query)
         controller, node = asked.get("controller", ""), asked.get("node", "")
         history = await self._source.history(controller, node)
@@ -141,7 +141,7 @@ class StatusPage:
         """Answer ``GET /kick``: the question, and the form that does it."""
         viewer = self._let_in(request)
         if viewer is None:
-            return self._to_login(request)
+            return self._see("./login")
         asked = fields_of(request.query)
         view = view_of(fields_of(asked.get("view", "")))
         session = await self._find(asked.get("session", ""))
@@ -156,7 +156,7 @@ class StatusPage:
         viewer = self._known(request)
         wanted = request.form.get("session", "")
         if not self._is_meant(request, viewer, _kick(wanted)):
-            return self._not_meant(request, "kick")
+            return self._not_meant("kick")
         view = view_of(fields_of(request.form.get("view", "")))
         session = await self._find(wanted)
         is_done = session is not None and await self._source.kick(session, request.caller)
@@ -182,7 +182,7 @@ class StatusPage:
         if request.token is None:
             return self._see("./")
         if not is_same_origin(request.fields):
-            return self._not_meant(request, "log in")
+            return self._not_meant("log in")
         if self._trials >= MOST_TRIALS:
             return self._login_page(request, 429, "Too many wrong tokens. Try again in a moment.")
         if not is_token(request.form.get("secret", ""), request.token):
@@ -191,7 +191,6 @@ class StatusPage:
                 await trio.sleep(TRIAL)
             finally:
                 self._trials -= 1
-            _log.warning("status page: wrong token", client=request.caller)
             return self._login_page(request, 403, "That is not the token.")
         _log.info("status page: logged in", client=request.caller)
         viewer = self._guard.new_viewer()
@@ -200,7 +199,7 @@ class StatusPage:
     async def logout(self, request: Request) -> Answer:
         """Answer ``POST /logout``."""
         if not self._is_meant(request, self._known(request), "logout"):
-            return self._not_meant(request, "log out")
+            return self._not_meant("log out")
         cookie = self._guard.end_cookie(secure=request.secure).encode()
         return self._see("./login", (b"Set-Cookie", cookie))
 
@@ -265,8 +264,7 @@ class StatusPage:
         page = self._renderer.page("problem.html", title=title, text=text)
         return self._page(page, status=status)
 
-    def _not_meant(self, request: Request, what: str) -> Answer:
-        _log.warning("status page: a form was refused", form=what, client=request.caller)
+    def _not_meant(self, what: str) -> Answer:
         text = (
             "This form was not sent from this page, or it is older than 12 hours, or the gateway"
             " was restarted since. Nothing was done. Go back, reload, and try again."
@@ -276,9 +274,6 @@ class StatusPage:
     def _see(self, address: str, *more: tuple[bytes, bytes]) -> Answer:
         where = (b"Location", address.encode("ascii"))
         return Answer(303, HTML, b"", (*_ALWAYS, where, *more))
-
-    def _to_login(self, request: Request) -> Answer:
-        return self._see("./login")
 
 
 def _kick(session: str) -> str:

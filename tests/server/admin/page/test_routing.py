@@ -84,10 +84,12 @@ async def test_a_kick(page: StatusPage, source: ScriptedSource) -> None:
     ],
 )
 async def test_forms_of_other_sites(
-    page: StatusPage, source: ScriptedSource, fields: tuple[str, ...]
+    page: StatusPage, source: ScriptedSource, fields: tuple[str, ...], log: LogCapture
 ) -> None:
     async with serving(OPEN, page_routes(page)) as admin:
         assert (await kick(admin, "s00003", fields=fields)).status == 403
+        (line,) = [each for each in log.entries if each["event"] == "admin request refused"]
+        assert line["status"] == 403
         # As a page of another site would send it, without what only ours know.
         fields = (OURS, "Content-Type: text/plain")
         assert (await admin.ask("POST", "/kick", body=b"x", fields=fields)).status == 415
