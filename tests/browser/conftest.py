@@ -23,7 +23,8 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-@pytest.fixture(scope="session")
+# For a module and no longer: as long as it lives there is a running asyncio loop in this thread.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = require_tool("chromium")
     with sync_playwright() as playwright:
@@ -35,7 +36,7 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def the_site() -> Iterator[Site]:
     with Site() as found:
         yield found

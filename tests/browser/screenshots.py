@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.site import Site
 from tests.gateway_process import ROOT
@@ -28,22 +28,23 @@ PICTURES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def take(folder: Path) -> None:
+def take(folder: Path, browser: Browser) -> None:
     """Write every picture to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    with Site() as site, sync_playwright() as playwright:
+    with Site() as site:
         site.tell(sessions=SESSIONS)
-        browser = playwright.chromium.launch(
-            executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
         for name, options in PICTURES.items():
             page = browser.new_page(**options)
             page.goto(site.address)
             expect(page.locator("#fresh-words")).to_have_text("live")
             page.screenshot(path=folder / f"{name}.png")
             page.close()
-        browser.close()
 
 
 if __name__ == "__main__":
-    take(FOLDER)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=require_tool("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        take(FOLDER, chromium)
+        chromium.close()

@@ -72,6 +72,7 @@ async def main(port: int, token: str | None) -> None:
                 *lines, orders = (orders + piece).split(b"\n")
                 for line in lines:
                     obey(source, json.loads(line))
+                    page.looks.forget()  # a page that is loaded now shows it
                     print(json.dumps({"viewers": page.looks.viewers}), flush=True)
             nursery.cancel_scope.cancel()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.browser.screenshots import FOLDER, PICTURES, take
 from tests.gateway_process import ROOT
@@ -24,7 +25,7 @@ def test_they_are_there_small_and_shown() -> None:
 
 
 @pytest.mark.e2e
-def test_they_can_be_taken_anew(tmp_path: Path) -> None:
-    take(tmp_path)
+def test_they_can_be_taken_anew(tmp_path: Path, browser: Browser) -> None:
+    take(tmp_path, browser)
     for name in PICTURES:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(PNG)

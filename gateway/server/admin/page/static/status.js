@@ -57,6 +57,11 @@
   let announcedTotal = null;
   let total = null;
 
+  const sessions = () => {
+    const number = total.toLocaleString("en").replaceAll(",", "\u202f");
+    return `${number} ${total === 1 ? "session" : "sessions"}`;
+  };
+
   const announce = () => {
     const now = Date.now();
     if (total === null) {
@@ -67,7 +72,7 @@
     } else if (total !== announcedTotal && now - announcedAt >= QUIET) {
       announcedAt = now;
       announcedTotal = total;
-      announcement.textContent = total === 1 ? "1 session" : `${total} sessions`;
+      announcement.textContent = sessions();
     }
   };
 
@@ -136,6 +141,7 @@
     if (data.order !== null) {
       arrange(data.order);
     }
+    document.title = `${sessions()} · Remoting Gateway`;
     announce();
   };
 
