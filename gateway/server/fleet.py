@@ -278,11 +278,11 @@ class Fleet:
             while True:
                 await self._changed.wait()
                 self._changed = trio.Event()
-                nursery.start_soon(self.spread_settings)
                 if not self._stop.is_set():
                     await self._cover()
                     await self._let_old_linger()
                     nursery.start_soon(self._catch_up)
+                nursery.start_soon(self.spread_settings)
 
     async def _cover(self) -> None:
         if self._slots.is_shared():

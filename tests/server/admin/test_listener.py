@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 from gateway.config.admin import AdminConfig, AdminListen
 from gateway.config.listener_tls import ClientCertificatesConfig
 from gateway.config.values import Secret
-from gateway.server.admin import listener
 from gateway.server.admin.binding import AdminSocket
 from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.admin.routes import Routes
 from gateway.server.unix_socket import bind
+from gateway.transport.listeners import accept_forever
 from tests.certificates import authority, client_context, issue, tls_config
 from tests.server.admin.asking import HOST, LOOPBACK, Admin, Said, request, say, serving
 
@@ -118,7 +118,7 @@ async def test_nobody_beyond_this_machine_shuts_others_out() -> None:
 async def test_a_bug_in_accepting_does_not_end_the_gateway(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    real = listener.accept_forever
+    real = accept_forever
     calls = 0
 
     async def broken(*arguments: Any, **more: Any) -> None:
@@ -128,7 +128,7 @@ async def test_a_bug_in_accepting_does_not_end_the_gateway(
             raise RuntimeError("a bug")
         await real(*arguments, **more)
 
-    monkeypatch.setattr(listener, "accept_forever", broken)
+    monkeypatch.setattr("gateway.server.admin.listener.accept_forever", broken)
     with capture_logs() as logs:
         async with serving() as admin:
             await trio.sleep(2)
