@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.whole import running
+from tests import certificates
+from tests.browser.whole import HOST, running
 
 Open = Callable[..., Page]
 NODES = (
@@ -94,13 +95,19 @@ def test_a_worker_that_hangs_is_named_and_holds_nobody_up(tmp_path: Path, open_p
         page.close()
 
 
-def test_a_token_is_asked_for(tmp_path: Path, open_page: Open) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_token_is_asked_for(tmp_path: Path, open_page: Open, *, encrypted: bool) -> None:
     token = "a-made-up-token-of-tests"
     file = tmp_path / "admin.token"
     file.write_text(token)
     file.chmod(0o600)
-    with running(tmp_path, ("build-1",), admin={"token_file": str(file)}) as whole:
-        page = open_page(whole.page)
+    admin: dict[str, object] = {"token_file": str(file)}
+    if encrypted:
+        pair = certificates.write(tmp_path, HOST)
+        pairs = [{"certificate": str(pair.certificate), "key": str(pair.key)}]
+        admin["tls"] = {"certificates": pairs}
+    with running(tmp_path, ("build-1",), admin=admin) as whole:
+        page = open_page(whole.page, ignore_https_errors=True)
         page.get_by_label("Token of the admin listener").fill(token)
         page.keyboard.press("Enter")
         expect(page.locator("#rows tr")).to_have_count(1, timeout=30_000)
@@ -108,5 +115,27 @@ def test_a_token_is_asked_for(tmp_path: Path, open_page: Open) -> None:
         page.get_by_role("button", name="Kick build-1").click()
         page.get_by_role("button", name="Kick it").click()
         expect(page.get_by_role("alert")).to_have_text("The session was ended.")
+        (cookie,) = page.context.cookies()
+        assert cookie["secure"] == cookie["name"].startswith("__Host-") == encrypted
+        shown = "admin" if encrypted else "No listener has a certificate."
+        expect(page.locator("#part-certificates")).to_contain_text(shown)
         page.close()
         assert token not in (tmp_path / "gateway.log").read_text()
+
+
+def test_an_upgrade_is_survived(tmp_path: Path, open_page: Open, problems: list[str]) -> None:
+    with running(tmp_path, ("build-1",)) as whole:
+        page = open_page(whole.page)
+        row = page.locator("#rows tr")
+        expect(row).to_have_count(1, timeout=30_000)
+        session = row.get_attribute("data-id")
+        expect(page.locator("#fresh-words")).to_have_text("live")
+        os.kill(whole.process.pid, signal.SIGUSR2)
+        expect(page.locator("#fresh-words")).to_contain_text("not live", timeout=30_000)
+        expect(page.locator("#fresh-words")).to_have_text("live", timeout=30_000)
+        expect(page.locator("#part-workers")).to_contain_text("lingering", timeout=30_000)
+        assert row.get_attribute("data-id") == session
+        page.close()
+    # The connection to the program before, as the browser sees it.
+    assert all("ERR_" in problem for problem in problems), problems
+    problems.clear()

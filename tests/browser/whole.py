@@ -83,7 +83,8 @@ def _gateway(
             time.sleep(0.02)
         (serving,) = log.find("admin is serving")
         address = log.find("worker is serving")[0]["listeners"][0]
-        page = f"http://{serving['listener']}/"
+        scheme = "https" if "tls" in admin else "http"
+        page = f"{scheme}://{serving['listener']}/"
         yield int(address.rpartition(":")[2]), Whole(page, path, log, process)
         process.terminate()
         assert process.wait(20) == 0, log.tail()
