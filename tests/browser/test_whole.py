@@ -47,14 +47,14 @@ def test_from_an_agent_to_its_kick(tmp_path: Path, open_page: Open) -> None:
         expect(page.get_by_role("alert")).to_have_text("The session was ended.")
         ends = page.locator("#part-ends")
         expect(ends).to_contain_text("build-2")
-        expect(ends).to_contain_text("kicked by an operator")
+        expect(ends).to_contain_text("ended by an operator: from the status page")
         # It comes back by itself, as another session, and the page shows it without being asked.
         expect(row).to_have_count(1, timeout=30_000)
         assert row.get_attribute("data-id") != session
         row.get_by_role("link", name="build-2").click()
         past = page.locator("main table")
         expect(past).to_contain_text("opened")
-        expect(past).to_contain_text("kicked by an operator")
+        expect(past).to_contain_text("ended by an operator: from the status page")
         assert whole.log.find("kick")
         page.close()
 

@@ -42,7 +42,7 @@ Fields = Mapping[str, Any]
 SELDOM: Final = 30.0
 # Rows of one table; sessions have pages.
 MOST_ROWS: Final = 50
-_REASON: Final = "kicked by an operator"
+_REASON: Final = "from the status page"
 
 
 class Gathering:
@@ -256,11 +256,19 @@ def _worker(each: Fields) -> WorkerRow:
 def _event(each: Fields) -> NodeEvent:
     shown = ("time", "event", "controller")
     details = tuple(
-        (name.replace("_", " "), str(value))
+        _detail(name, value)
         for name, value in each.items()
         if name not in shown and value is not None and value != ""
     )
     return NodeEvent(_time(each["time"]), each["event"], each["controller"], details)
+
+
+def _detail(name: str, value: object) -> tuple[str, str]:
+    """Return the words for one fact: units stand behind the value, as people write them."""
+    words, _, unit = name.rpartition("_")
+    if unit in ("s", "ms"):
+        return words.replace("_", " "), f"{value} {unit}"
+    return name.replace("_", " "), str(value)
 
 
 def _time(text: str) -> float:

@@ -284,6 +284,6 @@ async def test_a_kick(gathering: Gathering, operations: PlayedOperations) -> Non
 async def test_a_nodes_past(gathering: Gathering) -> None:
     found = await gathering.history("main", "n")
     assert [each.what for each in found.events] == ["ended", "opened"]
-    assert found.events[0].details == (("reason", "gone"), ("duration s", "0"))
+    assert found.events[0].details == (("reason", "gone"), ("duration", "0 s"))
     assert found.silent == (8,)
     assert len((await gathering.history("", "n")).events) == 3
