@@ -2,7 +2,8 @@
 
 Owns: the admin listener on a port of its own, and orders on standard input, one JSON object a line:
 ``{"sessions": 5000}``, ``{"hostile": true}``, ``{"change": 3, "from_agent": 5}``,
-``{"gone": 3}``. Each is answered by a line, as is the start: ``{"port": ...}``.
+``{"gone": 3}``, ``{"most_viewers": 1}``. Each is answered by a line, as is the start:
+``{"port": ...}``.
 
 Browsers are driven by code that blocks, so whatever they talk to is another process.
 """
@@ -71,7 +72,9 @@ async def main(port: int, token: str | None) -> None:
             while piece := await stdin.receive_some():
                 *lines, orders = (orders + piece).split(b"\n")
                 for line in lines:
-                    obey(source, json.loads(line))
+                    order = json.loads(line)
+                    page.looks.most_viewers = order.pop("most_viewers", page.looks.most_viewers)
+                    obey(source, order)
                     page.looks.forget()  # a page that is loaded now shows it
                     print(json.dumps({"viewers": page.looks.viewers}), flush=True)
             nursery.cancel_scope.cancel()

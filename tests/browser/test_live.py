@@ -168,3 +168,17 @@ def test_a_page_that_nobody_sees_holds_no_place(site: Site, open_page: Open) -> 
         }"""
     )
     live(page)
+
+
+def test_it_says_when_there_is_no_place(site: Site, open_page: Open, problems: list[str]) -> None:
+    site.tell(most_viewers=0)
+    try:
+        page = open_page(site.address)
+        expect(page.locator("#fresh-words")).to_contain_text("not live: refused")
+        assert page.locator("#rows tr").count() == 42
+    finally:
+        site.tell(most_viewers=32)
+    # It comes back by itself, after 10 s and as much again by chance.
+    expect(page.locator("#fresh-words")).to_have_text("live", timeout=40_000)
+    assert all("503" in problem for problem in problems), problems
+    problems.clear()

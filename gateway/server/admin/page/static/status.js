@@ -195,7 +195,7 @@
   let again = 0;
 
   const show = (state, words) => {
-    if (fresh.className !== `fresh ${state}`) {
+    if (freshWords.textContent !== words) {
       fresh.className = `fresh ${state}`;
       freshWords.textContent = words;
     }
@@ -238,13 +238,14 @@
       }
     });
     stream.addEventListener("error", () => {
-      show("lost", "not live: connecting again");
-      if (stream.readyState === EventSource.CLOSED) {
-        // Refused: too many viewers, or a login that has ended. A browser does not try again itself.
-        show("lost", "not live: refused; reload the page if this stays");
-        close();
-        again = setTimeout(open, COMES_BACK * (1 + Math.random()));
+      if (stream.readyState !== EventSource.CLOSED) {
+        show("lost", "not live: connecting again");
+        return;
       }
+      // Refused: too many viewers, or a login that has ended. A browser does not try again itself.
+      show("lost", "not live: refused; reload the page if this stays");
+      close();
+      again = setTimeout(open, COMES_BACK * (1 + Math.random()));
     });
   };
 
