@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.agents.ended_cookies import EndedCookies
+from gateway.agents.recent_ends import RecentEnds
 from gateway.agents.registry import Entry
 from gateway.agents.session_meters import SessionMeters
 from gateway.agents.takeover import Claim
@@ -40,6 +41,7 @@ class History:
         self._clock = clock
         self._timelines = Timelines()
         self._fingerprints = Fingerprints()
+        self.recent = RecentEnds()
 
     def opened(self, entry: Entry) -> None:
         """Note that a session begins; its cookie is kept if it is one of its own (JNLP4).
@@ -70,6 +72,7 @@ class History:
         if ended.session in self._kept:
             self._kept.remove(ended.session)
             self._cookies.ended(ended.controller, ended.node, ended.session)
+        self.recent.add(ended)
         fields = ended.as_fields()
         controller, node = fields.pop("controller"), fields.pop("node")
         self._note(Happening.ENDED, str(controller), str(node), **fields)

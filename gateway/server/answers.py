@@ -44,6 +44,8 @@ class Answers:
                 return {"controllers": self._controllers()}
             if question == "fingerprints":
                 return {"findings": self._lasting.history.findings()}
+            if question == "ends":
+                return {"ends": self._lasting.history.recent.as_fields()}
             if question == "settings":
                 self.take_settings(message["settings"])
                 return {"taken": True}

@@ -22,6 +22,7 @@ import trio
 
 from gateway import __version__
 from gateway.agents.blocks import Block
+from gateway.agents.recent_ends import MOST_ENDS
 from gateway.config.masked import masked
 from gateway.observability.logs import get_logger
 from gateway.server.aside import Aside
@@ -234,6 +235,17 @@ class Operations:
         ]
         items.sort(key=lambda each: each["chance"])
         return {"items": items, **_partial(_silent(answers, "findings"))}
+
+    async def ends(self) -> Message:
+        """Return the last ends of sessions, the latest first."""
+        answers = await self.fleet.ask_all("ends")
+        items = [
+            {**each, "worker": child.process.pid}
+            for child, answer in answers.items()
+            for each in answer.get("ends", ())
+        ]
+        items.sort(key=lambda each: -each["at"])
+        return {"items": items[:MOST_ENDS], **_partial(_silent(answers, "ends"))}
 
     # -- the gateway -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from gateway.errors import Blocked, ControllerTimeout
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.server.answers import Answers
 from gateway.server.generation import Generation, Lasting
+from tests.agents.test_history import ended
 from tests.server.workers import make_config
 
 
@@ -119,5 +120,10 @@ async def test_controllers(tmp_path: Path) -> None:
 def test_the_rest(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     assert rig.answers.answer("fingerprints", {}) == {"findings": []}
+    assert rig.answers.answer("ends", {}) == {"ends": []}
+    rig.lasting.history.ended(ended(node="gone"))
+    answer = rig.answers.answer("ends", {})
+    assert answer is not None
+    assert [each["node"] for each in answer["ends"]] == ["gone"]
     assert rig.answers.answer("nonsense", {}) is None
     assert isinstance(rig.lasting.registry, Registry)

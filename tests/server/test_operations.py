@@ -134,3 +134,18 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
     found = await Rig(tmp_path).on.configuration()
     assert found["configuration"]["admin"]["token"] == "***"
     assert "nobody-may-see" not in str(found)
+
+
+async def test_the_last_ends_of_all_workers(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = Rig(tmp_path)
+    rig.fleet.answers["ends"] = {
+        1: {"ends": [{"node": f"a{i}", "at": float(100 - i)} for i in range(0, 80, 2)]},
+        2: {"ends": [{"node": f"b{i}", "at": float(100 - i)} for i in range(1, 80, 2)]},
+        3: {},
+    }
+    found = await rig.on.ends()
+    assert [each["at"] for each in found["items"]] == [float(100 - i) for i in range(50)]
+    assert {each["worker"] for each in found["items"]} == {1, 2}
+    assert (found["partial"], found["missing_workers"]) == (True, [3])

@@ -47,6 +47,17 @@ class Authentication:
         """Say whether a token is needed by whoever has nothing else."""
         return self._token is not None
 
+    def look(self, exchange: Exchange) -> tuple[str, str | None]:
+        """Return who asks, and the token that is still to be shown; None where nothing is.
+
+        A wrong Authorization is as good as none: the page asks for the token itself.
+        """
+        try:
+            return self.caller(exchange), None
+        except Problem:
+            assert self._token is not None
+            return exchange.client_address, self._token.decode("ascii")
+
     def caller(self, exchange: Exchange) -> str:
         """Return who asks, for the audit log. Raises Problem (401)."""
         subject = None if exchange.stream.tls is None else exchange.stream.tls.subject

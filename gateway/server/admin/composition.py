@@ -11,6 +11,9 @@ from gateway.server.admin.api import api_routes
 from gateway.server.admin.health import health_routes
 from gateway.server.admin.messages import AdminRequest, Answer
 from gateway.server.admin.openapi import openapi_route
+from gateway.server.admin.page.gathering import Gathering
+from gateway.server.admin.page.pages import StatusPage
+from gateway.server.admin.page.routing import page_routes
 from gateway.server.admin.routes import Route, Routes
 from gateway.server.operations import Operations
 
@@ -23,6 +26,7 @@ def admin_routes(operations: Operations, *, metrics: Metrics | None = None) -> R
 
     routes = Routes((*health_routes(lambda: operations.readiness()), *api_routes(operations)))
     routes.add([openapi_route(routes)])
+    routes.add(page_routes(StatusPage(Gathering(operations))))
     if metrics is not None:
         routes.add([_metrics_route(metrics)])
     return routes

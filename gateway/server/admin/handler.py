@@ -49,15 +49,11 @@ class AdminHandler:
         answer: Answer | None
         try:
             answer = await self._answer(exchange)
+            if answer is not None:  # pages say no in words of their own
+                self._tell_refusal(exchange, answer.status, "refused by the status page")
         except Problem as problem:
             answer = problem.answer(exchange.request_id)
-            if problem.status in (401, 403, 421):
-                self._refused.tell(
-                    client=exchange.client_address,
-                    error_id=exchange.request_id,
-                    status=problem.status,
-                    reason=problem.detail,
-                )
+            self._tell_refusal(exchange, problem.status, problem.detail)
         except (ClientGone, Stalled):
             raise
         except GatewayError as error:
@@ -69,6 +65,15 @@ class AdminHandler:
         if answer is not None:
             await exchange.respond(answer.status, answer.fields, answer.body, close=answer.close)
 
+    def _tell_refusal(self, exchange: Exchange, status: int, reason: str) -> None:
+        if status in (401, 403, 421):
+            self._refused.tell(
+                client=exchange.client_address,
+                error_id=exchange.request_id,
+                status=status,
+                reason=reason,
+            )
+
     async def _answer(self, exchange: Exchange) -> Answer | None:
         self._names.check(exchange)
         method = exchange.request.method.decode("ascii")
@@ -76,8 +81,10 @@ class AdminHandler:
         found = self._routes.find(path)
         methods = {} if found is None else found[0]
         route = methods.get("GET" if method == "HEAD" else method)
-        caller = exchange.client_address
-        if route is None or route.access is Access.PROTECTED:
+        caller, token = exchange.client_address, None
+        if route is not None and route.access is Access.BROWSER:
+            caller, token = self._authentication.look(exchange)
+        elif route is None or route.access is Access.PROTECTED:
             caller = self._authentication.caller(exchange)
         if found is None:
             raise Problem(404, "not-found", "there is nothing at this path")
@@ -96,6 +103,8 @@ class AdminHandler:
             route.read_query(query),
             route.read_body(body),
             caller,
+            body,
+            token,
         )
         return await self._within_limit(route, request)
 

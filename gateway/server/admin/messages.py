@@ -37,7 +37,8 @@ _NOTHING: Final[Field] = (
 class AdminRequest:
     """One request that is let in. ``query`` and ``path`` are checked against the route's table.
 
-    ``body`` is the route's model, where it has one. ``caller`` is who asks, for the audit log.
+    ``body`` is the route's model, where it has one, ``data`` what it was made from. ``caller`` is
+    who asks, for the audit log. ``token``, on routes for browsers: what is still to be shown.
     """
 
     exchange: Exchange
@@ -45,6 +46,8 @@ class AdminRequest:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     caller: str = "unknown"
+    data: bytes = b""
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ async def _metrics(accept: str | None) -> tuple[str, bytes]:
 def test_what_is_there() -> None:
     paths = {route.path for route in admin_routes(NOBODY).all}
     assert {"/healthz", "/readyz", "/api/v1/sessions", "/api/v1/openapi.json"} <= paths
+    assert {"/", "/events", "/kick", "/login", "/static/{name}"} <= paths
     assert "/metrics" not in paths
 
 
