@@ -19,8 +19,24 @@ def _metrics() -> str:
     return metrics_page()
 
 
+def _api() -> str:
+    from gateway.server.admin.reference import api_reference
+
+    return api_reference()
+
+
+def _logs() -> str:
+    from gateway.observability.log_reference import logs_reference
+
+    return logs_reference()
+
+
 # Topic -> what makes its page.
-TOPICS: Final[dict[str, Callable[[], str]]] = {"metrics": _metrics}
+TOPICS: Final[dict[str, Callable[[], str]]] = {
+    "api": _api,
+    "logs": _logs,
+    "metrics": _metrics,
+}
 
 
 @click.command()
