@@ -16,6 +16,7 @@ from gateway.errors import (
     BodyTooBig,
     ClientGone,
     ConfigError,
+    ControllerAnswered,
     ControllerClosed,
     ControllerRefused,
     ControllerTimeout,
@@ -32,6 +33,7 @@ from gateway.errors import (
     MissingAgentHeaders,
     NotAuthorized,
     NotImplementedHere,
+    OriginRefused,
     Outcome,
     PeerLost,
     RemoteProtocolError,
@@ -59,6 +61,7 @@ TABLE: list[tuple[type[GatewayError], int | None, int | None, str]] = [
     (UnknownNode, 400, None, "warning"),
     (NotAuthorized, 403, 1008, "warning"),
     (LockedOut, 403, 1008, "warning"),
+    (OriginRefused, 403, None, "warning"),
     (CredentialsUnavailable, 503, 1011, "error"),
     (AlreadyConnected, 400, None, "warning"),
     (TakenOver, None, 1008, "warning"),
@@ -70,6 +73,7 @@ TABLE: list[tuple[type[GatewayError], int | None, int | None, str]] = [
     (ControllerUnreachable, 502, 1011, "error"),
     (ControllerTimeout, 504, 1011, "error"),
     (ControllerRefused, 400, None, "warning"),
+    (ControllerAnswered, 502, None, "info"),
     (IdentityMismatch, 502, None, "error"),
     (ControllerClosed, None, 1000, "info"),
     (PeerLost, None, 1011, "warning"),
@@ -192,3 +196,7 @@ def test_jenkins_own_sentences() -> None:
     )
     assert UnknownNode().public == "no such agent"
     assert UpgradeRefused().public == "did not manage to upgrade"
+
+
+def test_a_controllers_own_status() -> None:
+    assert outcome_of(ControllerAnswered(401)).status == 401

@@ -68,6 +68,9 @@ class Ordered(Protocol):
         Raises KeyError, TypeError, ValueError for one that cannot be understood.
         """
 
+    def cli_pair(self, controller: str, session: str) -> dict[str, Any] | None:
+        """Return what is known of a full-duplex CLI session whose download is here, or None."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known about every agent's session."""
 
@@ -200,6 +203,10 @@ class Orders:
         elif question == "node":
             answer["session"] = self._worker.session_of(
                 _field(message, "controller"), _field(message, "node")
+            )
+        elif question == "cli_pair":
+            answer["session"] = self._worker.cli_pair(
+                _field(message, "controller"), _field(message, "uuid")
             )
         elif question == "sessions":
             answer["sessions"] = self._worker.sessions()
