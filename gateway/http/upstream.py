@@ -333,17 +333,22 @@ class Upstream:
 
     # -- one GET -----------------------------------------------------------------------------------
 
-    async def fetch(self, path: str) -> tuple[ResponseHead, bytes]:
-        """GET ``path`` on a connection of its own. Raises as ``Upstreams.fetch``, in any time."""
-        return await self._get(await self.addresses(), path.encode("ascii"))
+    async def fetch(self, path: str, more: Iterable[Field] = ()) -> tuple[ResponseHead, bytes]:
+        """GET ``path`` on a connection of its own, with ``more`` fields. Raises as
+        ``Upstreams.fetch``, in any time.
+        """
+        return await self._get(await self.addresses(), path.encode("ascii"), more)
 
-    async def _get(self, addresses: Iterable[Address], path: bytes) -> tuple[ResponseHead, bytes]:
+    async def _get(
+        self, addresses: Iterable[Address], path: bytes, more: Iterable[Field] = ()
+    ) -> tuple[ResponseHead, bytes]:
         connection = await self._connect_to_any(addresses)
         fields: list[Field] = [
             (b"Host", self.url.authority.encode()),
             (b"User-Agent", b"remoting-gateway"),
             (b"Accept", b"*/*"),
             (b"Connection", b"close"),
+            *more,
         ]
         try:
             request = RequestHead(b"GET", path, b"1.1", Headers(fields))

@@ -51,6 +51,7 @@ from gateway.jenkins_cli.pairs import (
     session_of,
 )
 from gateway.jenkins_cli.policy import Command, Policy, Rules, user_of
+from gateway.jenkins_cli.probe import CLI_ERROR, refuses_origin, remedy
 from gateway.jenkins_cli.translation import TranslatedSession
 from gateway.jenkins_cli.transports import CliTransports, lacks_websocket
 from gateway.observability.logs import get_logger
@@ -63,8 +64,6 @@ _log = get_logger("session")
 _SEPARATORS: Final = re.compile(rb"[/\\;]+")
 _DECODINGS: Final = 3  # as the router's: nothing between us and Stapler decodes more
 _JUDGED: Final = (401, 403)  # by a controller that does have the CLI
-_CLI_ERROR: Final = b"X-CLI-Error"
-_UNEXPECTED: Final = b"Unexpected request origin"
 
 
 class CliEndpoint:
@@ -121,7 +120,7 @@ class CliEndpoint:
                 await self._serve_websocket(exchange, upstream)
         except GatewayError as error:
             if not exchange.started:
-                exchange.error_headers.append((_CLI_ERROR, error_text(public_text(error))))
+                exchange.error_headers.append((CLI_ERROR, error_text(public_text(error))))
             if isinstance(error, ControllerAnswered):
                 exchange.error_headers += error.fields
             raise
@@ -288,23 +287,22 @@ def _refusal_fields(exchange: Exchange, answer: UpgradeAnswer, origin: bytes) ->
     head = answer.head
     fields = response_fields(head)
     name = exchange.match.controller_id
-    key = f"controllers.{name}.jenkins_url"
-    said = head.headers.get(_CLI_ERROR)
+    said = head.headers.get(CLI_ERROR)
     text = f"the controller answered {head.status}" if said is None else said.decode("latin-1")
     if said is None and head.status == 401:
         text = "the controller does not accept these credentials"
     if said is None and head.status == 404:
         text = f"the controller has no /cli/ws (controllers.{name}.cli.transport: auto translates)"
     shown = origin.decode("latin-1")
-    if said is not None and said.startswith(_UNEXPECTED):
-        text += f"; gateway: set {key} to the Jenkins URL that is set in Jenkins"
+    if refuses_origin(head):
+        text += f"; gateway: {remedy(name)}"
         _log.warning(
             "the controller refuses the origin of CLI clients",
             controller=name,
             origin=shown,
-            remedy=f"set {key} to the Jenkins URL that is set in Jenkins",
+            remedy=remedy(name),
         )
     elif said is None and head.status == 403:
-        text += f"; if it is for the origin {shown}, set {key} to the Jenkins URL set in Jenkins"
-    fields = [field for field in fields if field[0].lower() != _CLI_ERROR.lower()]
-    return [*fields, (_CLI_ERROR, error_text(text))]
+        text += f"; if it is for the origin {shown}, {remedy(name)}"
+    fields = [field for field in fields if field[0].lower() != CLI_ERROR.lower()]
+    return [*fields, (CLI_ERROR, error_text(text))]

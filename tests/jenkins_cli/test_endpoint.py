@@ -524,3 +524,92 @@ async def test_other_paths_to_full_duplex(tmp_path: Path, target: str) -> None:
 )
 def test_what_leads_to_the_cli(path: bytes, expected: bool) -> None:
     assert _leads_to_websocket(path) is expected
+
+
+# -- several workers, bulk -------------------------------------------------------------------------
+
+
+async def test_an_upload_finds_the_download_of_another_worker(tmp_path: Path) -> None:
+    """The supervisor is asked; what it says decides about the address, and whose rules count."""
+    first, second = CliController(), CliController()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(first.run)
+        await nursery.start(second.run)
+        keys = {
+            "url": "http://jenkins.test/",
+            "addresses": [f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"],
+            "cli": {"policy": {"users": {"bob": {"deny": ["*"]}}}},
+        }
+        config = make_config(tmp_path, controllers={"main": keys})
+        async with running_worker(config) as gateway:
+            # Another gateway in front of the second controller stands in for the other worker.
+            direct = FullDuplexClient(second.port)
+            await direct.download()
+            client = FullDuplexClient(gateway.plain, session=direct.session)
+            await client.upload()
+            asked = await gateway.control.receive()
+            assert asked is not None
+            assert (asked["question"], asked["uuid"]) == ("cli_pair", direct.session)
+            pair = {
+                "controller": "main",
+                "address": f"127.0.0.1:{second.port}",
+                "user": "bob",
+            }
+            await gateway.control.send({"type": "answer", "id": asked["id"], "session": pair})
+            for op, payload in opening(b"echo", b"x"):
+                await client.send(op, payload)
+            outcome = await direct.finish(Outcome())
+            assert outcome.code == 2
+            assert b"policy" in outcome.stderr
+            await client.aclose()
+            await direct.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_other_workers_may_ask_for_a_download(tmp_path: Path) -> None:
+    controller = CliController()
+    async with site(tmp_path, controller) as gateway:
+        client = FullDuplexClient(gateway.plain, headers=[ALICE])
+        await client.download()
+        question = {"type": "ask", "question": "cli_pair", "controller": "main"}
+        await gateway.control.send({**question, "id": 1, "uuid": client.session})
+        answer = await gateway.control.receive()
+        address = f"127.0.0.1:{controller.port}"
+        expected = {"controller": "main", "address": address, "user": "alice"}
+        assert answer == {"type": "answer", "id": 1, "session": expected}
+        await client.aclose()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cli", [{}, {"policy": {"deny": ["groovy"]}, "audit": "commands"}])
+async def test_100_mib_both_ways_by_full_duplex(tmp_path: Path, cli: dict[str, Any]) -> None:
+    size = 100 * 1024 * 1024
+    piece = b"x" * 60_000
+    async with site(tmp_path, CliController(), cli=cli) as gateway:
+        client = FullDuplexClient(gateway.plain)
+        await client.download()
+        await client.upload()
+        for op, payload in opening(b"cat"):
+            await client.send(op, payload)
+        before = most = _resident()
+
+        async def send() -> None:
+            for _ in range(size // len(piece)):
+                await client.send(STDIN, piece)
+            await client.send(END_STDIN)
+
+        outcome = Outcome(keep=False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            while (frame := await client.receive()) is not None:
+                most = max(most, _resident())
+                if outcome.take(*frame):
+                    break
+        await client.aclose()
+    assert (outcome.stdout_size, outcome.code) == (size // len(piece) * len(piece), 0)
+    assert most - before < 32 * 1024 * 1024
+
+
+def _resident() -> int:
+    """Return this process' memory, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
