@@ -62,6 +62,11 @@ class AcceptedWebSocket:
             return 0.0
         return trio.current_time() - max(since, self._stream.inner.activity.received_at)
 
+    @property
+    def gone(self) -> bool:
+        """Say whether the client has left without anybody listening."""
+        return self._listening_since is None and self._stream.inner.peer_has_closed()
+
     def acknowledged(self) -> int | None:
         """Return how many bytes the client has taken while it has to take more; None if it has all,
         or is gone.

@@ -236,7 +236,7 @@ class CliEndpoint:
         if controller.cli.audit != "off":
             audit = CommandAudit(controller.cli.audit, _caller(exchange, session, user))
         with self._pairs.place(name, session) as add:
-            tap = DownloadTap(lambda address: add(Pair(name, address, user)), audit)
+            tap = DownloadTap(lambda address: add(Pair(name, address, user, audit)), audit)
             try:
                 await self._proxy.forward(exchange, tap)
             finally:
@@ -255,7 +255,7 @@ class CliEndpoint:
             raise RouteNotFound("no download side found", detail=f"for CLI session {session}")
         else:
             caller = _caller(exchange, session, pair.user)
-            audit = CommandAudit(controller.cli.audit, caller)
+            audit = pair.audit or CommandAudit(controller.cli.audit, caller)
             tap = UploadTap(pair.address, self._rules(name, pair.user), audit, reads=True)
         try:
             await self._proxy.forward(exchange, tap)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.config.values import Address
@@ -47,11 +47,12 @@ _MAX_SHOWN: Final = 100  # characters of a refused command's name
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A download that is under way."""
+    """A download that is under way; ``audit`` of its command, known to its own worker alone."""
 
     controller: str
     address: Address
     user: str | None
+    audit: CommandAudit | None = field(default=None, compare=False)
 
     def in_words(self) -> dict[str, Any]:
         """Return what another worker needs to know of it."""

@@ -262,6 +262,8 @@ class TranslatedSession:
         error: GatewayError | None = None
         while error is None:
             await trio.sleep(_LOOK)
+            if self._client.gone:  # a ping found nobody, while the command read no input
+                return _gone()
             if self._client.silence >= limit:
                 error = PeerLost(f"nothing was heard of the client for {limit:g} s")
                 continue

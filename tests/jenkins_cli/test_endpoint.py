@@ -409,6 +409,7 @@ async def test_audit(tmp_path: Path, run: Any, log: LogCapture) -> None:
     assert (started["user"], started["client"]) == ("alice", "127.0.0.1")
     assert (ended["event"], ended["exit_code"]) == ("cli command ended", 7)
     assert ended["session"] == started["session"]
+    assert ended["command"] == "exit"
     assert ended["duration_s"] >= 0
     assert "a-token" not in str(log.entries)
 

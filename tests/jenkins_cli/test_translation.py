@@ -167,9 +167,16 @@ async def test_a_client_that_does_not_read_holds_the_controller_up(tmp_path: Pat
         assert run.interrupted, "its client was killed"
 
 
-async def test_a_command_that_does_not_read_holds_the_client_up(tmp_path: Path) -> None:
+async def test_a_command_that_does_not_read_holds_the_client_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: LogCapture
+) -> None:
+    monkeypatch.setattr("gateway.jenkins_cli.translation._LOOK", 0.1)
     controller = CliController()
-    async with site(tmp_path, controller, cli=HTTP) as gateway, websocket(gateway.plain) as client:
+    agents = {"keepalive": {"interval": 0.5, "suspect_after": 0.5, "dead_after": 5.0}}
+    async with (
+        site(tmp_path, controller, cli=HTTP, agents=agents) as gateway,
+        websocket(gateway.plain) as client,
+    ):
         await begin(client, b"sleep", b"60")
         sent = 0
         while sent < BULK:
@@ -179,6 +186,17 @@ async def test_a_command_that_does_not_read_holds_the_client_up(tmp_path: Path) 
             if stuck.cancelled_caught:
                 break
         assert 0 < sent < 40 * MIB
+        # Killed then, it cannot even say so behind what nobody receives; a ping finds it out.
+        await client.kill()
+        with trio.fail_after(20):
+            while not (ended := _ended(log)):  # noqa: ASYNC110 - a log line is no event
+                await trio.sleep(0.1)
+        assert ended == ["client"]
+
+
+def _ended(log: LogCapture) -> list[str]:
+    """Return by whom sessions were ended."""
+    return [each["by"] for each in log.entries if each["event"] == "session ended"]
 
 
 # -- ends ------------------------------------------------------------------------------------------
