@@ -14,6 +14,7 @@ The layers, each importing only from those before it (tests/test_architecture.py
     runtime        what sessions and exchanges share: limits, the session loop, SessionEnd
     http           HTTP/1.1: connection, exchange, router, proxy; WebSockets that pass through
     credentials    who may be which node
+    jenkins_cli    the CLI: origins, translation to full-duplex HTTP, policy, audit
     agents         the bridge: endpoint, transport, discovery, both kinds of legs, session, takeover
     server         supervisor, worker (the composition root)
     command        the command line; nothing imports it

@@ -117,6 +117,12 @@ class NotAuthorized(GatewayError):
     default_public = "not authorized"
 
 
+class OriginRefused(GatewayError):
+    """A page of somewhere else wants a WebSocket (PROTOCOLS K.4: the sentence is Jenkins' own)."""
+
+    default_public = "Unexpected request origin (check your reverse proxy settings)"
+
+
 class LockedOut(NotAuthorized):
     """Same answer as NotAuthorized, so that a caller cannot tell them apart."""
 
@@ -171,7 +177,7 @@ class Draining(GatewayError):
 
 class ControllerUnreachable(GatewayError):
     """No answer, or none that can be used. ``for_agents`` picks 503, which agents wait out, over
-    502.
+    502; ``/cli/ws`` has it, too.
     """
 
     default_public = "the controller cannot be reached"
@@ -191,6 +197,26 @@ class ControllerRefused(GatewayError):
     """The controller said ``ERROR:`` or ``FATAL:``; the public text is its own reason."""
 
     default_public = "the controller refused the connection"
+
+
+class ControllerAnswered(GatewayError):
+    """The controller refuses by an HTTP status that is passed on, with its ``fields`` that explain
+    it: it was asked in another way than the client asked, so its own answer cannot be.
+    """
+
+    default_public = "the controller refused the request"
+
+    def __init__(
+        self,
+        status: int = 502,
+        public: str | None = None,
+        *,
+        detail: str = "",
+        fields: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(public, detail=detail)
+        self.status = status
+        self.fields = fields
 
 
 class IdentityMismatch(GatewayError):
@@ -253,6 +279,7 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
     LockedOut: Outcome(403, 1008, "warning", silent=True),
     Blocked: Outcome(403, 1008, "warning", silent=True),
     Kicked: Outcome(None, 1008, "warning"),
+    OriginRefused: Outcome(403, None, "warning"),
     CredentialsUnavailable: Outcome(503, 1011, "error"),
     AlreadyConnected: Outcome(400, None, "warning"),
     TakenOver: Outcome(None, 1008, "warning"),
@@ -264,6 +291,7 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
     ControllerUnreachable: Outcome(502, 1011, "error"),  # 503 for agents, see outcome_of
     ControllerTimeout: Outcome(504, 1011, "error"),
     ControllerRefused: Outcome(400, None, "warning"),
+    ControllerAnswered: Outcome(502, None, "info"),  # its own status, see outcome_of
     IdentityMismatch: Outcome(502, None, "error"),
     ControllerClosed: Outcome(None, 1000, "info"),
     PeerLost: Outcome(None, 1011, "warning"),
@@ -283,11 +311,13 @@ def outcome_of(error: BaseException) -> Outcome:
 def _outcome_of(error: BaseException) -> Outcome:
     """Say what follows from ``error``; anything that is not a GatewayError is an internal error.
 
-    The three errors that carry a hint (RemoteProtocolError's statuses and codes,
-    ControllerUnreachable's 503 for agents) are resolved here and nowhere else.
+    The errors that carry a hint (RemoteProtocolError's statuses and codes, ControllerUnreachable's
+    503 for agents, ControllerAnswered's status) are resolved here and nowhere else.
     """
     if isinstance(error, ControllerUnreachable) and error.for_agents:
         return Outcome(503, 1011, "error")
+    if isinstance(error, ControllerAnswered):
+        return Outcome(error.status, None, OUTCOMES[ControllerAnswered].level)
     for cls in type(error).__mro__:
         if cls is RemoteProtocolError:
             assert isinstance(error, RemoteProtocolError)

@@ -17,6 +17,7 @@ from gateway.errors import (
     BodyTooBig,
     ClientGone,
     ConfigError,
+    ControllerAnswered,
     ControllerClosed,
     ControllerRefused,
     ControllerTimeout,
@@ -34,6 +35,7 @@ from gateway.errors import (
     MissingAgentHeaders,
     NotAuthorized,
     NotImplementedHere,
+    OriginRefused,
     Outcome,
     PeerLost,
     RemoteProtocolError,
@@ -63,6 +65,7 @@ TABLE: list[tuple[type[GatewayError], int | None, int | None, str]] = [
     (LockedOut, 403, 1008, "warning"),
     (Blocked, 403, 1008, "warning"),
     (Kicked, None, 1008, "warning"),
+    (OriginRefused, 403, None, "warning"),
     (CredentialsUnavailable, 503, 1011, "error"),
     (AlreadyConnected, 400, None, "warning"),
     (TakenOver, None, 1008, "warning"),
@@ -74,6 +77,7 @@ TABLE: list[tuple[type[GatewayError], int | None, int | None, str]] = [
     (ControllerUnreachable, 502, 1011, "error"),
     (ControllerTimeout, 504, 1011, "error"),
     (ControllerRefused, 400, None, "warning"),
+    (ControllerAnswered, 502, None, "info"),
     (IdentityMismatch, 502, None, "error"),
     (ControllerClosed, None, 1000, "info"),
     (PeerLost, None, 1011, "warning"),
@@ -198,3 +202,7 @@ def test_jenkins_own_sentences() -> None:
     )
     assert UnknownNode().public == "no such agent"
     assert UpgradeRefused().public == "did not manage to upgrade"
+
+
+def test_a_controllers_own_status() -> None:
+    assert outcome_of(ControllerAnswered(401)).status == 401

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.command.live import live_transports
+from gateway.command.live import live_cli, live_transports
 from gateway.command.options import config_option, describe_identity, load_config
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--live",
     is_flag=True,
-    help="Ask every controller, too: which way agents' sessions take to it, and why.",
+    help="Ask every controller, too: which ways agents and the CLI take to it, and why.",
 )
 @config_option
 def check(config: Path | None, *, live: bool) -> None:
@@ -41,6 +41,8 @@ def check(config: Path | None, *, live: bool) -> None:
         _print_table(rows)
     if live:
         transports = live_transports(loaded.config)
+        click.echo()
+        _print_table([("CONTROLLER", "CLI", "WHY"), *live_cli(loaded.config)])
         click.echo()
         _print_table([("CONTROLLER", "TRANSPORT", "WHY"), *(row.cells for row in transports)])
         if not all(row.ready for row in transports):

@@ -1,8 +1,10 @@
-"""What ``check --live`` finds out: the transport of each controller, as a worker would choose it.
+"""What ``check --live`` finds out: the transport of each controller, as a worker would choose it,
+and what awaits CLI clients there.
 
 Owns: asking all controllers at once, and putting the answers into words.
 
-Must not know: how the choice is made (``agents.transport``).
+Must not know: how the choice is made (``agents.transport``), what answers mean to the CLI
+(``jenkins_cli.probe``).
 """
 
 from __future__ import annotations
@@ -69,3 +71,27 @@ async def _ask(config: GatewayConfig, transports: Transports, name: str) -> Live
     except GatewayError as error:
         return LiveTransport(name, transport, f"not ready: {error.detail or error.public}", False)
     return LiveTransport(name, transport, choice.reason, True)
+
+
+def live_cli(config: GatewayConfig) -> list[tuple[str, str, str]]:
+    """Ask every controller about the CLI, all at once; takes at most some 5 s. Returns rows."""
+    import trio
+
+    return trio.run(_ask_all_about_cli, config)
+
+
+async def _ask_all_about_cli(config: GatewayConfig) -> list[tuple[str, str, str]]:
+    import trio
+
+    from gateway.jenkins_cli.probe import ask_about_cli
+
+    found: dict[str, tuple[str, str, str]] = {}
+
+    async def ask(name: str) -> None:
+        answer = await ask_about_cli(name, config.controllers[name])
+        found[name] = (name, answer.way, answer.why)
+
+    async with trio.open_nursery() as nursery:
+        for name in config.controllers:
+            nursery.start_soon(ask, name)
+    return [found[name] for name in config.controllers]

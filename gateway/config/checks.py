@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gateway.config.admin_checks import check_admin
+from gateway.config.cli_checks import check_cli
 from gateway.config.credentials_checks import check_credentials
 from gateway.config.document import Problem
 from gateway.config.jenkins_url_checks import check_jenkins_urls
@@ -73,6 +74,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     check_routing(config, findings)
     check_jenkins_urls(config, findings)
     check_credentials(config, findings)
+    check_cli(config, findings)
     _check_keepalive(config, findings)
     _check_limits(config, findings)
     _check_shutdown(config, findings)

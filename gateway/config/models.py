@@ -26,6 +26,7 @@ from gateway.config.admin import AdminConfig
 from gateway.config.base import CertificateConfig as CertificateConfig
 from gateway.config.base import FilePath, Name
 from gateway.config.base import Model as _Model
+from gateway.config.cli import CliConfig
 from gateway.config.credentials import CredentialsConfig, LockoutConfig, NodesConfig, StoreConfig
 from gateway.config.identity import Identity
 from gateway.config.limits import LimitsConfig
@@ -209,8 +210,9 @@ class ControllerConfig(_Model):
         description=(
             'The "Jenkins URL" set in Jenkins (Manage Jenkins, System), which it writes into links'
             " and mails and compares with the address people come by. check and every start warn"
-            " where routes, listeners or url cannot fit it. Nothing is sent there. Default:"
-            " whatever address people come by."
+            " where routes, listeners or url cannot fit it. Nothing is sent there; CLI clients are"
+            " presented to the controller as coming from it. Default: whatever address people come"
+            " by."
         ),
     )
     addresses: tuple[Address, ...] = Field(
@@ -264,6 +266,7 @@ class ControllerConfig(_Model):
     credentials: CredentialsConfig = Field(
         default_factory=CredentialsConfig, description="Who judges agents' secrets."
     )
+    cli: CliConfig = Field(default_factory=CliConfig, description="How the Jenkins CLI reaches it.")
 
     @property
     def in_clear(self) -> bool:

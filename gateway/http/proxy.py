@@ -20,6 +20,7 @@ from typing import Final
 import trio
 
 from gateway.config.models import ControllerConfig, TcpDiscoveryRewrite
+from gateway.config.values import Address
 from gateway.errors import (
     ClientGone,
     ControllerTimeout,
@@ -29,6 +30,7 @@ from gateway.errors import (
     RequestTimeout,
     RouteNotFound,
 )
+from gateway.http.cli_ports import advertised_fields
 from gateway.http.controller_connection import ControllerConnection
 from gateway.http.exchange import Exchange
 from gateway.http.forwarding import (
@@ -53,6 +55,31 @@ BODY_GRACE: Final = 10.0
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"PROPFIND"})
 
 
+class Tap:
+    """Somebody who has a say in one exchange: where it goes, and what passes. This one has none.
+
+    ``address``: the one that it must go to. ``reads``: the request's body may come out longer or
+    shorter than it went in.
+    """
+
+    address: Address | None = None
+    reads = False
+
+    def connected(self, address: Address) -> None:
+        """There is a connection to ``address``; nothing has been sent on it."""
+
+    def request_data(self, data: bytes) -> bytes:
+        """Return what goes to the controller for a piece of the request's body.
+
+        Raises GatewayError, which ends the exchange.
+        """
+        return data
+
+    def response_data(self, data: bytes) -> bytes:
+        """Return what goes to the client for a piece of the answer's body."""
+        return data
+
+
 class Proxy:
     """Forwards exchanges to their controllers."""
 
@@ -70,7 +97,7 @@ class Proxy:
         self._upgrades = upgrades
         self._client_check = client_check
 
-    async def forward(self, exchange: Exchange) -> None:
+    async def forward(self, exchange: Exchange, tap: Tap | None = None) -> None:
         """Forward the request and stream the answer back.
 
         Raises RouteNotFound for what no controller may answer, NotImplementedHere and
@@ -89,7 +116,8 @@ class Proxy:
                 raise NotImplementedHere("upgrades are not implemented for this path")
             await self._upgrades.forward(exchange, upstream)
             return
-        head = _request_head(exchange, upstream)
+        tap = _NO_TAP if tap is None else tap
+        head = _request_head(exchange, upstream, tap)
         body = exchange.body_at_hand()  # malformed, it never reaches the controller
         bodyless = not request.has_body
         idempotent = bodyless and request.method in _IDEMPOTENT
@@ -102,9 +130,12 @@ class Proxy:
                 fresh=fresh,
                 greeting=greeting,
                 client=exchange.client_address,
+                only=tap.address,
             )
+            tap.connected(lease.address)
             try:
-                await _Forwarding(exchange, lease.connection, self._client_check).run(head, body)
+                forwarding = _Forwarding(exchange, lease.connection, self._client_check, tap)
+                await forwarding.run(head, body)
             except ControllerUnreachable:
                 # ARCHITECTURE section 5 item 5: once more, if all that happened is that the
                 # controller closed a connection that was idle.
@@ -135,7 +166,7 @@ def _is_command_line(exchange: Exchange) -> bool:
     return request.method == b"POST" and request.path == b"%b/cli" % exchange.match.prefix.encode()
 
 
-def _request_head(exchange: Exchange, upstream: Upstream) -> RequestHead:
+def _request_head(exchange: Exchange, upstream: Upstream, tap: Tap) -> RequestHead:
     request = exchange.request
     # TCP agents say their name when they ask for the port (PROTOCOLS B.2); nobody else is told one.
     discovery = exchange.match.endpoint is Endpoint.TCP_DISCOVERY
@@ -148,12 +179,16 @@ def _request_head(exchange: Exchange, upstream: Upstream) -> RequestHead:
     )
     if b"host" not in headers:  # HTTP/1.0
         headers = Headers([(b"Host", upstream.url.authority.encode()), *headers])
+    if tap.reads and not request.chunked and request.has_body:
+        headers = headers.without([b"content-length"])
+        headers = Headers([*headers, (b"Transfer-Encoding", b"chunked")])
     target = exchange.match.inside(request.target)
     return RequestHead(request.method, target, b"1.1", headers)
 
 
 def _answer_fields(exchange: Exchange, head: ResponseHead) -> list[Field]:
     fields = response_fields(head)
+    fields = advertised_fields(fields, exchange.match.controller.cli)
     rewrite = exchange.match.controller.tcp_discovery
     if (
         exchange.match.endpoint is Endpoint.TCP_DISCOVERY
@@ -171,6 +206,9 @@ def _answer_fields(exchange: Exchange, head: ResponseHead) -> list[Field]:
     return fields
 
 
+_NO_TAP: Final = Tap()
+
+
 class _Forwarding:
     """One exchange on its way."""
 
@@ -181,12 +219,18 @@ class _Forwarding:
         "_exchange",
         "_failure",
         "_minimum_rate",
+        "_tap",
         "_timeout",
     )
 
     def __init__(
-        self, exchange: Exchange, connection: ControllerConnection, client_check: float
+        self,
+        exchange: Exchange,
+        connection: ControllerConnection,
+        client_check: float,
+        tap: Tap,
     ) -> None:
+        self._tap = tap
         self._exchange = exchange
         self._connection = connection
         self._client_check = client_check
@@ -201,6 +245,7 @@ class _Forwarding:
     async def run(self, head: RequestHead, body: bytes) -> None:
         """Forward a request of which ``body`` is at hand already."""
         exchange = self._exchange
+        body = self._tap.request_data(body)
         if exchange.request_received:
             trailers = trailer_fields(exchange.request, exchange.request_trailers)
             await self._connection.send_request(head, body, ended=True, trailers=trailers)
@@ -237,7 +282,7 @@ class _Forwarding:
         exchange, connection = self._exchange, self._connection
         await connection.send_request(head, body, ended=False)
         ended = False
-        received, waited = len(body), 0.0
+        received, waited = exchange.body_received, 0.0
         while not ended:
             began = trio.current_time()
             data = await exchange.receive_body()
@@ -246,7 +291,8 @@ class _Forwarding:
             self._check_rate(received, waited)
             ended = exchange.request_received
             trailers = trailer_fields(exchange.request, exchange.request_trailers) if ended else ()
-            await connection.send_body(data, ended=ended, trailers=trailers)
+            passed = self._tap.request_data(data)
+            await connection.send_body(passed, ended=ended, trailers=trailers)
 
     def _check_rate(self, received: int, waited: float) -> None:
         """Refuse a body that trickles; only the time spent waiting for the client counts."""
@@ -267,7 +313,7 @@ class _Forwarding:
         data = connection.body_at_hand()
         while True:
             if data:
-                exchange.queue_body(data)
+                exchange.queue_body(self._tap.response_data(data))
             if connection.received_all:
                 exchange.queue_end(trailer_fields(head, connection.trailers))
                 await exchange.flush()

@@ -127,8 +127,9 @@ class Upstream:
         fresh: bool = False,
         greeting: bytes | None = None,
         client: str | None = None,
+        only: Address | None = None,
     ) -> Lease:
-        """Return a connection to the best address that accepts one.
+        """Return a connection to the best address that accepts one, or to ``only``.
 
         ``greeting``: a PROXY header for this exchange, where the controller wants them. ``client``:
         the IP address, as text, that it is for.
@@ -136,11 +137,9 @@ class Upstream:
         Raises ControllerUnreachable or ControllerTimeout when none does, LimitExceeded when too
         many connections are in use. The other arguments are those of ``Pool.acquire``.
         """
-        if self._resolves:
-            await self._resolve()
         site = None if client is None else self._site_of(client)
         error: ControllerUnreachable | ControllerTimeout | None = None
-        for address in self._book.in_order(trio.current_time()):
+        for address in await self.addresses() if only is None else [only]:
             pool = self._pool(address)
             try:
                 if greeting is None:
@@ -242,6 +241,11 @@ class Upstream:
                 return connection, address
         assert error is not None, "a book without addresses"
         raise error
+
+    @property
+    def has_choice(self) -> bool:
+        """Say whether there may be more than one address to connect to."""
+        return len(self._book.addresses) != 1
 
     async def addresses(self) -> list[Address]:
         """Return the addresses in the order in which to try them. Raises as ``acquire``."""
@@ -361,17 +365,22 @@ class Upstream:
 
     # -- one GET -----------------------------------------------------------------------------------
 
-    async def fetch(self, path: str) -> tuple[ResponseHead, bytes]:
-        """GET ``path`` on a connection of its own. Raises as ``Upstreams.fetch``, in any time."""
-        return await self._get(await self.addresses(), path.encode("ascii"))
+    async def fetch(self, path: str, more: Iterable[Field] = ()) -> tuple[ResponseHead, bytes]:
+        """GET ``path`` on a connection of its own, with ``more`` fields. Raises as
+        ``Upstreams.fetch``, in any time.
+        """
+        return await self._get(await self.addresses(), path.encode("ascii"), more)
 
-    async def _get(self, addresses: Iterable[Address], path: bytes) -> tuple[ResponseHead, bytes]:
+    async def _get(
+        self, addresses: Iterable[Address], path: bytes, more: Iterable[Field] = ()
+    ) -> tuple[ResponseHead, bytes]:
         connection = await self._connect_to_any(addresses)
         fields: list[Field] = [
             (b"Host", self.url.authority.encode()),
             (b"User-Agent", b"remoting-gateway"),
             (b"Accept", b"*/*"),
             (b"Connection", b"close"),
+            *more,
         ]
         try:
             request = RequestHead(b"GET", path, b"1.1", Headers(fields))

@@ -100,11 +100,13 @@ class RelaySession:
         client: Leg,
         controller: Leg,
         limits: RelayLimits,
+        downward: type[FrameScanner] = FrameScanner,
         generation: int = 0,
         on_end: Callable[[EndedSession], None] = lambda ended: None,
         on_round_trip: Callable[[float], None] = lambda round_trip: None,
     ) -> None:
-        """``generation`` is that of the configuration.
+        """``generation`` is that of the configuration; ``downward`` follows the controller's
+        frames.
 
         ``on_end`` is told as soon as an agent's session is over, before its legs are closed;
         ``on_round_trip`` of each ping that the client answers, seconds.
@@ -136,10 +138,10 @@ class RelaySession:
         )
         self._client_watch = client_watch
         self._controller_watch = controller_watch
-        upward = FrameScanner(client_watch.owns_pong, max_frame=limits.max_frame)
-        downward = FrameScanner(controller_watch.owns_pong, max_frame=limits.max_frame)
-        self._up = Way(client, controller, upward, controller_watch)
-        self._down = Way(controller, client, downward, client_watch)
+        up = FrameScanner(client_watch.owns_pong, max_frame=limits.max_frame)
+        down = downward(controller_watch.owns_pong, max_frame=limits.max_frame)
+        self._up = Way(client, controller, up, controller_watch)
+        self._down = Way(controller, client, down, client_watch)
         self._closed: SessionEnd | None = None  # by the first Close frame that came
         self._loop = SessionLoop([self._client_watch, self._controller_watch])
 
@@ -303,13 +305,20 @@ class RelaySession:
         if way.scanner.closed or way.sink.stream.broken is not None:
             return
         farewell = way.frame(_farewell(end, way.sink.side))
+
+        def words() -> bytes:
+            return b"" if end.side is way.sink.side else way.scanner.last_words(_explain(end))
+
         try:
             if end.side is Side.GATEWAY:
                 with trio.move_on_after(_FRAME_END):
-                    await way.finish(farewell)
-            elif way.scanner.at_boundary:
+                    await way.finish(lambda: words() + farewell)
+            if way.told:
+                return
+            last = words()
+            if last or (way.scanner.at_boundary and end.side is not Side.GATEWAY):
                 way.told = True
-                await way.send(farewell)
+                await way.send(last + farewell)
         except StreamBroken:
             return  # ``_close_leg`` finds out which side is gone
 
@@ -406,6 +415,12 @@ def _closed_by(side: Side, code: int | None) -> SessionEnd:
 def _lost(leg: Leg, error: StreamBroken) -> SessionEnd:
     how = How.RESET if leg.stream.was_reset else How.OTHER
     return SessionEnd.of(leg.side, PeerLost(detail=f"{leg.side.value}: {error}"), how)
+
+
+def _explain(end: SessionEnd) -> str:
+    if end.side is Side.CONTROLLER:
+        return "the connection to the controller was lost"
+    return str(getattr(end.error, "public", end.reason))
 
 
 def _farewell(end: SessionEnd, to: Side) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,7 @@ from gateway.observability.target import redact_path
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.ws_handshake import accept_value, check_upgrade
+from gateway.protocol.ws_relay import FrameScanner
 from gateway.runtime.session_end import Side
 
 _VERSION: Final[Field] = (b"Sec-WebSocket-Version", b"13")
@@ -77,6 +78,15 @@ def check_request(exchange: Exchange) -> None:
         raise
     if request.has_body:
         raise UpgradeRefused("an upgrade request must not have a body")
+
+
+def check_route(exchange: Exchange) -> None:
+    """Raise UpgradeRefused where the route has no WebSockets."""
+    route = exchange.match.route
+    if not route.websockets:
+        raise UpgradeRefused(
+            "this route has no WebSockets", detail=f"websockets of route {route.id}"
+        )
 
 
 def upgrade_request(
@@ -236,21 +246,46 @@ class WebSocketUpgrades:
         ControllerTimeout, ClientGone, Stalled, Draining.
         """
         check_request(exchange)
-        match = exchange.match
-        if not match.route.websockets:
-            raise UpgradeRefused(
-                "this route has no WebSockets", detail=f"websockets of route {match.route.id}"
-            )
-        head = upgrade_request(exchange, agent_fields=False)
-        timeout: float = match.route.response_timeout
-        with self._open.place(match.controller_id, match.controller.connections.websockets):
-            answer = await self._ask(exchange, upstream, head, timeout)
+        check_route(exchange)
+        with self.place(exchange):
+            answer = await self.ask(exchange, upstream)
             if answer.accepted:
-                await self._run(exchange, *await accept(exchange, answer, Side.CLIENT))
+                await self.run(exchange, answer)
                 return
         # It holds no place of a WebSocket any more, so something else has to bound it.
+        await self.refuse(exchange, answer, response_fields(answer.head))
+
+    def place(self, exchange: Exchange) -> AbstractContextManager[None]:
+        """Hold a place for one more WebSocket of the controller. Raises LimitExceeded."""
+        match = exchange.match
+        return self._open.place(match.controller_id, match.controller.connections.websockets)
+
+    async def ask(
+        self, exchange: Exchange, upstream: Upstream, replaced: Iterable[Field] = ()
+    ) -> UpgradeAnswer:
+        """Ask the controller, with ``replaced`` fields in others' places. Raises as ``forward``."""
+        head = upgrade_request(exchange, agent_fields=False, replaced=replaced)
+        return await self._ask(exchange, upstream, head, exchange.match.route.response_timeout)
+
+    async def run(
+        self,
+        exchange: Exchange,
+        answer: UpgradeAnswer,
+        downward: type[FrameScanner] = FrameScanner,
+    ) -> None:
+        """Pass 101 on, and frames until the session ends. Raises what ``accept`` does.
+
+        ``downward`` follows the controller's frames.
+        """
+        await self._run(exchange, *await accept(exchange, answer, Side.CLIENT), downward)
+
+    async def refuse(
+        self, exchange: Exchange, answer: UpgradeAnswer, fields: Iterable[Field]
+    ) -> None:
+        """Pass a refusal on with ``fields``, in the time that the route has for an answer."""
+        timeout: float = exchange.match.route.response_timeout
         with trio.move_on_after(timeout):
-            await refuse(exchange, answer, response_fields(answer.head))
+            await refuse(exchange, answer, fields)
             return
         raise ControllerTimeout(detail=f"the refusal of an upgrade took more than {timeout:g} s")
 
@@ -269,7 +304,9 @@ class WebSocketUpgrades:
         assert answer is not None, "neither an answer nor an error"
         return answer
 
-    async def _run(self, exchange: Exchange, client: Leg, controller: Leg) -> None:
+    async def _run(
+        self, exchange: Exchange, client: Leg, controller: Leg, downward: type[FrameScanner]
+    ) -> None:
         match = exchange.match
         names = {
             "session": exchange.request_id,
@@ -284,6 +321,7 @@ class WebSocketUpgrades:
             client=client,
             controller=controller,
             limits=self._limits,
+            downward=downward,
             generation=self._generation,
         )
         with self._sessions.register(session):

@@ -13,6 +13,7 @@ at every moment at which another task can look, also after a pump was cancelled.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -70,7 +71,7 @@ class Way:
         if data and not stream.send_nowait(data):
             await stream.flush()
 
-    async def finish(self, farewell: bytes) -> None:
+    async def finish(self, farewell: Callable[[], bytes]) -> None:
         """Let the frame under way through, and nothing behind it but ``farewell``.
 
         Raises StreamBroken, be it of either side.
@@ -84,7 +85,7 @@ class Way:
             rest = data[scanner.remaining :]
             await self.send(scanner.receive_data(data[: scanner.remaining]))
         self.told = True
-        await self.send(farewell)
+        await self.send(farewell())
         await self._drop(rest)
 
     async def await_close_frame(self) -> None:

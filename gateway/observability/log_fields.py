@@ -96,7 +96,7 @@ FIELDS: Final = (
     LogField("largest_field", "gateway.request.head.largest", "name of its largest field"),
     LogField("largest_field_bytes", "gateway.request.head.largest_size", "its size", "By"),
     # Sessions.
-    LogField("transport", "gateway.transport", "jnlp4 or websocket", channels=_SESSION),
+    LogField("transport", "gateway.transport", "jnlp4, websocket, http", "", "session, audit"),
     LogField("tls", "tls.protocol.version", "of the client's leg", channels="access, session"),
     LogField(
         "by",
@@ -179,6 +179,14 @@ FIELDS: Final = (
     LogField("known", "gateway.timer.known", "products that have such a timer", "", _SESSION),
     LogField("chance", "gateway.timer.chance", "that it is chance, at most", "1", _SESSION),
     LogField("text", "gateway.timer.text", "the finding in words", channels=_SESSION),
+    # The Jenkins CLI.
+    LogField("command", "jenkins.cli.command", "name of the command, cut", "", "audit"),
+    LogField("user", "user.name", "the name claimed by Basic authentication", "", "audit"),
+    LogField("arguments", "jenkins.cli.arguments", "cut; `cli.audit: arguments`", "", "audit"),
+    LogField("arguments_count", "jenkins.cli.arguments_count", "all of them", "", "audit"),
+    LogField("exit_code", "jenkins.cli.exit_code", "of the command", "", "session, audit"),
+    LogField("origin", "gateway.cli.origin", "the origin that was shown", channels=_SESSION),
+    LogField("operation", "gateway.cli.operation", "number of a message's kind", "", _SESSION),
     # Credentials.
     LogField("operator", "gateway.operator", "who did it, as the system knows", "", "audit"),
     LogField("at", "gateway.audit.time", "when it was done, UTC", "", "audit"),

@@ -105,6 +105,12 @@ class FrameScanner:
         self._insertion += frame
         return False
 
+    def last_words(self, text: str) -> bytes:
+        """Return what the receiver must get before a Close frame of the gateway's own, whose reason
+        is ``text``: nothing, here.
+        """
+        return b""
+
     def receive_data(self, data: bytes) -> bytes:
         """Take ``data``; return what is to be sent on. Raises nothing: see ``fault``."""
         remaining = self._remaining

@@ -15,17 +15,25 @@ from gateway.http.exchange import Exchange
 from gateway.http.exposure import is_agents
 from gateway.http.proxy import Proxy
 from gateway.http.router import Endpoint
+from gateway.jenkins_cli.endpoint import CliEndpoint
 from gateway.runtime.drain import Drain
 
 
 class Dispatcher:
-    """Hands each exchange to the bridge, to the answer for agents' probes, or to the proxy."""
+    """Hands each exchange to the bridge, the answer for agents' probes, the CLI or the proxy."""
 
     def __init__(
-        self, *, agents: AgentEndpoint, login: AgentLogin, proxy: Proxy, drain: Drain
+        self,
+        *,
+        agents: AgentEndpoint,
+        login: AgentLogin,
+        cli: CliEndpoint,
+        proxy: Proxy,
+        drain: Drain,
     ) -> None:
         self._agents = agents
         self._login = login
+        self._cli = cli
         self._proxy = proxy
         self._drain = drain
 
@@ -44,6 +52,8 @@ class Dispatcher:
         elif endpoint is Endpoint.LOGIN and is_agents(exchange.match, exchange.request):
             self._check_open()
             await self._login.serve(exchange)
+        elif self._cli.claims(exchange):
+            await self._cli.serve(exchange)
         else:
             await self._proxy.forward(exchange)
 

@@ -33,6 +33,9 @@ from gateway.http.router import Router
 from gateway.http.serving import Serving
 from gateway.http.upstream import Fetch, Upstreams
 from gateway.http.websocket_upgrade import OpenWebSockets, WebSocketUpgrades
+from gateway.jenkins_cli.endpoint import CliEndpoint
+from gateway.jenkins_cli.pairs import Pairs
+from gateway.jenkins_cli.transports import CliTransports
 from gateway.observability.access_log import AccessLog
 from gateway.observability.logs import sink_of
 from gateway.observability.metrics.meters import Meters
@@ -71,6 +74,8 @@ class Lasting:
         self.login = AgentLogin(self.transports, self.handshakes)
         self.websockets = OpenWebSockets(workers)
         self.credentials = Credentials(config, meters=self.meters)
+        self.cli_transports = CliTransports()
+        self.cli_pairs = Pairs()
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
         self.blocks = Blocks()
@@ -152,19 +157,24 @@ class Generation:
             meters=lasting.meters,
             session_meters=lasting.session_meters,
         )
+        upgrades = WebSocketUpgrades(
+            config,
+            sessions=lasting.registry,
+            open_ones=lasting.websockets,
+            generation=number,
+        )
+        proxy = Proxy(self.upstreams, upgrades=upgrades)
+        cli = CliEndpoint(
+            config,
+            upstreams=self.upstreams,
+            proxy=proxy,
+            upgrades=upgrades,
+            transports=lasting.cli_transports,
+            pairs=lasting.cli_pairs,
+            sessions=lasting.registry,
+        )
         dispatcher = Dispatcher(
-            agents=agents,
-            login=lasting.login,
-            proxy=Proxy(
-                self.upstreams,
-                upgrades=WebSocketUpgrades(
-                    config,
-                    sessions=lasting.registry,
-                    open_ones=lasting.websockets,
-                    generation=number,
-                ),
-            ),
-            drain=lasting.drain,
+            agents=agents, login=lasting.login, cli=cli, proxy=proxy, drain=lasting.drain
         )
         router = Router(config)
         limits = ClientLimits.of(config.limits)

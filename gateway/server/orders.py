@@ -81,6 +81,9 @@ class Ordered(Protocol):
     def note_takeover(self, news: dict[str, Any]) -> None:
         """Remember a takeover in another worker; nothing where it cannot be understood."""
 
+    def cli_pair(self, controller: str, session: str) -> dict[str, Any] | None:
+        """Return what is known of a full-duplex CLI session whose download is here, or None."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known about every agent's session."""
 
@@ -251,6 +254,10 @@ class Orders:
         elif question == "node":
             answer["session"] = self._worker.session_of(
                 _field(message, "controller"), _field(message, "node")
+            )
+        elif question == "cli_pair":
+            answer["session"] = self._worker.cli_pair(
+                _field(message, "controller"), _field(message, "uuid")
             )
         elif question == "sessions":
             answer["sessions"] = self._worker.sessions()

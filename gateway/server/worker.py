@@ -27,6 +27,8 @@ from gateway.errors import ConfigError, LimitExceeded
 from gateway.http.connection import serve_connection
 from gateway.http.serving import Serving
 from gateway.http.upkeep import Upkeep
+from gateway.jenkins_cli.pairs import OTHERS_ANSWER as PAIR_ANSWER
+from gateway.jenkins_cli.pairs import Pair
 from gateway.observability.logs import apply_or_complain, get_logger
 from gateway.observability.metrics.table import (
     CONNECTIONS_ACCEPTED,
@@ -231,8 +233,20 @@ class _Worker:
             told = [this.at, this.loser, this.winner]
             orders.tell_others("takeover", controller=controller, node=node, takeover=told)
 
+        async def pair_of(controller: str, uuid: str) -> Pair | None:
+            answer = await orders.ask_others(
+                "cli_pair", within=PAIR_ANSWER, controller=controller, uuid=uuid
+            )
+            found = (answer or {}).get("session")
+            try:
+                return None if found is None else Pair.of_words(found)
+            except (KeyError, TypeError, ValueError) as error:
+                _log.warning("another worker's answer is not understood", reason=repr(error))
+                return None
+
         self._lasting.takeovers.others = others
         self._lasting.takeovers.announce = announce
+        self._lasting.cli_pairs.others = pair_of
         return orders
 
     def note_takeover(self, news: dict[str, Any]) -> None:
@@ -246,6 +260,11 @@ class _Worker:
         """Settle another worker's claim to a session of this one."""
         holder = await self._lasting.takeovers.judge(Claim.of_words(claim))
         return None if holder is None else holder.in_words()
+
+    def cli_pair(self, controller: str, session: str) -> dict[str, Any] | None:
+        """Return what is known of a full-duplex CLI session of this worker."""
+        pair = self._lasting.cli_pairs.known(controller, session)
+        return None if pair is None else pair.in_words()
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known about agents' sessions, the oldest where there are too many."""

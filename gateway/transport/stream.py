@@ -336,11 +336,24 @@ class Stream:
         """
         if self._leading or self._eof or self.broken is not None:
             return True
+        return bool(self._look())
+
+    def peer_has_closed(self) -> bool:
+        """Say, without waiting, whether the peer has closed its side, also where what it sent
+        before has not been received.
+        """
+        if self._eof or self.broken is not None:
+            return True
+        return bool(self._look() & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
+
+    def _look(self) -> int:
+        """Return what ``poll`` says of the socket now."""
         poll = self._poll
         if poll is None:
             poll = self._poll = select.poll()
             poll.register(self._socket.fileno(), select.POLLIN | select.POLLRDHUP)
-        return bool(poll.poll(0))
+        found = poll.poll(0)
+        return found[0][1] if found else 0
 
     def limit_unsent(self, size: int) -> None:
         """Have the kernel take no more than about ``size`` bytes that it cannot send yet.

@@ -67,6 +67,18 @@ def test_ways_and_reasons(controller: str, tmp_path: Path) -> None:
     assert rows[1] == ["told", "websocket", "configured"]
 
 
+def test_the_cli(controller: str, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        f"state_dir: {tmp_path}\nlisteners: [{{address: 127.0.0.1:8080}}]\n"
+        f"controllers:\n  main: {{url: 'http://{controller}/'}}\n"
+    )
+    result = CliRunner().invoke(cli, ["check", "--live", "-c", str(path)])
+    table = next(each for each in result.stdout.split("\n\n") if "  CLI " in each).splitlines()
+    assert table[0].split() == ["CONTROLLER", "CLI", "WHY"]
+    assert table[1].split(maxsplit=2) == ["main", "http", "it has no /cli/ws"]
+
+
 def test_nobody_there(controller: str, tmp_path: Path) -> None:
     status, rows = run(
         tmp_path,

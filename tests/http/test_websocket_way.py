@@ -51,7 +51,7 @@ async def test_frames_to_a_controller_are_masked() -> None:
 
 async def test_at_a_boundary_the_farewell_goes_at_once() -> None:
     async with way(Side.CONTROLLER) as (_, tested, receiver):
-        await tested.finish(FAREWELL)
+        await tested.finish(lambda: FAREWELL)
         assert tested.told
         assert await receiver.receive_some() == FAREWELL
 
@@ -64,7 +64,7 @@ async def test_the_frame_under_way_goes_before(ping: bytes) -> None:
         if ping:
             assert not tested.scanner.insert(ping)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tested.finish, FAREWELL)
+            nursery.start_soon(tested.finish, lambda: FAREWELL)
             await sender.send_all(WHOLE[300:700])
             await trio.sleep(0.01)
             assert not tested.told
@@ -83,7 +83,7 @@ async def test_a_frame_that_is_cut_short_has_no_farewell() -> None:
         await tested.send(tested.scanner.receive_data(WHOLE[:300]))
         await sender.send_all(WHOLE[300:301])
         await sender.send_eof()
-        await tested.finish(FAREWELL)
+        await tested.finish(lambda: FAREWELL)
         assert not tested.told
         assert await receiver.receive_some() == WHOLE[:301]
 

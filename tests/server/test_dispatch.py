@@ -13,6 +13,7 @@ from gateway.errors import Draining
 from gateway.http.exchange import Exchange
 from gateway.http.proxy import Proxy
 from gateway.http.router import Router
+from gateway.jenkins_cli.endpoint import CliEndpoint
 from gateway.protocol.http_head import RequestHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.runtime.drain import Drain
@@ -34,7 +35,7 @@ FIREFOX: Field = (b"User-Agent", b"Mozilla/5.0")
 
 
 class _Part:
-    """Stands in for any of the three handlers."""
+    """Stands in for any of the four handlers."""
 
     def __init__(self, name: str, served: list[str]) -> None:
         self._name = name
@@ -44,6 +45,9 @@ class _Part:
         self._served.append(self._name)
 
     forward = serve
+
+    def claims(self, exchange: Exchange) -> bool:
+        return exchange.request.path == b"/ci/cli/ws"
 
 
 class _Exchange:
@@ -56,11 +60,12 @@ class _Exchange:
 
 async def served_by(drain: Drain, method: bytes, target: bytes, *fields: Field) -> str:
     served: list[str] = []
-    parts: list[Any] = [_Part(name, served) for name in ("agents", "login", "proxy")]
+    parts: list[Any] = [_Part(name, served) for name in ("agents", "login", "proxy", "cli")]
     dispatcher = Dispatcher(
         agents=cast("AgentEndpoint", parts[0]),
         login=cast("AgentLogin", parts[1]),
         proxy=cast("Proxy", parts[2]),
+        cli=cast("CliEndpoint", parts[3]),
         drain=drain,
     )
     await dispatcher.handle(cast("Exchange", _Exchange(method, target, *fields)))
@@ -83,6 +88,7 @@ async def served_by(drain: Drain, method: bytes, target: bytes, *fields: Field) 
         (b"GET", b"/edge/jnlpJars/agent.jar", (JAVA,), "proxy"),
         (b"GET", b"/ci/tcpSlaveAgentListener/", (JAVA,), "proxy"),
         (b"GET", b"/ci/", (), "proxy"),
+        (b"GET", b"/ci/cli/ws", (), "cli"),
     ],
 )
 async def test_who_serves_what(

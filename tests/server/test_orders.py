@@ -63,6 +63,9 @@ class FakeWorker:
     def session_of(self, controller: str, node: str) -> dict[str, Any] | None:
         return {"session": f"{controller}/{node}"} if node == "a" else None
 
+    def cli_pair(self, controller: str, session: str) -> dict[str, Any] | None:
+        return {"of": [controller, session]} if session == "known" else None
+
     async def judge(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         await trio.sleep(claim["takes"])
         return claim["answer"]  # type: ignore[no-any-return]
@@ -218,6 +221,11 @@ async def test_how_to_end(message: Message, order: Stop | Linger) -> None:
         ({"question": "claim", "claim": {"takes": 0, "answer": {"a": 1}}}, {"session": {"a": 1}}),
         ({"question": "claim", "claim": {}}, {"error": "the claim is not understood (KeyError)"}),
         ({"question": "known", "word": "x"}, {"said": "x"}),
+        (
+            {"question": "cli_pair", "controller": "main", "uuid": "known"},
+            {"session": {"of": ["main", "known"]}},
+        ),
+        ({"question": "cli_pair", "controller": "main", "uuid": "other"}, {"session": None}),
         ({"question": "why"}, {"error": "unknown question"}),
         ({}, {"error": "unknown question"}),
     ],

@@ -496,6 +496,22 @@ async def test_input_is_seen_without_waiting() -> None:
                 await trio.sleep(0.001)
 
 
+async def test_an_end_is_seen_behind_what_nobody_received() -> None:
+    async with stream_and_socket() as (stream, peer):
+        await peer.send_all(b"x")
+        with trio.fail_after(10):
+            while not stream.has_input():  # noqa: ASYNC110 - the kernel delivers it soon
+                await trio.sleep(0.001)
+        assert not stream.peer_has_closed()
+        await peer.aclose()
+        with trio.fail_after(10):
+            while not stream.peer_has_closed():  # noqa: ASYNC110 - the kernel delivers it soon
+                await trio.sleep(0.001)
+        assert await stream.receive_some() == b"x"
+        assert await stream.receive_some() == b""
+        assert stream.peer_has_closed()
+
+
 async def test_encrypted_data_is_sent_and_flushed_in_order(contexts: ServerContexts) -> None:
     data = bytes(range(256)) * (1 << 15)  # 8 MiB
     async with tls_stream(contexts) as (stream, peer):

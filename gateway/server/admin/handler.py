@@ -23,7 +23,7 @@ from gateway.server.admin.messages import AdminRequest, Answer, Problem
 from gateway.server.admin.origins import Names, check_same_origin
 from gateway.server.admin.routes import Access, Route, Routes
 
-_log = get_logger("admin")
+_log = get_logger("system")
 
 MOST_BODY: Final = 64 * 1024  # bytes
 BODY_LIMIT: Final = 20.0  # seconds, for all of it

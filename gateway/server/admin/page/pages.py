@@ -26,7 +26,7 @@ from gateway.server.admin.page.query import View, fields_of, view_of
 from gateway.server.admin.page.render import Renderer
 from gateway.server.admin.page.values import NodeHistory, SessionRow, Snapshot
 
-_log = get_logger("admin")
+_log = get_logger("system")
 
 HTML: Final = "text/html; charset=utf-8"
 # No script and no style but our files, nothing from elsewhere, forms to here, frames nowhere.
