@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from gateway.server.admin.page import live, routing
 from gateway.server.admin.page.pages import StatusPage
 from gateway.server.admin.page.routing import page_routes
 from gateway.server.admin.routes import Access, Route
-from tests.server.admin.asking import LOOPBACK, Admin, request, say, serving
+from tests.certificates import client_context, issue
+from tests.server.admin.asking import LOOPBACK, Admin, Said, request, say, serving
 from tests.server.admin.page.snapshots import snapshot
 from tests.server.admin.page.source import ScriptedSource
+from tests.server.admin.test_listener import with_certificates
 
 TOKEN = "a-made-up-token-of-tests"
 OPEN = AdminConfig(listen=LOOPBACK)
@@ -203,3 +206,48 @@ async def test_a_viewer_that_does_not_read_is_dropped(
 
 def test_a_viewer_is_waited_for_longer_than_a_heartbeat() -> None:
     assert live.PATIENCE > live.HEARTBEAT
+
+
+# -- client certificates ---------------------------------------------------------------------------
+
+
+async def ask_by_tls(
+    admin: Admin, *, certificate: bool, method: str = "GET", target: str = "/", **more: Any
+) -> Said:
+    context = client_context()
+    if certificate:
+        issue("operator").configure_cert(context)
+    stream = trio.SSLStream(
+        await admin.connect(), context, server_hostname="localhost", https_compatible=True
+    )
+    return await say(stream, request(method, target, **more))
+
+
+@pytest.mark.parametrize("mode", ["optional", "require"])
+async def test_a_client_certificate_is_a_login(
+    page: StatusPage, source: ScriptedSource, tmp_path: Path, mode: str
+) -> None:
+    token = {"token": TOKEN} if mode == "optional" else {}
+    config = with_certificates(tmp_path, mode, **token)
+    async with serving(config, page_routes(page)) as admin:
+        assert (await ask_by_tls(admin, certificate=True)).status == 200
+        question = await ask_by_tls(admin, certificate=True, target="/kick?session=s00003")
+        cookie = question.fields["set-cookie"]
+        assert cookie.startswith("__Host-")
+        assert cookie.endswith("; Secure")
+        form = question.body.partition(b'name="token" value="')[2].partition(b'"')[0].decode()
+        kick: dict[str, Any] = {
+            "method": "POST",
+            "target": "/kick",
+            "body": f"session=s00003&token={form}".encode(),
+            "fields": [FORM, OURS, f"Cookie: {cookie.partition(';')[0]}"],
+        }
+        if mode == "optional":
+            # Its cookie is worth nothing to whoever comes without the certificate.
+            assert (await ask_by_tls(admin, certificate=False)).status == 303
+            assert (await ask_by_tls(admin, certificate=False, **kick)).status == 403
+            assert source.kicked == []
+        assert (await ask_by_tls(admin, certificate=True, **kick)).status == 303
+    ((session, caller),) = source.kicked
+    assert session == "s00003"
+    assert caller.startswith("127.0.0.1 ")  # and the certificate's subject
