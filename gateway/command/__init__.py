@@ -15,10 +15,12 @@ import click
 from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
+from gateway.command.doctor import doctor
 from gateway.command.identity import identity
 from gateway.command.jenkins_secrets import jenkins_secrets
 from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
+from gateway.command.probe import probe
 from gateway.command.run import run
 from gateway.command.schema import schema
 from gateway.command.sessions import sessions
@@ -53,6 +55,8 @@ for _command in (
     identity,
     nodes,
     jenkins_secrets,
+    doctor,
+    probe,
     demo,
 ):
     cli.add_command(_command)
