@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import trio
 
@@ -55,6 +56,7 @@ class Case(Subject):
     question: Question
     address: Address | None = None
     login: Answer | None = None
+    login_at: datetime | None = None
     is_ready: bool = False  # /login is 200, and Jenkins' or a gateway's
     page: Answer | None = None
     discovery: Answer | None = None

@@ -301,6 +301,8 @@ async def check_secret(case: Case) -> list[Finding]:
     question = case.question
     assert question.node is not None
     assert question.secret is not None
+    if question.tcp:
+        return await _by_tcp(case)
     request = agent_request(
         question, new_key(), node=question.node, secret=question.secret.reveal()
     )
@@ -346,7 +348,9 @@ def _untold(case: Case, why: str) -> Finding:
     return warning(
         Cause.SECRET_UNTOLD,
         "whether the secret is right cannot be told without a session",
-        seen=f"the gateway in front judges only whole upgrades, and the agent port: {why}",
+        seen=f"the agent port: {why}"
+        if case.question.tcp
+        else f"the gateway in front judges only whole upgrades, and the agent port: {why}",
         meaning="Nothing is wrong with the path; the question has no answer from here.",
         remedy="Leave --no-session out, or ask from a machine that reaches Jenkins itself.",
     )

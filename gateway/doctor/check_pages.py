@@ -36,7 +36,7 @@ async def check_login(case: Case) -> list[Finding]:
     except Unanswered as problem:
         case.note(f"{what}: {problem}")
         return [_unanswered(case, problem, what)]
-    case.login = answer
+    case.login, case.login_at = answer, datetime.now(UTC)
     case.note(_summary(answer))
     if answer.status != 200:
         return [await _refused(case, answer, what)]
@@ -204,7 +204,7 @@ async def check_clock(case: Case) -> list[Finding]:
     except ValueError:
         case.note("the answer's Date cannot be read")
         return []
-    here = datetime.now(UTC)
+    here = case.login_at or datetime.now(UTC)
     there = there if there.tzinfo is not None else there.replace(tzinfo=UTC)
     skew = (there - here).total_seconds()
     case.note(f"{abs(skew):.0f} s apart")

@@ -53,6 +53,8 @@ def _no_secret(case: Case) -> str | None:
 
 
 def _an_agent(case: Case) -> str | None:
+    if case.question.tcp:
+        return "the agent comes over TCP (--tcp)"
     return "as an agent, below" if _no_agent(case) is None else None
 
 

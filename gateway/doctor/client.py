@@ -9,6 +9,7 @@ Must not know: what an answer means.
 from __future__ import annotations
 
 import base64
+import functools
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -43,9 +44,11 @@ class Unanswered(Exception):
         self.http = http
 
 
-def trust(ca_file: Path | None, *, more: bytes = b"") -> ssl.SSLContext:
+# Loading the system's authorities takes tens of milliseconds.
+@functools.lru_cache(maxsize=8)
+def trust(ca_file: Path | None) -> ssl.SSLContext:
     """Return a context that verifies as Java does: the system's authorities, those of ``ca_file``,
-    no fetching of what the server forgot to send. ``more``: certificates in DER, believed besides.
+    no fetching of what the server forgot to send.
 
     Raises ssl.SSLError or OSError when the file cannot be used.
     """
@@ -53,8 +56,6 @@ def trust(ca_file: Path | None, *, more: bytes = b"") -> ssl.SSLContext:
     context.load_default_certs()
     if ca_file is not None:
         context.load_verify_locations(ca_file)
-    if more:
-        context.load_verify_locations(cadata=more)
     return context
 
 

@@ -62,7 +62,11 @@ NO_BUFFERING: Final = (
         "proxy_buffering off; proxy_request_buffering off; proxy_http_version 1.1;",
     ),
     Setting(HAPROXY, "remove `option http-buffer-request`"),
-    Setting(APACHE, "ProxyPass ... flushpackets=on, and no SetEnv proxy-sendcl"),
+    Setting(
+        APACHE,
+        "SetEnv proxy-sendchunked 1, SetEnv proxy-prefetch-nonblocking 1 (2.4.47 or newer), and"
+        " ProxyPass ... flushpackets=on",
+    ),
 )
 
 NO_SSO: Final = (

@@ -180,11 +180,12 @@ class Jenkins:
     async def _duplex(self, connection: OriginConnection, request: Recorded) -> None:
         session = _first(request, "Session")
         if _first(request, "Side") == "upload":
-            body = b""
-            while not body.endswith(b"\0\0\0\0\x03"):  # START
-                if not (chunk := await connection.read_chunk()):
-                    return
-                body += chunk
+            if _first(request, "Content-Length"):
+                await connection.read_body()
+            else:
+                body = b""
+                while not body.endswith(b"\0\0\0\0\x03"):  # START
+                    body += await connection.read_chunk()
             self.uploads[session].set()
             await connection.send(_page(200))
             return

@@ -8,11 +8,17 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 import trio
 
@@ -24,6 +30,8 @@ from tests import certificates
 from tests.doctor.jenkins import NODE, Jenkins
 from tests.e2e.programs import HOST, apache, free_ports, haproxy, nginx
 from tests.server.workers import Worker, make_config, running_worker
+
+P = ParamSpec("P")
 
 # Where proxies connect from, so that the gateway believes them and not the doctor.
 PROXY: Final = "127.0.0.9"
@@ -44,11 +52,13 @@ HAPROXY_FIELDS: Final = """\
   http-request set-header X-Forwarded-Proto https
   timeout tunnel 1h
 """
-APACHE_MODULES: Final = "mpm_event authz_core ssl socache_shmcb headers proxy proxy_http"
+APACHE_MODULES: Final = "mpm_event authz_core ssl socache_shmcb headers env proxy proxy_http"
 APACHE_FIELDS: Final = """\
   ProxyPreserveHost On
   AllowEncodedSlashes NoDecode
   RequestHeader set X-Forwarded-Proto "https"
+  SetEnv proxy-sendchunked 1
+  SetEnv proxy-prefetch-nonblocking 1
   ProxySourceAddress 127.0.0.9
 """
 
@@ -113,6 +123,26 @@ def ask(
     )
 
 
+def _off_the_loop(
+    front: Callable[P, AbstractContextManager[int]],
+) -> Callable[P, AbstractAsyncContextManager[int]]:
+    """Start and stop a proxy in a thread: what is behind it runs in this one, and must answer."""
+
+    @wraps(front)
+    @asynccontextmanager
+    async def started(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[int]:
+        inner = front(*args, **kwargs)
+        port = await trio.to_thread.run_sync(inner.__enter__)
+        try:
+            yield port
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 20):
+                await trio.to_thread.run_sync(inner.__exit__, None, None, None)
+
+    return started
+
+
+@_off_the_loop
 @contextmanager
 def nginx_front(
     folder: Path,
@@ -151,6 +181,7 @@ def nginx_front(
         yield port
 
 
+@_off_the_loop
 @contextmanager
 def haproxy_front(
     folder: Path,
@@ -175,6 +206,7 @@ listen front
         yield port
 
 
+@_off_the_loop
 @contextmanager
 def apache_front(
     backend: int, tls: Tls, *, fields: str = APACHE_FIELDS, options: str = "nocanon"

@@ -59,7 +59,7 @@ async def behind_nginx(folder: Path) -> AsyncIterator[Question]:
     require_tool("nginx")
     jenkins, tls = Jenkins(), good_tls(folder)
     async with behind_gateway(folder, jenkins) as worker:
-        with nginx_front(folder, worker.plain, tls) as port:
+        async with nginx_front(folder, worker.plain, tls) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -68,7 +68,7 @@ async def behind_haproxy(folder: Path) -> AsyncIterator[Question]:
     require_tool("haproxy")
     jenkins, tls = Jenkins(), good_tls(folder)
     async with behind_gateway(folder, jenkins) as worker:
-        with haproxy_front(folder, worker.plain, tls) as port:
+        async with haproxy_front(folder, worker.plain, tls) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -77,7 +77,7 @@ async def behind_apache(folder: Path) -> AsyncIterator[Question]:
     require_tool("apache2")
     jenkins, tls = Jenkins(), good_tls(folder)
     async with behind_gateway(folder, jenkins) as worker:
-        with apache_front(worker.plain, tls) as port:
+        async with apache_front(worker.plain, tls) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -97,7 +97,7 @@ async def proxy_protocol(folder: Path) -> AsyncIterator[Question]:
     ]
     async with behind_gateway(folder, jenkins, listeners=listeners) as worker:
         fields = "  mode tcp\n"
-        with haproxy_front(folder, worker.tls, None, fields=fields, server="send-proxy-v2") as port:
+        async with haproxy_front(folder, worker.tls, None, fields=fields, server="send-proxy-v2") as port:
             yield ask(jenkins, port, tls)
 
 
@@ -112,7 +112,7 @@ async def jenkins_behind_nginx(folder: Path) -> AsyncIterator[Question]:
     require_tool("nginx")
     tls = good_tls(folder)
     async with running(Jenkins(websocket=True, tcp=False, prefix="/jenkins")) as jenkins:
-        with nginx_front(folder, jenkins.port, tls) as port:
+        async with nginx_front(folder, jenkins.port, tls) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -121,7 +121,7 @@ async def jenkins_behind_apache(folder: Path) -> AsyncIterator[Question]:
     require_tool("apache2")
     tls = good_tls(folder)
     async with running(Jenkins(websocket=True)) as jenkins:
-        with apache_front(jenkins.port, tls) as port:
+        async with apache_front(jenkins.port, tls) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -177,6 +177,7 @@ RELAY = {"trusted_proxies": [PROXY]}
 async def test_nothing_is_found(tmp_path: Path, set_up: SetUp) -> None:
     async with set_up(tmp_path) as question:
         report = await examine(question, None, Observer())
+    print(*report.steps, sep="\n")
     assert [(each.cause, each.seen) for each in report.findings] == []
     assert report.exit_status == 0
     done = {step.name for step in report.steps if step.outcome is Outcome.OK}
