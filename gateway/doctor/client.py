@@ -159,8 +159,11 @@ def _words(error: ConnectionEnded) -> tuple[str, bool]:
 
 def os_words(error: OSError) -> str:
     """Return what an operating system's error comes to, in a few words."""
-    if error.__cause__ is not None and isinstance(error.__cause__, OSError):
-        return os_words(error.__cause__)
+    cause = error.__cause__
+    if isinstance(cause, ExceptionGroup):  # trio's, of all the addresses of a name
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError):
+        return os_words(cause)
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return (error.strerror or str(error) or type(error).__name__).lower()

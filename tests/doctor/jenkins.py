@@ -1,8 +1,8 @@
 """A stand-in Jenkins with everything that the doctor looks at: pages, agents both ways, the CLI.
 
 Owns: /login, the discovery document and its redirect, /wsagents/, /cli/ws, POST /cli, the reverse
-proxy self-test, Jenkins' limit on heads, and the page for while it starts (PROTOCOLS A, B, E, I). The
-TCP agent port is the demonstration's.
+proxy self-test, Jenkins' limit on heads, and the page for while it starts (PROTOCOLS A, B, E, I).
+The TCP agent port is the demonstration's.
 
     jenkins = Jenkins()
     await nursery.start(jenkins.run)

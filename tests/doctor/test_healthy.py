@@ -58,27 +58,33 @@ async def plain(folder: Path) -> AsyncIterator[Question]:
 async def behind_nginx(folder: Path) -> AsyncIterator[Question]:
     require_tool("nginx")
     jenkins, tls = Jenkins(), good_tls(folder)
-    async with behind_gateway(folder, jenkins) as worker:
-        async with nginx_front(folder, worker.plain, tls) as port:
-            yield ask(jenkins, port, tls)
+    async with (
+        behind_gateway(folder, jenkins) as worker,
+        nginx_front(folder, worker.plain, tls) as port,
+    ):
+        yield ask(jenkins, port, tls)
 
 
 @asynccontextmanager
 async def behind_haproxy(folder: Path) -> AsyncIterator[Question]:
     require_tool("haproxy")
     jenkins, tls = Jenkins(), good_tls(folder)
-    async with behind_gateway(folder, jenkins) as worker:
-        async with haproxy_front(folder, worker.plain, tls) as port:
-            yield ask(jenkins, port, tls)
+    async with (
+        behind_gateway(folder, jenkins) as worker,
+        haproxy_front(folder, worker.plain, tls) as port,
+    ):
+        yield ask(jenkins, port, tls)
 
 
 @asynccontextmanager
 async def behind_apache(folder: Path) -> AsyncIterator[Question]:
     require_tool("apache2")
     jenkins, tls = Jenkins(), good_tls(folder)
-    async with behind_gateway(folder, jenkins) as worker:
-        async with apache_front(worker.plain, tls) as port:
-            yield ask(jenkins, port, tls)
+    async with (
+        behind_gateway(folder, jenkins) as worker,
+        apache_front(worker.plain, tls) as port,
+    ):
+        yield ask(jenkins, port, tls)
 
 
 @asynccontextmanager
@@ -97,7 +103,9 @@ async def proxy_protocol(folder: Path) -> AsyncIterator[Question]:
     ]
     async with behind_gateway(folder, jenkins, listeners=listeners) as worker:
         fields = "  mode tcp\n"
-        async with haproxy_front(folder, worker.tls, None, fields=fields, server="send-proxy-v2") as port:
+        async with haproxy_front(
+            folder, worker.tls, None, fields=fields, server="send-proxy-v2"
+        ) as port:
             yield ask(jenkins, port, tls)
 
 
@@ -111,18 +119,22 @@ async def jenkins_alone(folder: Path) -> AsyncIterator[Question]:
 async def jenkins_behind_nginx(folder: Path) -> AsyncIterator[Question]:
     require_tool("nginx")
     tls = good_tls(folder)
-    async with running(Jenkins(websocket=True, tcp=False, prefix="/jenkins")) as jenkins:
-        async with nginx_front(folder, jenkins.port, tls) as port:
-            yield ask(jenkins, port, tls)
+    async with (
+        running(Jenkins(websocket=True, tcp=False, prefix="/jenkins")) as jenkins,
+        nginx_front(folder, jenkins.port, tls) as port,
+    ):
+        yield ask(jenkins, port, tls)
 
 
 @asynccontextmanager
 async def jenkins_behind_apache(folder: Path) -> AsyncIterator[Question]:
     require_tool("apache2")
     tls = good_tls(folder)
-    async with running(Jenkins(websocket=True)) as jenkins:
-        async with apache_front(jenkins.port, tls) as port:
-            yield ask(jenkins, port, tls)
+    async with (
+        running(Jenkins(websocket=True)) as jenkins,
+        apache_front(jenkins.port, tls) as port,
+    ):
+        yield ask(jenkins, port, tls)
 
 
 @asynccontextmanager
