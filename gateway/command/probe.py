@@ -91,7 +91,11 @@ def _ask(question: Question) -> int:
         click.echo(f"< {line}".rstrip())
     click.echo()
     if finding is None:
-        click.echo("101: the agent would be connected. The session was closed again.")
+        minimum = answer.header("X-Remoting-Minimum-Version")
+        click.echo("101: the agent is welcome: node and secret are right, and the upgrade passes.")
+        if minimum is not None:
+            click.echo(f"Its agent.jar must be {minimum} or newer.")
+        click.echo("The session was closed again.")
         return 0
     _explain(finding)
     return 2

@@ -158,7 +158,7 @@ def stripped(evidence: str, text: str) -> Finding:
     return error(
         Cause.UPGRADE_STRIPPED,
         "a proxy in front strips the Upgrade header, so no WebSocket comes through",
-        seen=(evidence, *([answers.printable(sentence)] if sentence else [])),
+        seen=evidence if sentence in evidence else (evidence, answers.printable(sentence)),
         meaning="The request arrives as an ordinary GET. Upgrade and Connection are for one hop"
         " only:"
         " every proxy has to be told to pass them on.",

@@ -64,8 +64,10 @@ async def check_origin(case: Case) -> list[Finding]:
 
 
 def _said(answer: Answer) -> str:
-    reason = answer.header("X-CLI-Error")
-    return f"{answer.status}" + (f": {answers.printable(reason)}" if reason else "")
+    if answer.status == 101:
+        return "101: open to this origin"
+    reason = answer.header("X-CLI-Error") or answers.gateway_error(answer) or answer.reason
+    return f"{answer.status}: {answers.printable(reason)}"
 
 
 def _upgrade(evidence: str) -> Finding:

@@ -153,9 +153,10 @@ async def check_forwarded(case: Case) -> list[Finding]:
     if _normal(inferred) == _normal(wanted):
         case.note(f"Jenkins sees {answers.printable(inferred)}")
         return await _doubled(case)
-    case.note(f"Jenkins sees {answers.printable(inferred)}, not {wanted}")
     if not inferred:
+        case.note("the path of the self-test did not arrive whole")
         return [decoded(how)]
+    case.note(f"Jenkins sees {answers.printable(inferred)}, not {wanted}")
     return [_wrong(case, inferred, how)]
 
 

@@ -71,7 +71,7 @@ def key_of(answer: Answer) -> bytes | None:
 
 def _summary(port: AgentPort) -> str:
     names = "every protocol" if port.protocols is None else ", ".join(port.protocols)
-    key = "no identity" if port.identity is None else f"identity {fingerprint(port.identity)}"
+    key = "no identity" if port.identity is None else "with an identity"
     minimum = f", agents {port.minimum_version} or newer" if port.minimum_version else ""
     return answers.printable(f"{port.host}:{port.port}, {names}, {key}{minimum}")
 

@@ -311,7 +311,7 @@ def _summary(seen: TlsLook, chain: Sequence[x509.Certificate]) -> str:
         return f"{seen.version}, no certificate"
     return (
         f"{seen.version}; {_name(chain[0])} until {_day(chain[0].not_valid_after_utc)},"
-        f" {len(chain)} certificates sent"
+        f" {len(chain)} certificate{'s' if len(chain) > 1 else ''} sent"
     )
 
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from gateway.agents.discovery import Discovery
 from gateway.agents.identity import PinStore, remedy
+from gateway.agents.transport import Transports
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig
 from gateway.demo.agent_http import Target
@@ -25,7 +27,8 @@ from gateway.doctor.findings import Finding, error
 from gateway.doctor.inside import Inside
 from gateway.doctor.question import Question
 from gateway.doctor.runner import Observer, run
-from gateway.errors import IdentityMismatch
+from gateway.errors import GatewayError, IdentityMismatch
+from gateway.http.upstream import fetch
 
 # What the gateway itself needs of a controller.
 _NEEDED: Final = {"addresses", "tls", "login", "discovery", "agent port", "identity", "endpoint"}
@@ -50,25 +53,52 @@ def _named(name: str, finding: Finding) -> Finding:
 
 async def _one(inside: Inside, name: str, controller: ControllerConfig) -> Sequence[Finding]:
     agents = controller.agents
-    fixed = agents.address
+    fixed = None if agents.address is None else (agents.address.host, agents.address.port)
     if controller.url is None:
         assert fixed is not None  # the configuration demands it
-        return await _key(inside, name, controller, (fixed.host, fixed.port))
+        return await _key(inside, name, controller, fixed)
+    if _is_special(controller):
+        return await _by_the_gateway(inside, name, controller)
     case = Case(question=_question(controller))
     _, found = await run(case, [each for each in CHECKS if each.name in _NEEDED], Observer())
-    if agents.transport == "websocket" or any(
-        each.cause is not Cause.NO_WEBSOCKET_ENDPOINT for each in found
-    ):
+    serious = [each for each in found if each.cause is not Cause.NO_WEBSOCKET_ENDPOINT]
+    if agents.transport == "websocket" or serious:
         return found
-    # Where /wsagents/ is missing, the agent port is the only way; else it is the better one.
-    needs_port = bool(found) or agents.transport == "jnlp4"
-    if needs_port and (case.agent_port is None or case.port_trouble is not None):
-        return await _without_port(case)
-    if case.agent_port is None or case.port_trouble is not None:
-        return []
     port = case.agent_port
-    where = (port.host, port.port) if fixed is None else (fixed.host, fixed.port)
-    return await _key(inside, name, controller, where)
+    if port is not None and case.port_trouble is None:
+        return await _key(inside, name, controller, fixed or (port.host, port.port))
+    if agents.transport == "jnlp4" or found:  # the agent port is the only way
+        return await _without_port(case)
+    return []
+
+
+def _is_special(controller: ControllerConfig) -> bool:
+    """Say whether only the gateway's own client can speak to the controller's url."""
+    tls = controller.tls
+    named = tls is not None and (tls.server_name is not None or not tls.verify_name)
+    shown = tls is not None and tls.client_certificate is not None
+    return named or shown or controller.proxy_protocol != "off"
+
+
+async def _by_the_gateway(
+    inside: Inside, name: str, controller: ControllerConfig
+) -> Sequence[Finding]:
+    """Ask as a worker does, with the certificate, name or PROXY header that is configured."""
+    transports = Transports(fetch, Discovery(fetch), PinStore(inside.config.state_dir))
+    try:
+        await transports.check_ready(name, controller)
+    except GatewayError as problem:
+        return [
+            error(
+                Cause.CONTROLLER_DOWN,
+                f"controller {name} is not ready for agents",
+                seen=problem.detail or problem.public,
+                meaning="Agents wait at /login until it is.",
+                remedy=f"See that {controller.url} answers from this machine, with the settings"
+                f" under controllers.{name}.",
+            )
+        ]
+    return []
 
 
 def _question(controller: ControllerConfig) -> Question:
@@ -92,7 +122,7 @@ async def _without_port(case: Case) -> Sequence[Finding]:
     again = Case(question=replace(case.question, tcp=True))
     wanted = _NEEDED - {"endpoint", "identity"}
     _, found = await run(again, [each for each in CHECKS if each.name in wanted], Observer())
-    return found
+    return [replace(each, meaning="The gateway has no way to bring agents there.") for each in found]
 
 
 async def _key(

@@ -21,10 +21,10 @@ from gateway.doctor.runner import Check, Observer
 
 _STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
 _MARKS: Final = {
-    Outcome.OK: ("ok  ", "green"),
+    Outcome.OK: ("ok", "green"),
     Outcome.FOUND: ("warn", "yellow"),
     Outcome.FAILED: ("FAIL", "bold red"),
-    Outcome.SKIPPED: ("-   ", "dim"),
+    Outcome.SKIPPED: ("-", "dim"),
 }
 _NAME: Final = 12
 
@@ -58,9 +58,14 @@ class Progress(Observer):
             self._status = None
 
 
-def _step(step: Step) -> Text:
+def _step(step: Step) -> Table:
     mark, style = _MARKS[step.outcome]
-    return Text.assemble((mark, style), " ", (step.name.ljust(_NAME), "bold"), safe(step.saw))
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=4, style=style)
+    table.add_column(width=_NAME)
+    table.add_column(overflow="fold")
+    table.add_row(mark, step.name, Text(safe(step.saw)))
+    return table
 
 
 def show(report: Report, console: Console) -> None:
@@ -88,8 +93,8 @@ def _show_finding(finding: Finding, console: Console, *, number: int) -> None:
     for line in finding.seen:
         _paragraph(console, "seen", line)
     _paragraph(console, "means", finding.meaning)
-    for setting in finding.settings:
-        _paragraph(console, "", f"{setting.where}: {setting.text}")
+    for first, setting in enumerate(finding.settings):
+        _paragraph(console, "" if first else "how", f"{setting.where}: {setting.text}")
     if finding.consequences:
         _paragraph(console, "also", "explained by it: " + "; ".join(finding.consequences))
 
@@ -99,7 +104,7 @@ def _paragraph(console: Console, label: str, text: str, *, style: str = "") -> N
     table.add_column(width=5, style="dim")
     table.add_column(overflow="fold")
     table.add_row(label, Text(safe(text), style=style))
-    console.print(Padding(table, (0, 0, 0, 3)))
+    console.print(Padding(table, (0, 0, 0, 3), expand=False))
 
 
 def as_json(report: Report) -> str:
