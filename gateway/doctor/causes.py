@@ -59,7 +59,6 @@ class Cause(Enum):
     REFUSED = "refused"
     AGENT_TOO_OLD = "agent-too-old"
     CAPABILITY_LOST = "capability-lost"
-    COOKIE_LOST = "cookie-lost"
     SECRET_UNTOLD = "secret-untold"
     NO_PONG = "no-pong"
     IDLE_CUT = "idle-cut"
@@ -106,6 +105,8 @@ EXPLAINS: Final[dict[Cause, frozenset[Cause]]] = {
     Cause.FORWARDED_DOUBLED: frozenset({Cause.CLI_ORIGIN}),
     Cause.UPGRADE_STRIPPED: frozenset({Cause.CLI_UPGRADE}),
     Cause.CERTIFICATE_EXPIRED: frozenset({Cause.CERTIFICATE_ENDS_SOON}),
+    Cause.REDIRECT_TO_HTTPS: frozenset({Cause.SECRET_IN_CLEAR}),
+    Cause.USE_HTTPS: frozenset({Cause.SECRET_IN_CLEAR}),
 }
 
 

@@ -121,6 +121,8 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
                 Setting("WAF", "an exception for PREFIX/login and PREFIX/wsagents/"),
             ),
         )
+    if answer.status == 400 and "no required ssl certificate" in answers.text_of(answer).lower():
+        return client_certificate(f"{answers.status_line(answer, what)}: No required certificate")
     if answer.status == 400 and "https port" in answers.text_of(answer).lower():
         return error(
             Cause.NOT_HTTP,

@@ -49,7 +49,7 @@ async def check_tls(case: Case) -> list[Finding]:
     """Shake hands twice and say what an agent would see."""
     if not case.question.is_https:
         case.note("not used: the URL is http")
-        return []
+        return _in_clear(case)
     try:
         seen = await _look(case)
     except TlsLookFailed as failure:
@@ -63,6 +63,29 @@ async def check_tls(case: Case) -> list[Finding]:
     if problem is None:
         return _ends_soon(chain)
     return [await _judge(case, problem, chain)]
+
+
+def _in_clear(case: Case) -> list[Finding]:
+    """Return the finding for an agent that sends its secret over a network as it is."""
+    host = (case.address or address_of(case.question))[0]
+    if case.question.node is None or case.question.tcp or _is_loopback(host):
+        return []
+    return [
+        warning(
+            Cause.SECRET_IN_CLEAR,
+            "the agent's secret crosses the network unencrypted",
+            seen=f"{case.question.url} is http, and {host} is not this machine",
+            meaning="Whoever can listen on the way can be this agent from then on.",
+            remedy="Use https:// in -url; this gateway, or any proxy, can end TLS for Jenkins.",
+        )
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _look(case: Case) -> TlsLook:

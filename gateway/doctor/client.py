@@ -26,6 +26,9 @@ from gateway.doctor.question import Question
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64) remoting-gateway-doctor"
 
+# What h11 says of a server that leaves before the end of its answer.
+_LEFT_EARLY: Final = ("ConnectionClosed", "closed connection")
+
 Address = tuple[str, int]
 Headers = Iterable[tuple[str, str]]
 
@@ -144,6 +147,8 @@ def translated() -> Iterator[None]:
         reason, tls = _words(error)
         raise Unanswered(reason, tls=tls) from None
     except (h11.RemoteProtocolError, ValueError) as error:
+        if any(each in str(error) for each in _LEFT_EARLY):
+            raise Unanswered("the connection was closed without an answer") from None
         raise Unanswered(f"what came is no HTTP: {error}", http=False) from None
     except OSError as error:
         raise Unanswered(os_words(error)) from None

@@ -122,7 +122,9 @@ async def _without_port(case: Case) -> Sequence[Finding]:
     again = Case(question=replace(case.question, tcp=True))
     wanted = _NEEDED - {"endpoint", "identity"}
     _, found = await run(again, [each for each in CHECKS if each.name in wanted], Observer())
-    return [replace(each, meaning="The gateway has no way to bring agents there.") for each in found]
+    return [
+        replace(each, meaning="The gateway has no way to bring agents there.") for each in found
+    ]
 
 
 async def _key(

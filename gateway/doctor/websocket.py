@@ -20,7 +20,7 @@ import trio
 from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from wsproto.utilities import LocalProtocolError
 
 from gateway.demo.agent_http import Answer, exchange, upgrade_request
 from gateway.demo.stream import ConnectionEnded, End, Wire
@@ -100,11 +100,8 @@ class AgentSocket:
             self._end(error.end)
             return
         before, self.last = self.last, trio.current_time()
-        try:
-            for event in self.frames.events():
-                await self._take(event, before)
-        except RemoteProtocolError as error:
-            self._end(End.VIOLATION, reason=str(error))
+        for event in self.frames.events():
+            await self._take(event, before)
 
     async def _take(self, event: Event, before: float) -> None:
         if isinstance(event, Ping):
@@ -112,6 +109,8 @@ class AgentSocket:
             await self._send(event.response())
         elif isinstance(event, Pong):
             self._pongs.append(bytes(event.payload))
+        elif isinstance(event, CloseConnection) and self.frames.state is ConnectionState.OPEN:
+            self._end(End.VIOLATION, reason=event.reason or "")  # wsproto's verdict, not a frame
         elif isinstance(event, CloseConnection):
             self.last = before  # a Close frame may itself be the work of an idle timer
             self._end(End.CLOSE_FRAME, code=event.code, reason=event.reason or "")

@@ -108,7 +108,11 @@ def without_intermediate(folder: Path) -> Tls:
 
 
 def behind_nginx(
-    *, jenkins: Callable[[], Jenkins] = Jenkins, tls: bool = True, **more: Any
+    *,
+    jenkins: Callable[[], Jenkins] = Jenkins,
+    tls: bool = True,
+    client_ca: bool = False,
+    **more: Any,
 ) -> SetUp:
     """Return nginx in front of the gateway, with other settings than it should have."""
 
@@ -117,6 +121,8 @@ def behind_nginx(
         require_tool("nginx")
         certificate = good_tls(folder) if tls else None
         behind = jenkins()
+        if client_ca and certificate is not None:
+            more["server"] = f"    ssl_verify_client on; ssl_client_certificate {certificate.ca};"
         async with (
             behind_gateway(folder, behind) as worker,
             nginx_front(folder, worker.plain, certificate, **more) as port,
@@ -425,6 +431,17 @@ async def plain_port_in_tls(folder: Path) -> AsyncIterator[Question]:
 
 
 @asynccontextmanager
+async def client_certificate(folder: Path) -> AsyncIterator[Question]:
+    jenkins, tls = Jenkins(), good_tls(folder)
+    files = {"certificate": str(tls.pair.certificate), "key": str(tls.pair.key)}
+    wanted = {"mode": "require", "ca_file": str(tls.ca)}
+    encrypted = {"certificates": [files], "client_certificates": wanted}
+    listeners = [{"address": f"{HOST}:0"}, {"address": f"{HOST}:0", "tls": encrypted}]
+    async with behind_gateway(folder, jenkins, listeners=listeners) as worker:
+        yield ask(jenkins, worker.tls, tls)
+
+
+@asynccontextmanager
 async def nothing_listens(folder: Path) -> AsyncIterator[Question]:
     (port,) = free_ports(1)
     yield ask(Jenkins(), port)
@@ -512,6 +529,18 @@ MORE_FAULTS: Final = (
         plain_port_in_tls,
         Cause.NOT_TLS,
         ("does not speak TLS", "http://"),
+    ),
+    Fault(
+        "client certificate wanted by nginx",
+        behind_nginx(client_ca=True),
+        Cause.CLIENT_CERTIFICATE,
+        ("wants a client certificate", "as optional", "ssl_verify_client optional"),
+    ),
+    Fault(
+        "client certificate wanted by the gateway",
+        client_certificate,
+        Cause.CLIENT_CERTIFICATE,
+        ("wants a client certificate", "as optional"),
     ),
     Fault(
         "nothing listens",
