@@ -32,3 +32,9 @@ def test_nothing_explains_itself() -> None:
 def test_ranks_follow_the_path() -> None:
     assert rank(Cause.NAME_UNKNOWN) < rank(Cause.CERTIFICATE_EXPIRED) < rank(Cause.SSO)
     assert rank(Cause.SSO) < rank(Cause.UPGRADE_STRIPPED) < rank(Cause.IDLE_CUT)
+
+
+def test_the_page_names_every_cause() -> None:
+    page = (SOURCES.parents[1] / "docs" / "doctor.md").read_text()
+    table = page.partition("## Causes")[2]
+    assert set(re.findall(r"`([a-z-]+)`", table)) >= {cause.value for cause in Cause}
