@@ -98,4 +98,9 @@ def read_node_secret(node: str | None, secret_file: Path | None) -> Secret | Non
         return None
     if node is None:
         raise click.UsageError("--secret-file needs --node.")
-    return Secret(read_secret(secret_file))
+    secret = read_secret(secret_file)
+    for what, text in (("--node", node), (str(secret_file), secret)):
+        # Either goes into a header: a second line would be another header.
+        if not text.isprintable():
+            raise click.UsageError(f"{what}: allowed: one line without control characters.")
+    return Secret(secret)

@@ -93,10 +93,16 @@ EXPLAINS: Final[dict[Cause, frozenset[Cause]]] = {
         }
     ),
     Cause.CONTROLLER_DOWN: frozenset({Cause.GATEWAY_NOT_READY, Cause.PORT_BLOCKED}),
-    Cause.IDENTITY_MISMATCH: frozenset({Cause.GATEWAY_NOT_READY, Cause.REFUSED}),
-    Cause.TCP_PORT_DISABLED: frozenset({Cause.GATEWAY_NOT_READY, Cause.NO_WEBSOCKET_ENDPOINT}),
-    Cause.PORT_BLOCKED: frozenset({Cause.GATEWAY_NOT_READY}),
-    Cause.PORT_NOT_JENKINS: frozenset({Cause.GATEWAY_NOT_READY, Cause.REFUSED}),
+    Cause.IDENTITY_MISMATCH: frozenset(
+        {Cause.GATEWAY_NOT_READY, Cause.REFUSED, Cause.SECRET_UNTOLD}
+    ),
+    Cause.TCP_PORT_DISABLED: frozenset(
+        {Cause.GATEWAY_NOT_READY, Cause.NO_WEBSOCKET_ENDPOINT, Cause.SECRET_UNTOLD}
+    ),
+    Cause.PORT_BLOCKED: frozenset({Cause.GATEWAY_NOT_READY, Cause.SECRET_UNTOLD}),
+    Cause.PORT_NOT_JENKINS: frozenset(
+        {Cause.GATEWAY_NOT_READY, Cause.REFUSED, Cause.SECRET_UNTOLD}
+    ),
     # A path that was decoded does not come back from Jenkins' self-test whole.
     Cause.SLASH_DECODED: frozenset({Cause.FORWARDED_WRONG}),
     Cause.SLASH_REFUSED: frozenset({Cause.FORWARDED_WRONG}),

@@ -14,6 +14,7 @@ verdict. No cookie is ever sent, since one that fits would end the living sessio
 from __future__ import annotations
 
 from gateway.demo.agent_http import Answer, is_newer
+from gateway.demo.wire import WireError, capability_mask
 from gateway.doctor import answers, jnlp4
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
@@ -97,16 +98,27 @@ def _bad_accept() -> Finding:
 
 
 def capability_lost(answer: Answer) -> Finding | None:
-    """Return the finding for a 101 without the header that Jenkins always sends."""
-    if answer.header("X-Remoting-Capability") is not None:
-        return None
+    """Return the finding for a 101 without the header that Jenkins always sends, or with another's.
+
+    Sessions work with whatever a controller can do; here it only counts that it can be read.
+    """
+    stated = answer.header("X-Remoting-Capability")
+    if stated is None:
+        title, seen = "the proxy drops X-Remoting-Capability from the 101", "101 without it"
+    else:
+        try:
+            capability_mask(stated)
+        except WireError as problem:
+            title, seen = "X-Remoting-Capability is changed on the way", str(problem)
+        else:
+            return None
     return warning(
         Cause.CAPABILITY_LOST,
-        "the proxy drops X-Remoting-Capability from the 101",
-        seen="101 without X-Remoting-Capability, which Jenkins always sends",
+        title,
+        seen=f"{seen}; Jenkins always sends it",
         meaning="Agents older than remoting 3131 end with a NullPointerException; newer ones"
         " guess.",
-        remedy="Let the proxy pass on all response headers of /wsagents/.",
+        remedy="Let the proxy pass on all response headers of /wsagents/ as they are.",
     )
 
 

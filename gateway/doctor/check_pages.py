@@ -8,12 +8,13 @@ Must not know: /wsagents/, secrets.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from gateway.demo.agent_http import Answer, login_request
+from gateway.demo.agent_http import Answer, Target, login_request
 from gateway.doctor import answers
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
@@ -23,6 +24,8 @@ from gateway.doctor.findings import Finding, Setting, error, warning
 from gateway.doctor.remedies import AGENT, GATEWAY
 
 _SKEW: Final = 300.0  # seconds: below it nothing that agents do depends on the time
+_JAVA: Final = "Java/17.0.15"
+_MOST_REDIRECTS: Final = 5
 _PREFIXES: Final = ("/jenkins/", "/ci/", "/")
 _READY: Final = b"ready for agents"
 
@@ -38,6 +41,8 @@ async def check_login(case: Case) -> list[Finding]:
         return [_unanswered(case, problem, what)]
     case.login, case.login_at = answer, datetime.now(UTC)
     case.note(_summary(answer))
+    if 300 <= answer.status < 400 and _is_followed(case, answer):
+        return await _follow(case, answer, what)
     if answer.status != 200:
         return [await _refused(case, answer, what)]
     ours = answer.body.startswith(_READY) or answers.by_jenkins(answer)
@@ -56,6 +61,56 @@ async def check_login(case: Case) -> list[Finding]:
             remedy="Mend the host or path in -url, or the rule of the proxy that leads here.",
         )
     ]
+
+
+def _is_followed(case: Case, answer: Answer) -> bool:
+    """Say whether Java gets on by following: Jenkins itself leads on, or only a slash is added."""
+    there = _location(case, answer)
+    if there is None or there.scheme != case.question.target.scheme:
+        return False
+    own = there.path.rstrip("/") == f"{case.question.target.path}login"
+    return answers.by_jenkins(answer) or (own and there.host == case.question.target.host)
+
+
+def _location(case: Case, answer: Answer) -> Target | None:
+    """Return where an answer leads to; the path is whole, and so is no prefix."""
+    there = urljoin(case.question.url_of("login"), answer.header("Location") or "")
+    try:
+        parsed = Target.parse(there)
+    except ValueError:
+        return None
+    parts = urlsplit(there)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    return replace(parsed, path=path or "/")
+
+
+async def _follow(case: Case, answer: Answer, what: str) -> list[Finding]:
+    """Follow redirects as ``HttpURLConnection`` does: within one scheme, wherever they lead.
+
+    Jenkins with a plug-in for SSO sends /login on to the provider; agents are content with the 200
+    that they get there.
+    """
+    evidence = [answers.status_line(answer, what)]
+    for _ in range(_MOST_REDIRECTS):
+        there = _location(case, answer)
+        if there is None or there.scheme != case.question.target.scheme:
+            break
+        evidence.append(f"leads to {answers.printable(there.host_header + there.path)}")
+        same = (there.host, there.port) == (case.question.target.host, case.question.target.port)
+        question = replace(case.question, target=there, connect_to=None, node=None, secret=None)
+        try:
+            answer = await get(
+                question, there.path, [("User-Agent", _JAVA)], case.address if same else None
+            )
+        except Unanswered as problem:
+            evidence.append(str(problem))
+            break
+        evidence.append(f"{answer.status} there")
+        if answer.status == 200:
+            case.is_ready = True
+            case.note("200, where Jenkins' own login leads to")
+            return []
+    return [answers.sso(*evidence)]
 
 
 def _summary(answer: Answer) -> str:

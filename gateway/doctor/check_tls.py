@@ -106,18 +106,19 @@ def _server_name(host: str) -> str | None:
     return None
 
 
-async def _verify(
-    case: Case, context: ssl.SSLContext
-) -> ssl.SSLCertVerificationError | ssl.SSLError | None:
-    """Return why Java would not believe the server; None if it would."""
+async def _verify(case: Case, context: ssl.SSLContext) -> ssl.SSLError | None:
+    """Return why Java would not believe the server; None if it would. Raises Unanswered."""
     stream = await trio.open_tcp_stream(*(case.address or address_of(case.question)))
     wrapped = trio.SSLStream(stream, context, server_hostname=case.question.target.host)
     try:
-        with trio.move_on_after(_WITHIN):
+        with trio.fail_after(_WITHIN):
             await wrapped.do_handshake()
+    except trio.TooSlowError:
+        raise Unanswered("no answer in the second TLS handshake", late=True) from None
     except trio.BrokenResourceError as broken:
         if isinstance(broken.__cause__, ssl.SSLError):
             return broken.__cause__
+        raise Unanswered("the connection broke in the second TLS handshake") from None
     finally:
         stream.socket.close()
     return None

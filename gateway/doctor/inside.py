@@ -39,13 +39,14 @@ _SHORTEST: Final = 3.0
 class Inside(Subject):
     """A gateway's configuration in ``path``; ``status``: of the one that runs, if one does.
 
-    ``node``: whose past sessions are looked at.
+    ``node``: whose past sessions are looked at. ``is_shut``: one runs that may not be asked.
     """
 
     path: Path
     node: str | None = None
     loaded: Loaded | None = None
     status: Mapping[str, Any] | None = None
+    is_shut: bool = False
 
     @property
     def config(self) -> Any:
@@ -118,9 +119,10 @@ async def check_running(inside: Inside) -> list[Finding]:
     try:
         answer = await ask(folder, {"do": "status"}, within=_ANSWER)
     except ConfigError as problem:
-        inside.note("no gateway runs on this state_dir")
+        inside.note(str(problem).partition(": ")[2] or str(problem))
         if "permission denied" not in str(problem) and "did not answer" not in str(problem):
             return []
+        inside.is_shut = True
         return [
             warning(
                 Cause.GATEWAY_TROUBLE,
@@ -244,6 +246,9 @@ def _unusable(folder: Path, reason: str) -> Finding:
 
 async def check_listeners(inside: Inside) -> list[Finding]:
     """Find out whether each listener's address is ours, or free to bind."""
+    if inside.is_shut:
+        inside.note("not known: the gateway that runs cannot be asked which are its own")
+        return []
     ours = _ports(inside.status)
     findings, said = [], []
     for listener in inside.config.listeners:

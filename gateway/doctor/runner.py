@@ -15,7 +15,7 @@ import trio
 
 from gateway.doctor.case import Subject
 from gateway.doctor.causes import Cause
-from gateway.doctor.client import Unanswered
+from gateway.doctor.client import Unanswered, os_words
 from gateway.doctor.findings import Finding, Outcome, Severity, Step, warning
 
 _S = TypeVar("_S", bound=Subject)
@@ -89,7 +89,11 @@ async def _make(
         try:
             found = [replace(each, check=check.name) for each in await check.function(subject)]
         except Unanswered as error:
-            found = [_unanswered(check, error)]
+            found = [_unanswered(check, str(error))]
+        except OSError as error:
+            found = [_unanswered(check, os_words(error))]
+        except ValueError as error:  # what strangers send may be odd beyond all checks
+            found = [_unanswered(check, f"what came cannot be read: {error}")]
     if scope.cancelled_caught:
         found = [_too_slow(check, within)]
     step = Step(check.name, _outcome(found), subject.saw, trio.current_time() - begun)
@@ -102,13 +106,13 @@ def _outcome(found: Sequence[Finding]) -> Outcome:
     return Outcome.FOUND if found else Outcome.OK
 
 
-def _unanswered(check: Check[Any], error: Unanswered) -> Finding:
+def _unanswered(check: Check[Any], reason: str) -> Finding:
     """Return the finding for a check that got no answer where others had got some."""
     return replace(
         warning(
             Cause.CHECK_FAILED,
             f"{check.what}: no answer, though others came",
-            seen=str(error),
+            seen=reason,
             meaning="Something on the path drops this kind of request, or everything now and then.",
             remedy="Look for this request in the log of the proxy in front.",
         ),

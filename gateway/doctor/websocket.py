@@ -59,6 +59,7 @@ class AgentSocket:
     received: int = 0
     ended: Ended | None = None
     _pongs: list[bytes] = field(default_factory=list)
+    _has_begun: bool = False
 
     async def ping(self, within: float) -> float | None:
         """Return the seconds that a ping's answer took; None without one within that time."""
@@ -94,12 +95,19 @@ class AgentSocket:
         self.last = trio.current_time()
 
     async def _read(self) -> None:
+        if not self._has_begun:  # frames may have come together with the 101
+            self._has_begun = True
+            await self._take_all(self.last)
+            return
         try:
             self.frames.receive_data(await self.wire.read_some())
         except ConnectionEnded as error:
             self._end(error.end)
             return
         before, self.last = self.last, trio.current_time()
+        await self._take_all(before)
+
+    async def _take_all(self, before: float) -> None:
         for event in self.frames.events():
             await self._take(event, before)
 

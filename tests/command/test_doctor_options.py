@@ -45,3 +45,8 @@ def test_files(tmp_path: Path) -> None:
     assert "no certificate" not in repr(secret)
     with pytest.raises(click.UsageError):
         read_node_secret(None, path)
+    with pytest.raises(click.UsageError, match="--node: allowed: one line"):
+        read_node_secret("a\r\nX: y", path)
+    path.write_text("a secret\nand more")
+    with pytest.raises(click.UsageError, match="allowed: one line"):
+        read_node_secret("a", path)

@@ -10,6 +10,7 @@ from gateway.doctor.check_agent import capability_lost, check_endpoint, judge
 from gateway.doctor.question import Question
 from tests.doctor.conftest import Asking
 from tests.peers.raw_origin import answering
+from tests.peers.ws_controller import CAPABILITY
 
 SECRET = "5ec7e7" * 10
 QUESTION = Question(Target("https", "ci.example.com", 443, "/"), "a", Secret(SECRET))
@@ -66,10 +67,11 @@ def test_a_gateway_has_more_reasons_for_403() -> None:
 
 
 def test_a_capability_that_is_lost() -> None:
-    assert capability_lost(refusal(101, X_Remoting_Capability="rO0")) is None
-    found = capability_lost(refusal(101))
-    assert found is not None
-    assert found.cause is Cause.CAPABILITY_LOST
+    assert capability_lost(refusal(101, X_Remoting_Capability=CAPABILITY)) is None
+    for answer in (refusal(101), refusal(101, X_Remoting_Capability="rO0")):
+        found = capability_lost(answer)
+        assert found is not None
+        assert found.cause is Cause.CAPABILITY_LOST
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,40 @@ async def test_a_gateway_is_looked_behind(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "cause"),
+    [
+        # A plug-in for SSO in Jenkins itself: agents follow, and are content with any 200.
+        (page("302 Found", "", "Location: /provider?x=1", "X-Jenkins: 2"), page("200 OK"), None),
+        (page("301 Moved", "", "Location: /login/"), page("200 OK"), None),
+        (
+            page("302 Found", "", "Location: /provider", "X-Jenkins: 2"),
+            page("403 Forbidden"),
+            Cause.SSO,
+        ),
+        (
+            page("302 Found", "", "Location: https://127.0.0.1/x", "X-Jenkins: 2"),
+            page("200 OK"),
+            Cause.REDIRECT_TO_HTTPS,
+        ),
+        (page("302 Found", "", "Location: /oauth2/start"), page("200 OK"), Cause.SSO),
+    ],
+)
+async def test_redirects_that_java_follows(
+    asking: Asking, first: bytes, second: bytes, cause: Cause | None
+) -> None:
+    seen: list[bytes] = []
+
+    async def script(connection: OriginConnection) -> None:
+        seen.append((await connection.read_request()).line)
+        await connection.send(first if len(seen) == 1 else second)
+
+    async with asking(script) as case:
+        found = await check_login(case)
+    assert [each.cause for each in found] == ([] if cause is None else [cause])
+    assert case.is_ready is (cause is None)
+
+
+@pytest.mark.parametrize(
     ("minutes", "words"), [(0, None), (4, None), (-10, "ahead of"), (10, "behind")]
 )
 async def test_clocks(asking: Asking, minutes: int, words: str | None) -> None:

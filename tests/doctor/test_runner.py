@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -90,13 +91,21 @@ async def test_each_check_has_its_deadline(autojump_clock: MockClock) -> None:
     assert steps[2].outcome is Outcome.OK
 
 
-async def test_no_answer_is_a_finding_and_no_crash() -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unanswered("the connection was reset"), "the connection was reset"),
+        (ConnectionRefusedError(111, "x"), "connection refused"),
+        (ValueError("odd"), "what came cannot be read: odd"),
+    ],
+)
+async def test_no_answer_is_a_finding_and_no_crash(error: Exception, words: str) -> None:
     async def silent(subject: Subject) -> Sequence[Finding]:
         await trio.lowlevel.checkpoint()
-        raise Unanswered("the connection was reset")
+        raise error
 
     _, (finding,) = await run(Subject(), [Check("one", "what", silent)], Observer())
-    assert (finding.cause, finding.seen) == (Cause.CHECK_FAILED, ("the connection was reset",))
+    assert (finding.cause, finding.seen) == (Cause.CHECK_FAILED, (words,))
 
 
 async def test_progress_is_told() -> None:

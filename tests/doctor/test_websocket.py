@@ -106,6 +106,17 @@ async def test_what_is_no_frame_ends_the_session() -> None:
     assert socket.ended.how is Ending.VIOLATION
 
 
+async def test_frames_that_come_with_the_101_count() -> None:
+    async def serve(end: End) -> None:
+        await end.send(PING, b"")
+        await end.read_to_end()
+
+    async with session(serve) as socket:
+        socket.frames.receive_data(b"\x89\x00")  # as if it had
+        await socket.read_until(trio.current_time() + 0.3)
+    assert len(socket.pings) == 2
+
+
 async def test_nobody_answers_a_ping() -> None:
     async def serve(end: End) -> None:
         end.answers = False
