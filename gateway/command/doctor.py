@@ -15,7 +15,6 @@ from gateway.command.doctor_options import (
     path_options,
     read_node_secret,
 )
-from gateway.command.options import config_option
 from gateway.command.secret_files import read_secret
 from gateway.config.values import Secret, parse_duration
 
@@ -29,8 +28,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("url", required=False)
 @path_options
-@config_option
-@click.option("--hold", default="75s", show_default=True, help="Keep the session idle for so long.")
+@click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Look at this gateway from inside, too: its configuration, state and controllers.",
+)
+@click.option(
+    "--hold",
+    metavar="DURATION",
+    default="75s",
+    show_default=True,
+    help="Keep the session idle for so long; 0 for not at all.",
+)
 @click.option("--no-session", is_flag=True, help="Judge the secret without connecting the node.")
 @click.option("--tcp", is_flag=True, help="The agent comes over TCP, without -webSocket.")
 @click.option("--remoting", metavar="VERSION", help="Version of agent.jar: is it new enough?")

@@ -50,9 +50,10 @@ async def check_origin(case: Case) -> list[Finding]:
     case.note(_said(answer))
     evidence = answers.status_line(answer, f"GET {path}, Origin: {question.origin}")
     if answer.status == 400 and "ccepted here" in answers.text_of(answer):
-        if case.socket is None:
-            return [stripped(evidence, answers.text_of(answer))]
-        return [_upgrade(evidence)]
+        # Whether it is so everywhere is for the agent's own upgrade to say, if there is to be one.
+        if question.plays_agent:
+            return [_upgrade(evidence)]
+        return [stripped(evidence, answers.text_of(answer))]
     if answer.status != 403 or answers.gateway_error(answer) is not None:
         return []
     reason = answer.header("X-CLI-Error")

@@ -1,4 +1,4 @@
-"""The checks in the order of the path, and when each of them makes sense.
+"""The checks in their order, and when each of them makes sense.
 
 Owns: the list. Must not know: how a check does its work.
 """
@@ -71,13 +71,14 @@ CHECKS: Final[tuple[Check[Case], ...]] = (
     Check("identity", "the agent port's key", check_identity, ("tls",), _no_contact),
     Check("endpoint", "/wsagents/", check_endpoint, ("login",), _an_agent),
     Check("secret", "the secret, without a session", check_secret, ("login",), _no_secret),
-    Check("upgrade", "/wsagents/, as the agent", check_upgrade, ("login",), _no_agent),
-    Check("ping", "ping and pong", check_ping, ("upgrade",)),
     Check("slashes", "%2F in paths", check_slashes, ("login",)),
     Check("headers", "large request headers", check_header_limit, ("login",)),
     Check("forwarded", "forwarded headers", check_forwarded, ("login",)),
     Check("cli", "the CLI's WebSocket", check_origin, ("login",)),
     Check("buffering", "the CLI over HTTP: buffering", check_buffering, ("login",)),
     Check("clock", "the clocks", check_clock, ("login",)),
+    # Last, and one after the other: a session that nobody reads cannot be judged.
+    Check("upgrade", "/wsagents/, as the agent", check_upgrade, ("login",), _no_agent),
+    Check("ping", "ping and pong", check_ping, ("upgrade",)),
     Check("hold", "the session while idle", check_hold, ("ping",), _no_hold, holds=True),
 )

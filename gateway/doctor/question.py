@@ -42,6 +42,12 @@ class Question:
     timeout: float = 20.0
 
     @property
+    def plays_agent(self) -> bool:
+        """Say whether a session is to be opened."""
+        has_agent = self.node is not None and self.secret is not None
+        return has_agent and self.session and not self.tcp
+
+    @property
     def is_https(self) -> bool:
         return self.target.scheme == "https"
 

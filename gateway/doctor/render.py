@@ -40,6 +40,8 @@ class Progress(Observer):
         if self._console.is_terminal:
             self._status = self._console.status(f"{check.what} ...")
             self._status.start()
+        elif check.holds:
+            self._console.print(f"     {check.what}: waiting ...")
 
     def progress(self, check: Check[Any], text: str) -> None:
         if self._status is not None:

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.doctor.examine import examine
 from gateway.doctor.runner import Observer
-from tests.doctor.faults import FAULTS, MORE_FAULTS, Fault
+from tests.doctor.faults import FAULTS, Fault
+from tests.doctor.more_faults import MORE_FAULTS
 
 pytestmark = pytest.mark.e2e
 

@@ -6,6 +6,7 @@ import json
 from rich.console import Console
 
 from gateway.doctor.causes import Cause
+from gateway.doctor.checkup import CHECKS
 from gateway.doctor.findings import Outcome, Report, Setting, Step, error, warning
 from gateway.doctor.render import Progress, as_json, safe, show
 
@@ -64,6 +65,17 @@ def test_progress_is_a_line_for_each_step_that_was_made() -> None:
     assert isinstance(console.file, io.StringIO)
     (line,) = console.file.getvalue().splitlines()
     assert line.split() == ["FAIL", "login", "302"]
+
+
+def test_a_long_wait_is_announced() -> None:
+    for terminal, words in ((False, "the session while idle: waiting"), (True, "12 s left")):
+        console = Console(file=io.StringIO(), width=80, force_terminal=terminal)
+        progress = Progress(console)
+        progress.begun(CHECKS[-1])
+        progress.progress(CHECKS[-1], "12 s left")
+        progress.stop()
+        assert isinstance(console.file, io.StringIO)
+        assert words in console.file.getvalue()
 
 
 def test_nothing_drives_a_terminal() -> None:
