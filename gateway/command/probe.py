@@ -37,7 +37,7 @@ def probe(
     """Ask for an agent's WebSocket once: the request, the answer, and what it means.
 
     URL is what agents get as -url. A session that comes of it is closed at once. No secret is ever
-    shown. Exit status: 0 for 101, 2 for everything else.
+    shown. Exit status: 0 for 101 (1 if something is missing in it), 2 for everything else.
     """
     from gateway.doctor.question import Question
 
@@ -98,7 +98,7 @@ def _ask(question: Question) -> int:
         click.echo("The session was closed again.")
         return 0
     _explain(finding)
-    return 2
+    return finding.severity.value
 
 
 def _explain(finding: Finding) -> None:

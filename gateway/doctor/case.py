@@ -49,14 +49,16 @@ class Subject:
 class Case(Subject):
     """The path of ``question``.
 
-    ``login``: the answer to an agent's probe. ``port_trouble``: why the TCP agent port could not be
-    used from here.
+    ``addresses``: those that answer; ``address``: the one that is used. ``login``: the answer to an
+    agent's probe. ``port_trouble``: why the TCP agent port could not be used from here.
     """
 
     question: Question
     address: Address | None = None
+    addresses: list[Address] = field(default_factory=list)
     login: Answer | None = None
     login_at: datetime | None = None
+    login_took: float = 0.0  # seconds
     is_ready: bool = False  # /login is 200, and Jenkins' or a gateway's
     page: Answer | None = None
     discovery: Answer | None = None

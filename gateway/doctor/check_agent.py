@@ -66,6 +66,9 @@ async def check_upgrade(case: Case) -> list[Finding]:
         answer = found.answer
         if answer.status == 101:
             socket = case.socket = found.open()
+    except Unanswered as problem:
+        case.note(str(problem))
+        return [_no_answer(str(problem))]
     finally:
         if socket is None:
             wire.abandon()
@@ -85,6 +88,18 @@ def _summary(answer: Answer) -> str:
     if minimum is not None:
         parts.append(f"agents {answers.printable(minimum)} or newer")
     return ", ".join(parts)
+
+
+def _no_answer(reason: str) -> Finding:
+    return error(
+        Cause.NO_ANSWER,
+        "the agent's upgrade is not answered, though ordinary requests are",
+        seen=f"GET wsagents/ with Upgrade: {reason}",
+        meaning="Something in front drops requests that want to become a WebSocket, or what is"
+        " behind the gateway says nothing at all.",
+        remedy="Let the proxy or firewall in front (WAF, inspection of TLS) pass WebSockets.",
+        settings=UPGRADE,
+    )
 
 
 def _bad_accept() -> Finding:

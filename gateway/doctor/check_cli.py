@@ -24,8 +24,11 @@ from gateway.doctor.findings import Finding, Setting, warning
 from gateway.doctor.remedies import GATEWAY, JENKINS, NO_BUFFERING, UPGRADE
 from gateway.doctor.websocket import new_key
 
-# What Jenkins says at once arrives within this, unless somebody keeps it, seconds.
+# What Jenkins says at once arrives within this, unless somebody keeps it, seconds; a Jenkins whose
+# login page takes long has so many times as long.
 _PATIENCE: Final = 3.0
+_TIMES: Final = 5
+_MOST_PATIENCE: Final = 10.0
 _FRAMES: Final = (
     b"\0\0\0\x0a\0" + b"\0\x08who-am-i"  # ARG
     b"\0\0\0\x07\x02" + b"\0\x05UTF-8"  # ENCODING
@@ -113,7 +116,8 @@ def _origin(case: Case, evidence: str, reason: str | None) -> Finding:
 class _Download:
     """The download side: what has come of it so far."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, patience: float) -> None:
+        self.patience = patience
         self._wire = wire
         self._http = h11.Connection(h11.CLIENT)
         self._http.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
@@ -145,7 +149,7 @@ class _Download:
 
     async def has(self, size: int) -> bool:
         """Wait for a body of ``size`` bytes, or another status than 200; False if none comes."""
-        with trio.move_on_after(_PATIENCE):
+        with trio.move_on_after(self.patience):
             while len(self.body) < size and self.status in (None, 200):
                 await self.changed.wait()
         return len(self.body) >= size
@@ -155,9 +159,10 @@ async def check_buffering(case: Case) -> list[Finding]:
     """Run ``who-am-i`` as jenkins-cli.jar -http does, and see which half waits for which."""
     question = case.question
     session = str(uuid.uuid4())
+    patience = min(_MOST_PATIENCE, max(_PATIENCE, _TIMES * case.login_took))
     async with connected(question, case.address) as wire, trio.open_nursery() as nursery:
         await wire.send(_post(case, session, "download", ("Content-Length", "0")))
-        download = _Download(wire)
+        download = _Download(wire, patience)
         nursery.start_soon(download.run)
         at_once = await download.has(1)
         if download.status not in (None, 200) or (
@@ -190,7 +195,7 @@ async def _upload(case: Case, session: str, download: _Download, *, at_once: boo
         return []
     finally:
         wire.abandon()
-    took = trio.current_time() - begun + (_PATIENCE if not at_once else 0)
+    took = trio.current_time() - begun + (download.patience if not at_once else 0)
     if not at_once and came:
         case.note("the download is held back")
         return [

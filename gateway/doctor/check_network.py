@@ -38,7 +38,7 @@ async def check_addresses(case: Case) -> list[Finding]:
     if not working:
         case.note("; ".join(seen))
         return [_nobody(case, seen, list(results.values()))]
-    case.address = working[0]
+    case.address, case.addresses = working[0], working
     case.note(", ".join(_show(each) for each in working))
     # A machine without IPv6 is nothing unusual, and agents take IPv4 where there is both.
     bad = [each for each in addresses if results[each] is not None and ":" not in each[0]]

@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+import trio
+
 from gateway.demo.agent_http import Answer, Target, login_request
 from gateway.doctor import answers
 from gateway.doctor.case import Case
@@ -26,6 +28,8 @@ from gateway.doctor.remedies import AGENT, GATEWAY
 _SKEW: Final = 300.0  # seconds: below it nothing that agents do depends on the time
 _JAVA: Final = "Java/17.0.15"
 _MOST_REDIRECTS: Final = 5
+# Of the addresses of a name, how many are asked.
+_PLACES: Final = 4
 _PREFIXES: Final = ("/jenkins/", "/ci/", "/")
 _READY: Final = b"ready for agents"
 
@@ -34,12 +38,14 @@ async def check_login(case: Case) -> list[Finding]:
     """Ask as agents do before every connection: anything but 200 and they never go on."""
     question = case.question
     what = f"GET {question.target.path}login"
+    begun = trio.current_time()
     try:
         answer = await send(question, login_request(question.target), case.address)
     except Unanswered as problem:
         case.note(f"{what}: {problem}")
         return [_unanswered(case, problem, what)]
     case.login, case.login_at = answer, datetime.now(UTC)
+    case.login_took = trio.current_time() - begun
     case.note(_summary(answer))
     if 300 <= answer.status < 400 and _is_followed(case, answer):
         return await _follow(case, answer, what)
@@ -51,7 +57,7 @@ async def check_login(case: Case) -> list[Finding]:
     # A proxy may drop Jenkins' headers; agents do not need them here.
     if ours or b"jenkins" in answer.body.lower():
         case.is_ready = True
-        return []
+        return await _elsewhere(case)
     return [
         error(
             Cause.NOT_JENKINS,
@@ -59,6 +65,31 @@ async def check_login(case: Case) -> list[Finding]:
             seen=(answers.status_line(answer, what), "no X-Jenkins, and no word of Jenkins in it"),
             meaning="An agent believes the 200 and then fails at /wsagents/.",
             remedy="Mend the host or path in -url, or the rule of the proxy that leads here.",
+        )
+    ]
+
+
+async def _elsewhere(case: Case) -> list[Finding]:
+    """Ask at the other addresses of the name, too: one that answers otherwise is hard to find."""
+    other = []
+    for address in case.addresses[1:_PLACES]:
+        try:
+            answer = await send(case.question, login_request(case.question.target), address)
+        except Unanswered as problem:
+            other.append(f"{address[0]}: {problem}")
+        else:
+            if answer.status != 200:
+                other.append(answers.status_line(answer, f"{address[0]}: GET /login"))
+    if not other:
+        return []
+    return [
+        warning(
+            Cause.ADDRESS_DOWN,
+            "not all addresses of the name are ready for agents",
+            seen=other,
+            meaning="An agent that picks the bad one waits and tries again: now and then it takes"
+            " long to connect.",
+            remedy="Take that address out of DNS, or mend what is behind it.",
         )
     ]
 

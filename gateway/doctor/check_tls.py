@@ -13,25 +13,34 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 import trio
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gateway.demo.agent_http import Target
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
-from gateway.doctor.client import Unanswered, address_of, get, trust
+from gateway.doctor.certificates import (
+    day,
+    has_issued,
+    is_self_signed,
+    issuer_address,
+    name_of,
+    names_of,
+)
+from gateway.doctor.client import Address, Unanswered, address_of, get, trust
 from gateway.doctor.findings import Finding, Setting, error, warning
 from gateway.doctor.question import Question
 from gateway.doctor.remedies import AGENT, APACHE, GATEWAY, HAPROXY, NGINX
 from gateway.transport.tls_look import TlsLook, TlsLookFailed, look
 
 _WITHIN: Final = 10.0  # seconds, for one handshake
+# Of the addresses of a name, how many are looked at.
+_PLACES: Final = 4
 _SOON: Final = timedelta(days=14)
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _NOT_YET, _EXPIRED, _SELF_SIGNED = 9, 10, 18
@@ -50,16 +59,31 @@ async def check_tls(case: Case) -> list[Finding]:
     if not case.question.is_https:
         case.note("not used: the URL is http")
         return _in_clear(case)
+    findings: list[Finding] = []
+    places = case.addresses[:_PLACES] or [address_of(case.question)]
+    for number, address in enumerate(places):
+        found = await _at(case, address, first=not number)
+        # Which of several it was is worth knowing; where there is one it is in the report already.
+        where = f"at {address[0]}: " if len(places) > 1 else ""
+        findings += [
+            replace(each, seen=tuple(where + line for line in each.seen)) for each in found
+        ]
+    return findings
+
+
+async def _at(case: Case, address: Address, *, first: bool) -> list[Finding]:
+    """Look at one of the addresses; the summary is of the first."""
     try:
-        seen = await _look(case)
+        seen = await _look(case, address)
     except TlsLookFailed as failure:
         case.note(str(failure))
         return [_no_handshake(case, str(failure))]
     chain = [x509.load_der_x509_certificate(each) for each in seen.chain]
-    case.note(_summary(seen, chain))
+    if first:
+        case.note(_summary(seen, chain))
     if seen.version in ("TLSv1", "TLSv1.1", "SSLv3"):
         return [_too_old(seen)]
-    problem = await _verify(case, trust(case.question.ca_file))
+    problem = await _verify(case, address, trust(case.question.ca_file))
     if problem is None:
         return _ends_soon(chain)
     return [await _judge(case, problem, chain)]
@@ -88,9 +112,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _look(case: Case) -> TlsLook:
+async def _look(case: Case, address: Address) -> TlsLook:
     with trio.move_on_after(_WITHIN):
-        stream = await trio.open_tcp_stream(*(case.address or address_of(case.question)))
+        stream = await trio.open_tcp_stream(*address)
         try:
             return await look(stream, _server_name(case.question.target.host))
         finally:
@@ -106,9 +130,9 @@ def _server_name(host: str) -> str | None:
     return None
 
 
-async def _verify(case: Case, context: ssl.SSLContext) -> ssl.SSLError | None:
+async def _verify(case: Case, address: Address, context: ssl.SSLContext) -> ssl.SSLError | None:
     """Return why Java would not believe the server; None if it would. Raises Unanswered."""
-    stream = await trio.open_tcp_stream(*(case.address or address_of(case.question)))
+    stream = await trio.open_tcp_stream(*address)
     wrapped = trio.SSLStream(stream, context, server_hostname=case.question.target.host)
     try:
         with trio.fail_after(_WITHIN):
@@ -132,7 +156,7 @@ async def _judge(case: Case, problem: ssl.SSLError, chain: Sequence[x509.Certifi
         return _not_yet(chain)
     if code in (_HOSTNAME, _IP_ADDRESS):
         return _wrong_name(case, chain)
-    if code in _NO_ISSUER and not _is_self_signed(chain[-1]):
+    if code in _NO_ISSUER and not is_self_signed(chain[-1]):
         return await _no_issuer(case, chain)
     if code is not None:
         return _unknown_authority(case, chain, self_signed=code == _SELF_SIGNED)
@@ -169,9 +193,9 @@ def _expired(chain: Sequence[x509.Certificate]) -> Finding:
     old = next((each for each in chain if each.not_valid_after_utc < now), chain[0])
     return error(
         Cause.CERTIFICATE_EXPIRED,
-        f"the certificate expired on {_day(old.not_valid_after_utc)}",
-        seen=f"{_name(old)}, valid from {_day(old.not_valid_before_utc)}"
-        f" to {_day(old.not_valid_after_utc)}; today is {_day(now)}",
+        f"the certificate expired on {day(old.not_valid_after_utc)}",
+        seen=f"{name_of(old)}, valid from {day(old.not_valid_before_utc)}"
+        f" to {day(old.not_valid_after_utc)}; today is {day(now)}",
         meaning="Java refuses it: CertificateExpiredException, and agents try again for ever.",
         remedy="Renew the certificate and reload the proxy that ends TLS.",
         settings=(
@@ -186,8 +210,8 @@ def _expired(chain: Sequence[x509.Certificate]) -> Finding:
 def _not_yet(chain: Sequence[x509.Certificate]) -> Finding:
     return error(
         Cause.CERTIFICATE_NOT_YET_VALID,
-        f"the certificate is valid from {_day(chain[0].not_valid_before_utc)} on only",
-        seen=f"{_name(chain[0])}; this machine's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"the certificate is valid from {day(chain[0].not_valid_before_utc)} on only",
+        seen=f"{name_of(chain[0])}; here it is {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         meaning="Java refuses it: CertificateNotYetValidException.",
         remedy="Set this machine's clock (timedatectl); if it is right, use another certificate.",
     )
@@ -216,7 +240,7 @@ async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
     last = chain[-1]
     where = issuer_address(last)
     issuer = None if where is None else await _fetch_issuer(where, case.question)
-    if issuer is not None and _has_issued(issuer, last) and not _is_self_signed(issuer):
+    if issuer is not None and has_issued(issuer, last) and not is_self_signed(issuer):
         proof = f"it can be had at {where}, which Java does not do by itself"
     elif where is not None or case.question.ca_file is not None:
         proof = f"it can be had at {where}" if where else "the authorities given do not reach it"
@@ -226,7 +250,7 @@ async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
         Cause.INTERMEDIATE_MISSING,
         "the server does not send the intermediate certificate",
         seen=(
-            f"it sends {len(chain)}: {_name(chain[0])}",
+            f"it sends {len(chain)}: {name_of(chain[0])}",
             f'missing: "{last.issuer.rfc4514_string()}"; {proof}',
         ),
         meaning='Java refuses it: "PKIX path building failed: unable to find valid certification'
@@ -265,7 +289,7 @@ def _unknown_authority(
     return error(
         Cause.AUTHORITY_UNKNOWN,
         f"the certificate {what}",
-        seen=f'{_name(chain[0])}, signed by "{chain[-1].issuer.rfc4514_string()}"{given}',
+        seen=f'{name_of(chain[0])}, signed by "{chain[-1].issuer.rfc4514_string()}"{given}',
         meaning='Java refuses it: "PKIX path building failed", unless it is told to believe it.',
         remedy="Give agents the authority's certificate: java -jar agent.jar -cert @ca.pem ...",
         settings=(
@@ -286,8 +310,8 @@ def _ends_soon(chain: Sequence[x509.Certificate]) -> list[Finding]:
     return [
         warning(
             Cause.CERTIFICATE_ENDS_SOON,
-            f"the certificate ends on {_day(each.not_valid_after_utc)}",
-            seen=f"{_name(each)}: {(each.not_valid_after_utc - now).days} days left",
+            f"the certificate ends on {day(each.not_valid_after_utc)}",
+            seen=f"{name_of(each)}: {(each.not_valid_after_utc - now).days} days left",
             meaning="From then on no agent gets in.",
             remedy="Renew it now, and find out why nothing has done so by itself.",
         )
@@ -334,51 +358,6 @@ def _summary(seen: TlsLook, chain: Sequence[x509.Certificate]) -> str:
     if not chain:
         return f"{seen.version}, no certificate"
     return (
-        f"{seen.version}; {_name(chain[0])} until {_day(chain[0].not_valid_after_utc)},"
+        f"{seen.version}; {name_of(chain[0])} until {day(chain[0].not_valid_after_utc)},"
         f" {len(chain)} certificate{'s' if len(chain) > 1 else ''} sent"
     )
-
-
-def names_of(certificate: x509.Certificate) -> list[str]:
-    """Return the names and addresses that a certificate is for."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return [
-            *found.get_values_for_type(x509.DNSName),
-            *map(str, found.get_values_for_type(x509.IPAddress)),
-        ]
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-
-
-def issuer_address(certificate: x509.Certificate) -> str | None:
-    """Return where a certificate says that its issuer's can be had; public ones always do."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    except (x509.ExtensionNotFound, ValueError):
-        return None
-    for each in found.value:
-        if each.access_method == AuthorityInformationAccessOID.CA_ISSUERS:
-            return str(each.access_location.value)
-    return None
-
-
-def _is_self_signed(certificate: x509.Certificate) -> bool:
-    return certificate.issuer == certificate.subject
-
-
-def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _name(certificate: x509.Certificate) -> str:
-    names = names_of(certificate)
-    return names[0] if names else f'"{certificate.subject.rfc4514_string()}"'
-
-
-def _day(when: datetime) -> str:
-    return f"{when:%Y-%m-%d}"

@@ -114,6 +114,16 @@ async def client_certificate(folder: Path) -> AsyncIterator[Question]:
 
 
 @asynccontextmanager
+async def upgrades_dropped(folder: Path) -> AsyncIterator[Question]:
+    """444: nginx closes the connection without a word, as some firewalls do."""
+    async with nginx_and_jenkins(
+        _websocket,
+        locations="    location /wsagents/ { return 444; }\n",
+    )(folder) as question:
+        yield question
+
+
+@asynccontextmanager
 async def nothing_listens(folder: Path) -> AsyncIterator[Question]:
     (port,) = free_ports(1)
     yield ask(Jenkins(), port)
@@ -213,6 +223,12 @@ MORE_FAULTS: Final = (
         client_certificate,
         Cause.CLIENT_CERTIFICATE,
         ("wants a client certificate", "as optional"),
+    ),
+    Fault(
+        "upgrades dropped",
+        upgrades_dropped,
+        Cause.NO_ANSWER,
+        ("the agent's upgrade is not answered", "WAF"),
     ),
     Fault(
         "nothing listens",

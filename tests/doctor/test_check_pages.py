@@ -113,3 +113,14 @@ async def test_clocks(asking: Asking, minutes: int, words: str | None) -> None:
     (only,) = found
     assert only.severity is Severity.WARNING
     assert f"10 minutes {words} the server's" in only.title
+
+
+async def test_other_addresses_are_asked_too(asking: Asking) -> None:
+    good, bad = page("200 OK", "", "X-Jenkins: 2"), page("503 Service Unavailable")
+    async with asking(answering(good)) as case, asking(answering(bad)) as other:
+        here, there = ("127.0.0.1", case.question.target.port), other.question.target.port
+        case.address, case.addresses = here, [here, ("127.0.0.1", there)]
+        (found,) = await check_login(case)
+    assert found.cause is Cause.ADDRESS_DOWN
+    assert "503" in found.seen[0]
+    assert case.is_ready
