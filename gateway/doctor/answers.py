@@ -21,6 +21,7 @@ _STARTING: Final = ("getting ready to work", "jenkins is restarting", "is starti
 _SSO_PATH: Final = re.compile(
     r"oauth|openid|oidc|saml|authorize|sso\b|signin|sign_in|adfs|/cas/|/auth/|login|idp", re.I
 )
+_TAGS: Final = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.S | re.I)
 _PASSWORD: Final = re.compile(r"type=[\"']?password|<form[^>]+(saml|login|signin|oauth)", re.I)
 
 
@@ -34,6 +35,12 @@ def text_of(answer: Answer) -> str:
     body = answer.body.decode("utf-8", "replace")
     said = (answer.header("X-Gateway-Error"), answer.header("X-CLI-Error"), body)
     return "\n".join(each for each in said if each)
+
+
+def words_of(answer: Answer, most: int = 200) -> str:
+    """Return the beginning of what an answer says, without the tags of a page."""
+    text = " ".join(_TAGS.sub(" ", text_of(answer)).split())
+    return printable(text, most) or "nothing"
 
 
 def by_jenkins(answer: Answer) -> bool:
@@ -242,7 +249,7 @@ def _by_server_error(answer: Answer, evidence: str, said: str) -> Finding | None
         return error(
             Cause.CONTROLLER_ERROR,
             "Jenkins fails over the request",
-            seen=(evidence, printable(text_of(answer)[:200])),
+            seen=(evidence, words_of(answer)),
             meaning="An exception in Jenkins or in a plugin.",
             remedy="Look for the exception in Jenkins' log, at this minute.",
         )

@@ -172,7 +172,7 @@ def judge(case: Case, answer: Answer, what: str) -> Finding:
     return error(
         Cause.REFUSED,
         "the agent is refused",
-        seen=(evidence, answers.printable(text.strip()[:300])),
+        seen=(evidence, answers.words_of(answer, 300)),
         meaning="The reason is in the words above, or in the log of who wrote them.",
         remedy="Look for this moment in Jenkins' log (logger jenkins.agents) or in the gateway's:"
         " remoting-gateway sessions NODE",
@@ -263,7 +263,7 @@ def _forbidden(node: str, answer: Answer, evidence: str) -> Finding:
         return error(
             Cause.FORBIDDEN_IN_FRONT,
             "something in front of Jenkins forbids /wsagents/",
-            seen=(evidence, answers.printable(answers.text_of(answer).strip()[:200])),
+            seen=(evidence, answers.words_of(answer, 200)),
             meaning="Jenkins says 403 without a word; this answer has a page of its own: a firewall"
             " (WAF) or a rule of the proxy.",
             remedy="Allow PREFIX/wsagents/ in it, with the headers Node-Name and Secret-Key.",

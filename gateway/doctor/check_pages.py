@@ -222,7 +222,7 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
         f"/login is answered with {answer.status}, which Jenkins does not do",
         seen=(
             answers.status_line(answer, what),
-            answers.printable(answers.text_of(answer).strip()[:200]),
+            answers.words_of(answer, 200),
         ),
         meaning="An agent wants exactly 200 and waits until it comes.",
         remedy="Look for this request in the log of the proxy in front.",

@@ -117,7 +117,7 @@ async def check_header_limit(case: Case) -> list[Finding]:
             f"request headers above {good / 1024:.1f} KiB are refused on the way",
             seen=(
                 answers.status_line(big, f"a head of {_TRIED} bytes"),
-                answers.printable(answers.text_of(big).strip()[:160]),
+                answers.words_of(big, 160),
             ),
             meaning=f"Jenkins itself takes {_JENKINS_LIMIT} bytes. People with large cookies (SSO)"
             " and tokens are refused with 400 or 431; agents' requests are small.",

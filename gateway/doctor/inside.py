@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.config.load import Loaded, load
-from gateway.config.models import ListenerConfig
+from gateway.config.models import GatewayConfig, ListenerConfig
 from gateway.doctor.case import Subject
 from gateway.doctor.causes import Cause
 from gateway.doctor.findings import Finding, Setting, error, warning
@@ -49,7 +49,7 @@ class Inside(Subject):
     is_shut: bool = False
 
     @property
-    def config(self) -> Any:
+    def config(self) -> GatewayConfig:
         assert self.loaded is not None  # what needs it is left out otherwise
         return self.loaded.config
 

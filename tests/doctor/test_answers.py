@@ -84,6 +84,12 @@ def test_strangers_words_lose_control_characters() -> None:
     assert len(answers.printable("x" * 1000)) < 250
 
 
+def test_a_page_is_quoted_without_its_tags() -> None:
+    page = "<html><style>b {}</style><h1>Request\n blocked</h1><p>\x1b[2Jid 7</p></html>"
+    assert answers.words_of(answer(403, page)) == "Request blocked  [2Jid 7"
+    assert answers.words_of(answer(403)) == "nothing"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
