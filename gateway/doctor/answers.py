@@ -53,7 +53,7 @@ def status_line(answer: Answer, what: str) -> str:
     server = answer.header("Server")
     who = f" (Server: {printable(server)})" if server else ""
     said = gateway_error(answer)
-    more = f", X-Gateway-Error: {printable(said)}" if said else ""
+    more = f", X-Gateway-Error: {printable(said, 400)}" if said else ""
     return f"{what}: {answer.status} {printable(answer.reason)}".rstrip() + who + more
 
 
@@ -92,7 +92,7 @@ def redirected(question: Question, answer: Answer, what: str) -> Finding:
     evidence = f"{status_line(answer, what)}, Location: {printable(location)}"
     same_host = there.hostname == question.target.host
     if same_host and there.scheme == "https" and question.target.scheme == "http":
-        return _to_https(question, evidence)
+        return _to_https(f"https://{printable(there.netloc)}{question.target.path}", evidence)
     prefix = re.fullmatch(r"(/.*?)/?login/?", there.path)
     if same_host and prefix is not None and not _SSO_PATH.search(prefix[1]):
         path = prefix[1].rstrip("/") + "/"
@@ -111,10 +111,7 @@ def redirected(question: Question, answer: Answer, what: str) -> Finding:
     )
 
 
-def _to_https(question: Question, evidence: str) -> Finding:
-    port = "" if question.target.port in (80, 443) else ":PORT"
-    host = f"[{question.target.host}]" if ":" in question.target.host else question.target.host
-    better = f"https://{host}{port}{question.target.path}"
+def _to_https(better: str, evidence: str) -> Finding:
     return error(
         Cause.REDIRECT_TO_HTTPS,
         "http is redirected to https, which agents do not follow",

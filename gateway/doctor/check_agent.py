@@ -62,7 +62,7 @@ async def check_upgrade(case: Case) -> list[Finding]:
     wire = await dial(question, case.address)
     socket = None
     try:
-        found = await upgrade(question, request, key, wire, within=HANDSHAKE)
+        found = await upgrade(request, key, wire, within=HANDSHAKE)
         answer = found.answer
         if answer.status == 101:
             socket = case.socket = found.open()
@@ -199,7 +199,7 @@ def _already_connected(node: str, evidence: str, text: str) -> Finding:
     return error(
         Cause.ALREADY_CONNECTED,
         f"{node} is already connected",
-        seen=(evidence, answers.printable(who, 400)),
+        seen=evidence if who in evidence else (evidence, answers.printable(who, 400)),
         meaning="The secret is right, and somebody holds the node. If its agent runs and is online,"
         " all is well. If not, Jenkins still believes in a connection that the network has"
         " forgotten, for 2 to 6 minutes.",
@@ -359,15 +359,15 @@ async def _by_tcp(case: Case) -> list[Finding]:
         verdict = await jnlp4.judge(address, port.identity, question.node, question.secret.reveal())
     except Unanswered as problem:
         return [_untold(case, str(problem))]
-    case.note(f"{answers.printable(verdict.text)}; no session was opened")
-    evidence = f"{address[0]}:{address[1]}: {answers.printable(verdict.text)}"
-    if "Unknown client name" in verdict.text:
+    case.note(f"{answers.printable(verdict)}; no session was opened")
+    evidence = f"{address[0]}:{address[1]}: {answers.printable(verdict)}"
+    if "Unknown client name" in verdict:
         return [_unknown_node(question.node, evidence)]
-    if "Authorization failure" in verdict.text:
+    if "Authorization failure" in verdict:
         return [wrong_secret(question.node, evidence)]
-    if "not an inbound agent" in verdict.text:
+    if "not an inbound agent" in verdict:
         return [_not_inbound(question.node, evidence)]
-    return []
+    return []  # right; also where the node is connected already
 
 
 def _untold(case: Case, why: str) -> Finding:

@@ -55,9 +55,19 @@ async def examine(question: Question | None, config: Path | None, observer: Obse
         finally:
             await case.leave()
         steps += more
+        found = [_filled_in(question, each) for each in found]
         findings += found if inside is None else _with_trust(inside, found)
     subject = question.url if question is not None else str(config)
     return Report(subject, ranked(findings), tuple(steps), _notes(question))
+
+
+def _filled_in(question: Question, finding: Finding) -> Finding:
+    """Put the real prefix into what is to be copied."""
+    prefix = question.target.path.rstrip("/")
+    settings = tuple(
+        Setting(each.where, each.text.replace("PREFIX", prefix)) for each in finding.settings
+    )
+    return replace(finding, remedy=finding.remedy.replace("PREFIX", prefix), settings=settings)
 
 
 def _notes(question: Question | None) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -26,20 +25,6 @@ _WITHIN: Final = 10.0  # seconds, ProtocolStack.handshakingTimeout
 _ACK: Final = b"\x00\x03ACK"
 _REFUSAL: Final = "ERROR: only a look, no session"
 _LONGEST_LINE: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the controller said of a node and its secret: ``OK`` or ``ERROR: reason``."""
-
-    text: str
-
-    @property
-    def is_right(self) -> bool:
-        """Say whether the secret is right: name and secret are judged before anything else."""
-        return self.text == "OK" or not any(
-            each in self.text for each in ("Unknown client name", "Authorization failure")
-        )
 
 
 async def ping(address: Address, *, within: float = CONNECT_TIMEOUT) -> bytes:
@@ -64,8 +49,8 @@ async def identity(address: Address, *, within: float = _WITHIN) -> bytes:
 
 async def judge(
     address: Address, expected: bytes, node: str, secret: str, *, within: float = _WITHIN
-) -> Verdict:
-    """Ask for the verdict on a node's secret; no session comes of it.
+) -> str:
+    """Return the verdict on a node's secret, ``OK`` or ``ERROR: reason``; no session comes of it.
 
     Raises Unanswered, also where the port's key is not ``expected``: then nothing was said.
     """
@@ -77,9 +62,9 @@ async def judge(
             await stream.send_all(_string(headers))
             reader = _Reader(stream)
             await reader.string()  # the controller's headers: a cookie
-            verdict = Verdict((await reader.string()).decode("utf-8", "replace"))
-            await stream.send_all(_string(_REFUSAL if verdict.text == "OK" else "BYE"))
-            if verdict.text == "OK":
+            verdict = (await reader.string()).decode("utf-8", "replace")
+            await stream.send_all(_string(_REFUSAL if verdict == "OK" else "BYE"))
+            if verdict == "OK":
                 with trio.move_on_after(2):
                     await reader.string()  # BYE
             return verdict

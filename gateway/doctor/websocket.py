@@ -25,7 +25,7 @@ from wsproto.utilities import LocalProtocolError
 from gateway.demo.agent_http import Answer, exchange, upgrade_request
 from gateway.demo.stream import ConnectionEnded, End, Wire
 from gateway.demo.wire import DEFAULT_MASK, capability_ascii
-from gateway.doctor.client import Address, connected, translated
+from gateway.doctor.client import translated
 from gateway.doctor.question import Question
 
 CAPABILITY: Final = capability_ascii(DEFAULT_MASK)
@@ -185,17 +185,7 @@ def agent_request(
     )
 
 
-async def upgrade(
-    question: Question, request: bytes, key: str, wire: Wire, *, within: float
-) -> Upgraded:
+async def upgrade(request: bytes, key: str, wire: Wire, *, within: float) -> Upgraded:
     """Send an upgrade request over ``wire`` and return what came of it. Raises Unanswered."""
     with translated(), trio.fail_after(within):
         return Upgraded(request, await exchange(wire, request, upgrade=True), key, wire)
-
-
-async def ask_upgrade(
-    question: Question, request: bytes, key: str, address: Address | None
-) -> Answer:
-    """Ask for an upgrade and leave at once, whatever the answer is. Raises Unanswered."""
-    async with connected(question, address) as wire:
-        return (await upgrade(question, request, key, wire, within=question.timeout)).answer

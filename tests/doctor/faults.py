@@ -270,13 +270,13 @@ FAULTS: Final = (
         "http redirected to https",
         redirect,
         Cause.REDIRECT_TO_HTTPS,
-        ("http is redirected to https", "-url https://"),
+        ("http is redirected to https", "-url https://127.0.0.1/"),
     ),
     Fault(
         "SSO in front",
         nginx_with_login(),
         Cause.SSO,
-        ("login page (SSO)", "Let the agents' paths through", "auth_request off"),
+        ("login page (SSO)", "Let the agents' paths through", "~ ^/(login|", "auth_request off"),
     ),
     Fault(
         "wrong prefix",

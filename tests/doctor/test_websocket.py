@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import pytest
 import trio
 
 from gateway.demo.agent_http import Target
@@ -14,7 +13,6 @@ from gateway.doctor.websocket import (
     AgentSocket,
     accept_value,
     agent_request,
-    ask_upgrade,
     new_key,
     upgrade,
 )
@@ -35,7 +33,7 @@ async def session(serve: Serve) -> AsyncIterator[AgentSocket]:
         key = new_key()
         wire = await dial(question, None)
         request = agent_request(question, key, node="a", secret="s")
-        found = await upgrade(question, request, key, wire, within=5)
+        found = await upgrade(request, key, wire, within=5)
         assert found.answer.status == 101
         assert found.is_accepted
         yield found.open()
@@ -125,15 +123,3 @@ async def test_nobody_answers_a_ping() -> None:
     async with session(serve) as socket:
         assert await socket.ping(0.2) is None
         assert socket.ended is None
-
-
-@pytest.mark.parametrize(("node", "status"), [("a", 101), ("b", 400)])
-async def test_asking_leaves_nothing_behind(node: str, status: int) -> None:
-    controller = WebSocketController({"a": "s"})
-    async with trio.open_nursery() as nursery:
-        await nursery.start(controller.run)
-        question = Question(Target("http", "127.0.0.1", controller.port, "/"))
-        key = new_key()
-        request = agent_request(question, key, node=node, secret="s")
-        assert (await ask_upgrade(question, request, key, None)).status == status
-        nursery.cancel_scope.cancel()
