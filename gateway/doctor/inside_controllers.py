@@ -85,20 +85,27 @@ async def _by_the_gateway(
 ) -> Sequence[Finding]:
     """Ask as a worker does, with the certificate, name or PROXY header that is configured."""
     transports = Transports(fetch, Discovery(fetch), PinStore(inside.config.state_dir))
-    try:
-        await transports.check_ready(name, controller)
-    except GatewayError as problem:
-        return [
-            error(
-                Cause.CONTROLLER_DOWN,
-                f"controller {name} is not ready for agents",
-                seen=problem.detail or problem.public,
-                meaning="Agents wait at /login until it is.",
-                remedy=f"See that {controller.url} answers from this machine, with the settings"
-                f" under controllers.{name}.",
-            )
-        ]
-    return []
+    configured = controller.agents.transport
+    reasons = []
+    # One way after the other, as auto does; it would log its choice, and this is no place for logs.
+    for way in ("jnlp4", "websocket") if configured == "auto" else (configured,):
+        agents = controller.agents.model_copy(update={"transport": way})
+        try:
+            await transports.check_ready(name, controller.model_copy(update={"agents": agents}))
+        except GatewayError as problem:
+            reasons.append(f"{way}: {problem.detail or problem.public}")
+        else:
+            return []
+    return [
+        error(
+            Cause.CONTROLLER_DOWN,
+            f"controller {name} is not ready for agents",
+            seen=reasons,
+            meaning="Agents wait at /login until it is.",
+            remedy=f"See that {controller.url} answers from this machine, with the settings"
+            f" under controllers.{name}.",
+        )
+    ]
 
 
 def _question(controller: ControllerConfig) -> Question:
