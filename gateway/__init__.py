@@ -17,6 +17,7 @@ The layers, each importing only from those before it (tests/test_architecture.py
     jenkins_cli    the CLI: origins, translation to full-duplex HTTP, policy, audit
     agents         the bridge: endpoint, transport, discovery, both kinds of legs, session, takeover
     server         supervisor, worker (the composition root)
+    doctor         plays agent, browser and CLI on any path, and says what is wrong with it
     command        the command line; nothing imports it
     demo           stand-in controller and agent; imports nothing from protocol, http, agents
 

@@ -15,6 +15,7 @@ import click
 from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
+from gateway.command.doctor import doctor
 from gateway.command.healthcheck import healthcheck
 from gateway.command.identity import identity
 from gateway.command.intervene import block, blocks, kick, log_level, takeover, unblock
@@ -22,6 +23,7 @@ from gateway.command.jenkins_secrets import jenkins_secrets
 from gateway.command.metrics import metrics
 from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
+from gateway.command.probe import probe
 from gateway.command.reference import reference
 from gateway.command.run import run
 from gateway.command.schema import schema
@@ -66,6 +68,8 @@ for _command in (
     identity,
     nodes,
     jenkins_secrets,
+    doctor,
+    probe,
     demo,
 ):
     cli.add_command(_command)

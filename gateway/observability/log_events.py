@@ -179,6 +179,8 @@ EVENTS: Final = (
     ),
     _system("logs reopened", "info", "SIGUSR1: files that were moved away are made anew"),
     _system("a log cannot be opened", "error", "lines go where they went before"),
+    _system("admin request refused", "warning", "without a proof, or from another site"),
+    _system("admin connection failed", "warning", "TLS, or what is no HTTP"),
     _system("status page: logged in", "info", "a browser showed the token"),
     _system("admin is serving", "info", "the admin listener accepts"),
     _system("there is no admin listener until the next upgrade", "error", "see gateway.reason"),

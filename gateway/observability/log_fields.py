@@ -181,7 +181,7 @@ FIELDS: Final = (
     LogField("text", "gateway.timer.text", "the finding in words", channels=_SESSION),
     # The Jenkins CLI.
     LogField("command", "jenkins.cli.command", "name of the command, cut", "", "audit"),
-    LogField("user", "user.name", "the name claimed by Basic authentication", "", "audit"),
+    LogField("user", "jenkins.cli.user", "the name claimed by Basic authentication", "", "audit"),
     LogField("arguments", "jenkins.cli.arguments", "cut; `cli.audit: arguments`", "", "audit"),
     LogField("arguments_count", "jenkins.cli.arguments_count", "all of them", "", "audit"),
     LogField("exit_code", "jenkins.cli.exit_code", "of the command", "", "session, audit"),
