@@ -1,7 +1,8 @@
 """The key file of the node store: what makes its content worth something.
 
 Owns: the file's form and life (made once, mode 0600, rotated), and what is derived from a key: one
-for digests of issued secrets, one each for what is encrypted.
+for digests of issued secrets, one each for what is encrypted (nodes' secrets in Jenkins; cookies,
+in a file of theirs).
 
 Must not know: the database, nodes.
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import glob
 import hashlib
 import hmac
@@ -202,8 +202,13 @@ def _make(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = _write(path, (_new(),))
     try:
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key counts
+        try:
             os.link(temporary, path)
+        except FileExistsError:
+            pass  # another process was faster: its key counts
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                temporary.replace(path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ class Lasting:
     def __init__(self, config: GatewayConfig, *, fetch: Fetch, workers: int) -> None:
         self.drain = Drain()
         self.registry = Registry()
-        self.cookies = EndedCookies(CookieFile(config.state_dir))
+        self.cookies = EndedCookies(CookieFile(config.state_dir, key_file=config.store_key_file))
         self.history = History(self.cookies)
         self.takeovers = Takeovers(self.registry, self.cookies, told=self.history.taken_over)
         self.handshakes = Handshakes(self.drain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -155,3 +156,15 @@ def test_what_cannot_be_replaced_leaves_nothing_behind(
         keys.rotate(keep=frozenset(keys.ids))
     assert list(tmp_path.iterdir()) == [path]
     assert StoreKeys.open(path).ids == keys.ids
+
+
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*paths: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "k"
+    keys = StoreKeys.open(path)
+    assert StoreKeys.open(path).ids == keys.ids
+    assert list(tmp_path.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
