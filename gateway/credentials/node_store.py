@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.credentials.node_rows import read_audit_entry, read_node
-from gateway.credentials.node_tables import connect
+from gateway.credentials.node_tables import connect, is_current
 from gateway.credentials.nodes import (
     AuditEntry,
     Credential,
@@ -142,6 +142,8 @@ class SqliteNodeStore:
         """
         if self._identity is not None and self._identity_now() != self._identity:
             self.close()
+        if self._connection is not None and not is_current(self._connection):
+            self.close()  # a newer program may mean more by a row than this one would see
         if self._connection is None:
             self._connection = connect(self.path)
             self._identity = self._identity_now()

@@ -97,6 +97,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Say whether the tables are still those that this program knows. Raises sqlite3.Error."""
+    return _version(connection) == len(_MIGRATIONS)
+
+
 def _make(path: Path) -> None:
     # Nothing is given away but what was made here: the gateway's user may write into the folder,
     # and root runs commands in it.
@@ -130,7 +135,7 @@ def _check(path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection) == len(_MIGRATIONS):
+    if is_current(connection):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
