@@ -27,8 +27,12 @@ import structlog
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
+from gateway.credentials import node_tables
+
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,23 @@ def _forget_logging() -> Iterator[None]:
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers, root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def _close_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test's node stores have left open: collected some time later, descriptors would
+    go while another test counts its own.
+    """
+    opened: list[sqlite3.Connection] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        opened.append(node_tables.connect(path))
+        return opened[-1]
+
+    monkeypatch.setattr("gateway.credentials.node_store.connect", connect)
+    yield
+    for connection in opened:
+        connection.close()
 
 
 @pytest.fixture
