@@ -27,13 +27,13 @@ from gateway.credentials.store_keys import Sealed, StoreKeyError, StoreKeys
 
 DATABASE: Final = "cookies.db"
 KEY: Final = "store.key"  # where the configuration names no other
+_SPACE: Final = b" "  # between a key's id, which has none, and what it sealed
 # Jenkins itself gives a lost agent up after nine minutes at most.
 MAX_AGE: Final = 3600.0
 MAX_COOKIES: Final = 20_000
 # How long another worker may hold the database.
 _BUSY: Final = 2.0
 _VERSION: Final = 1
-_SPACE: Final = b" "  # between a key's id, which has none, and what it sealed
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cookies (
     controller TEXT NOT NULL, node TEXT NOT NULL, session TEXT NOT NULL, owner TEXT NOT NULL,
