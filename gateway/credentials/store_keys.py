@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import glob
 import hashlib
 import hmac
@@ -202,16 +203,22 @@ def _make(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = _write(path, (_new(),))
     try:
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another process was faster: its key counts
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                temporary.replace(path)
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key counts
+            _put(temporary, path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another one has it: FileExistsError, OSError."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: who has made the empty file may replace it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        temporary.replace(path)
 
 
 def _new_name(path: Path) -> str:
