@@ -219,3 +219,14 @@ def test_a_newer_program_changes_the_tables_meanwhile(stores: Stores) -> None:
             with pytest.raises(StoreUnavailable, match="newer version"), one.change():
                 pytest.fail("begun")
     assert other.find("main", "build-1") is not None
+
+
+def test_a_writer_that_takes_long(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.credentials.node_tables.BUSY", 0.05)
+    one, other = stores
+    with one.change():
+        other.revision()
+        expected = pytest.raises(StoreUnavailable, match=r"another process has .* try again")
+        with expected, other.change():
+            pytest.fail("begun")
+        assert other.revision() == 0, "readers are not kept out"

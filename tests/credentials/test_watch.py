@@ -456,7 +456,7 @@ async def test_who_writes_for_long_does_not_hold_up_a_revocation(
             other.execute("BEGIN IMMEDIATE")
             gate.credentials._access._store = SqliteNodeStore(tmp_path, now=gate.clock)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("gateway.credentials.node_tables._BUSY", 0.05)
+                patch.setattr("gateway.credentials.node_tables.BUSY", 0.05)
                 with trio.fail_after(5):
                     await session.event.wait()
                 await trio.sleep(10)
