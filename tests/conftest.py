@@ -27,10 +27,13 @@ import structlog
 from structlog.testing import LogCapture
 from trio.testing import MockClock
 
+from gateway.credentials import node_tables
 from tests.log_lines import undocumented_call
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     from structlog.typing import EventDict
 
@@ -61,6 +64,23 @@ def _everything_logged_is_documented(monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(LogCapture, "__call__", check)
     yield
     assert found == []
+
+
+@pytest.fixture(autouse=True)
+def _close_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test's node stores have left open: collected some time later, descriptors would
+    go while another test counts its own.
+    """
+    opened: list[sqlite3.Connection] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        opened.append(node_tables.connect(path))
+        return opened[-1]
+
+    monkeypatch.setattr("gateway.credentials.node_store.connect", connect)
+    yield
+    for connection in opened:
+        connection.close()
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The cookies of sessions in a file, so that they outlive the process that had the sessions.
 
-Owns: the database ``state_dir/cookies.db`` (one row a node, the latest session's), its key
-``state_dir/cookies.key`` (mode 0600), and what counts as ended: the owner said so, or the owner,
-a process, is not there any more. ``kill -9`` thus loses nothing, and a living session's cookie is
-never given out. Every call may wait for a disk: it belongs into a thread.
+Owns: the database ``state_dir/cookies.db`` (one row a node, the latest session's), and what counts
+as ended: the owner said so, or the owner, a process, is not there any more. ``kill -9`` thus loses
+nothing, and a living session's cookie is never given out. Every call may wait for a disk: it
+belongs into a thread.
 
-Must not know: who needs a cookie and when, trio.
+Must not know: who needs a cookie and when, how a key is kept (``credentials.store_keys``), trio.
 
 A process is told from a later one with its number by when it started, and on which boot.
 """
@@ -16,7 +16,6 @@ import math
 import os
 import re
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -24,18 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from gateway.credentials.nodes import StoreUnavailable
+from gateway.credentials.store_access import keys_beside
+from gateway.credentials.store_keys import Sealed, StoreKeyError, StoreKeys
 
 DATABASE: Final = "cookies.db"
-KEY: Final = "cookies.key"
+KEY: Final = "store.key"  # where the configuration names no other
+_SPACE: Final = b" "  # between a key's id, which has none, and what it sealed
 # Jenkins itself gives a lost agent up after nine minutes at most.
 MAX_AGE: Final = 3600.0
 MAX_COOKIES: Final = 20_000
 # How long another worker may hold the database.
 _BUSY: Final = 2.0
-_KEY_SIZE: Final = 32
-_NONCE: Final = 12
 _VERSION: Final = 1
 _PID: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 _DELETE: Final = "DELETE FROM cookies WHERE controller = ? AND node = ?"
@@ -89,13 +88,17 @@ class CookieFile:
         self,
         state_dir: Path,
         *,
+        key_file: Path | None = None,
         owner: str | None = None,
         clock: Callable[[], float] = time.time,
         is_alive: Callable[[str], bool] | None = None,
         max_cookies: int = MAX_COOKIES,
     ) -> None:
-        """``owner`` names this process, ``is_alive`` judges any."""
+        """``key_file`` is the node store's; ``owner`` names this process, ``is_alive`` judges
+        any.
+        """
         self._folder = state_dir
+        self._key_file = state_dir / KEY if key_file is None else key_file
         self._owner = this_process() if owner is None else owner
         self._clock = clock
         self._is_alive = process_lives if is_alive is None else is_alive
@@ -109,10 +112,10 @@ class CookieFile:
                 if not (self._folder / DATABASE).exists():
                     return  # where all sessions are by WebSocket there is nothing to forget
         now = self._clock()
-        with self._opened() as (database, seal), database:
+        with self._opened() as (database, keys), database:
             for change in changes:
                 if isinstance(change, Started):
-                    self._write_started(database, seal, change, now)
+                    self._write_started(database, keys, change, now)
                 elif isinstance(change, Forgotten):
                     database.execute(_DELETE, (change.controller, change.node))
                 else:
@@ -124,11 +127,10 @@ class CookieFile:
                     )
 
     def _write_started(
-        self, database: sqlite3.Connection, seal: AESGCM, change: Started, now: float
+        self, database: sqlite3.Connection, keys: StoreKeys, change: Started, now: float
     ) -> None:
-        nonce = os.urandom(_NONCE)
         context = _context(change.controller, change.node, change.session)
-        sealed = nonce + seal.encrypt(nonce, change.cookie.encode("ascii"), context)
+        sealed = keys.seal("cookie", context, change.cookie)
         database.execute(
             "INSERT OR REPLACE INTO cookies VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -136,7 +138,7 @@ class CookieFile:
                 change.node,
                 change.session,
                 self._owner,
-                sealed,
+                sealed.key_id.encode() + _SPACE + sealed.data,
                 now if change.has_ended else None,
             ),
         )
@@ -147,7 +149,7 @@ class CookieFile:
         None for a living one, and for what cannot be decrypted or is damaged; ``tidy`` deletes
         that. Raises CookieFileError.
         """
-        with self._opened() as (database, seal):
+        with self._opened() as (database, keys):
             row = database.execute(
                 "SELECT session, owner, sealed, ended_at FROM cookies"
                 " WHERE controller = ? AND node = ?",
@@ -163,10 +165,11 @@ class CookieFile:
                 return None
         elif ended_at < self._clock() - MAX_AGE:
             return None
+        key_id, _, data = sealed.partition(_SPACE)
         try:
             context = _context(controller, node, session)
-            return seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], context).decode("ascii")
-        except (InvalidTag, ValueError):  # the key was replaced, or somebody moved rows around
+            return keys.open_sealed("cookie", context, Sealed(key_id.decode("latin-1"), data))
+        except StoreKeyError:  # the key was replaced, or somebody moved rows around
             return None
 
     def tidy(self) -> int:
@@ -203,17 +206,19 @@ class CookieFile:
         return len(damaged)
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[sqlite3.Connection, AESGCM]]:
+    def _opened(self) -> Iterator[tuple[sqlite3.Connection, StoreKeys]]:
         """Open the file for one use: it is used seldom, and may be removed at any time."""
         path = self._folder / DATABASE
         try:
-            key = _key(self._folder / KEY)
             # sqlite3 itself would make it readable for others.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            keys = keys_beside(self._folder, self._key_file)
             with closing(sqlite3.connect(path, timeout=_BUSY)) as database:
                 database.text_factory = _readable
                 _prepare(database, path)
-                yield database, AESGCM(key)
+                yield database, keys
+        except (StoreKeyError, StoreUnavailable) as error:
+            raise CookieFileError(str(error)) from None
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise CookieFileError(f"{error.filename or path}: {reason}") from None
@@ -253,42 +258,9 @@ def _is_damaged(row: Sequence[object], now: float) -> bool:
     return not isinstance(ended_at, int | float) or not -math.inf < ended_at <= now + MAX_AGE
 
 
-def _context(controller: str, node: str, session: str) -> bytes:
+def _context(controller: str, node: str, session: str) -> str:
     """Return what a cookie is bound to: no name holds a control character."""
-    return "\0".join((controller, node, session)).encode()
-
-
-def _key(path: Path) -> bytes:
-    """Return the key, made by the first process that comes. Raises CookieFileError, OSError."""
-    try:
-        return _read_key(path)
-    except FileNotFoundError:
-        pass
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mode 0600
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(os.urandom(_KEY_SIZE))
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(name, path)
-        except FileExistsError:
-            pass  # another worker was first
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return _read_key(path)
-
-
-def _read_key(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    with open(descriptor, "rb") as file:
-        key = file.read(_KEY_SIZE + 1)
-    if len(key) != _KEY_SIZE:
-        raise CookieFileError(f"{path}: is not a key of {_KEY_SIZE} bytes; remove it for a new one")
-    return key
+    return "\0".join((controller, node, session))
 
 
 # -- processes -------------------------------------------------------------------------------------

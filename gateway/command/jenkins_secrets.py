@@ -23,7 +23,12 @@ def jenkins_secrets() -> None:
     help="The controller's $JENKINS_HOME.",
 )
 @click.option(
-    "-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path, dir_okay=False)
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What to write; `-`: standard output.",
 )
 @click.option(
     "--master-key",
@@ -46,11 +51,16 @@ def extract(jenkins_home: Path, output: Path, master_key: Path | None) -> None:
         extracted = JenkinsHome(jenkins_home, master_key).read()
     except JenkinsFileError as error:
         raise ConfigError(str(error)) from None
-    write_secret_file(output, extracted.to_bytes())
-    click.echo(f"{output}: written; it holds the key of every node's secret, so keep it like one")
+    is_printed = str(output) == "-"
+    if is_printed:
+        click.echo(extracted.to_bytes(), nl=False)
+    else:
+        write_secret_file(output, extracted.to_bytes())
+        click.echo(f"{output}: written")
+    click.echo("It holds the key of every node's secret, so keep it like one.", err=is_printed)
     if extracted.identity is None:
         click.echo(
             f"There is no {jenkins_home / 'identity.key.enc'}, so FILE has no identity.", err=True
         )
     else:
-        click.echo(f"identity: {extracted.identity.fingerprint}")
+        click.echo(f"identity: {extracted.identity.fingerprint}", err=is_printed)

@@ -67,6 +67,11 @@ def prepared_secret_file(path: Path, data: bytes) -> Iterator[None]:
 
     What cannot be written is found out before the block. Raises ConfigError.
     """
+    # A rename replaces what has the name: /dev/stdout itself, for root.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ConfigError(
+            f"{path}: found a link, a device or a folder; allowed: a file, or a new name"
+        )
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     except OSError as error:

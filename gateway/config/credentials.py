@@ -227,8 +227,9 @@ class StoreConfig(Model):
     key_file: FilePath | None = Field(
         default=None,
         description=(
-            "The key without which the database is worth nothing: made with mode 0600 where there"
-            " is none. Default: store.key in state_dir; elsewhere, backups of the one do not hold"
-            " the other. `remoting-gateway nodes rekey` changes it."
+            "The key without which the database is worth nothing, nor are cookies of ended sessions"
+            " (cookies.db): made with mode 0600 where there is none. Default: store.key in"
+            " state_dir; elsewhere, backups of the one do not hold the other. `remoting-gateway"
+            " nodes rekey` changes it."
         ),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.credentials.node_rows import read_audit_entry, read_node
-from gateway.credentials.node_tables import connect
+from gateway.credentials.node_tables import BUSY, connect, is_current
 from gateway.credentials.nodes import (
     AuditEntry,
     Credential,
@@ -132,7 +132,7 @@ class SqliteNodeStore:
             yield self._connected()
         except (sqlite3.Error, OSError) as error:
             self.close()  # the next one begins anew: the disk may have room again
-            raise StoreUnavailable(f"{self.path}: {error}") from None
+            raise StoreUnavailable(f"{self.path}: {_reason(error)}") from None
 
     def _connected(self) -> sqlite3.Connection:
         """Return a connection to the file that has the path now; a backup may have been put there.
@@ -142,6 +142,8 @@ class SqliteNodeStore:
         """
         if self._identity is not None and self._identity_now() != self._identity:
             self.close()
+        if self._connection is not None and not is_current(self._connection):
+            self.close()  # a newer program may mean more by a row than this one would see
         if self._connection is None:
             self._connection = connect(self.path)
             self._identity = self._identity_now()
@@ -291,6 +293,12 @@ class _Transaction:
         """Count the revision up, if anything changed that matters to who is connected."""
         if self._changed:
             self._connection.execute("UPDATE meta SET revision = revision + 1")
+
+
+def _reason(error: sqlite3.Error | OSError) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return f"another process has been writing to it for {BUSY:g} s; try again"
+    return str(error)
 
 
 def _find(connection: sqlite3.Connection, controller: str, node: str) -> Node | None:

@@ -18,7 +18,7 @@ from typing import Final
 from gateway.credentials.nodes import StoreUnavailable
 from gateway.credentials.store_keys import hand_to_owner_of
 
-_BUSY: Final = 5.0  # seconds to wait for another writer
+BUSY: Final = 5.0  # seconds to wait for another writer
 
 # One script for each version of the tables; a script that was released is never changed.
 _MIGRATIONS: Final = (
@@ -83,7 +83,7 @@ def connect(path: Path) -> sqlite3.Connection:
         _make(path)
     except FileExistsError:
         _check(path)
-    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     # Text that is not UTF-8 would fail the whole statement; it is to cost its own row at most.
     connection.text_factory = lambda data: data.decode(errors="backslashreplace")
     try:
@@ -95,6 +95,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Say whether the tables are still those that this program knows. Raises sqlite3.Error."""
+    return _version(connection) == len(_MIGRATIONS)
 
 
 def _make(path: Path) -> None:
@@ -130,7 +135,7 @@ def _check(path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection) == len(_MIGRATIONS):
+    if is_current(connection):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:

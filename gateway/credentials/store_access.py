@@ -1,7 +1,7 @@
 """A worker's access to the node store: in a thread, one call at a time.
 
 Owns: threads, keys that are read again when their file changes, and that every failure of the store
-is CredentialsUnavailable.
+is CredentialsUnavailable; the keys for who has no use for the store.
 
 Must not know: what is asked.
 """
@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import trio
 
-from gateway.credentials.nodes import NodeStore, StoreUnavailable, open_keys
+from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
+from gateway.credentials.nodes import Nodes, NodeStore, StoreUnavailable, open_keys
 from gateway.credentials.store_keys import StoreKeyError, StoreKeys
 from gateway.errors import CredentialsUnavailable
 
@@ -60,3 +61,21 @@ class StoreAccess:
     def close(self) -> None:
         """Close the store. Nobody may be calling."""
         self._store.close()
+
+
+def keys_beside(state_dir: Path, key_file: Path) -> StoreKeys:
+    """Open the key file where there need not be a store; none is made.
+
+    Raises StoreKeyError and StoreUnavailable: also where a store needs the file, and it is missing.
+    """
+
+    def nodes() -> Nodes:
+        if not os.path.lexists(state_dir / FILE_NAME):
+            return Nodes()
+        store = SqliteNodeStore(state_dir)
+        try:
+            return store.nodes()
+        finally:
+            store.close()
+
+    return open_keys(key_file, nodes)

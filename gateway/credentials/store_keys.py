@@ -1,7 +1,8 @@
 """The key file of the node store: what makes its content worth something.
 
 Owns: the file's form and life (made once, mode 0600, rotated), and what is derived from a key: one
-for digests of issued secrets, one each for what is encrypted.
+for digests of issued secrets, one each for what is encrypted (nodes' secrets in Jenkins; cookies,
+in a file of theirs).
 
 Must not know: the database, nodes.
 
@@ -203,10 +204,21 @@ def _make(path: Path) -> None:
     temporary = _write(path, (_new(),))
     try:
         with contextlib.suppress(FileExistsError):  # another process was faster: its key counts
-            os.link(temporary, path)
+            _put(temporary, path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless another one has it: FileExistsError, OSError."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: who has made the empty file may replace it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        temporary.replace(path)
 
 
 def _new_name(path: Path) -> str:

@@ -278,11 +278,8 @@ class Watch:
         ends_at = self._policy.rules.ends_at(presented.node)
         if failures:
             return "; ".join(failures)  # whatever else cannot be read
-        if granted.mode == "jenkins_secrets":
-            secret = await self._policy.jenkins_secret(presented.controller, presented.node)
-            right = self._lockout.fingerprint(presented.controller, presented.node, secret)
-            if right != admission.fingerprint:
-                failures.append("the controller's node-secret key has changed")
+        if granted.mode == "jenkins_secrets" and await self._has_another_key(admission):
+            failures.append("the controller's node-secret key has changed")
         if "nodes" in modes:
             context = context_of(presented.controller, presented.node)
             node = None if nodes is None else nodes.get(context)
@@ -302,6 +299,16 @@ class Watch:
                         ends_at = earliest(ends_at, known.expires_at)
         admission.granted = replace(granted, ends_at=ends_at)
         return "; ".join(failures) or None
+
+    async def _has_another_key(self, admission: Watched) -> bool:
+        """Say whether the session's secret is Jenkins' no more; no where nobody can tell."""
+        presented = admission.presented
+        try:
+            secret = await self._policy.jenkins_secret(presented.controller, presented.node)
+        except CredentialsUnavailable:  # which was logged, once for all sessions
+            return False
+        right = self._lockout.fingerprint(presented.controller, presented.node, secret)
+        return right != admission.fingerprint
 
 
 def _reason(error: Exception) -> str:

@@ -60,7 +60,7 @@ class Lasting:
         self.session_meters = SessionMeters(self.meters)
         self.drain = Drain()
         self.registry = Registry()
-        self.cookies = EndedCookies(CookieFile(config.state_dir))
+        self.cookies = EndedCookies(CookieFile(config.state_dir, key_file=config.store_key_file))
         self.history = History(self.cookies, meters=self.session_meters)
         self.takeovers = Takeovers(
             self.registry, self.cookies, told=self.history.taken_over, meters=self.meters

@@ -26,6 +26,9 @@ from gateway.agents.cookie_file import (
     process_lives,
     this_process,
 )
+from gateway.credentials.issuing import Issuing
+from gateway.credentials.node_store import SqliteNodeStore
+from gateway.credentials.store_keys import StoreKeys
 
 COOKIE: Final = "c0" * 32
 OTHER: Final = "0c" * 32
@@ -155,7 +158,7 @@ def test_nothing_is_readable(tmp_path: Path) -> None:
     assert COOKIE.encode() not in content
     assert bytes.fromhex(COOKIE) not in content
     assert COOKIE not in repr(started())
-    assert not list(tmp_path.glob(".new-*"))
+    assert {each.name for each in tmp_path.iterdir()} == {KEY, DATABASE}
 
 
 def test_the_same_cookie_never_looks_the_same(tmp_path: Path) -> None:
@@ -164,7 +167,8 @@ def test_the_same_cookie_never_looks_the_same(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / DATABASE)
     sealed = [row[0] for row in database.execute("SELECT sealed FROM cookies")]
     database.close()
-    assert sealed[0][12:] != sealed[1][12:]
+    one, two = (each.partition(b" ")[2] for each in sealed)
+    assert one[12:] != two[12:], "behind the nonces"
 
 
 def test_a_row_is_worth_nothing_elsewhere(tmp_path: Path) -> None:
@@ -190,10 +194,47 @@ def test_another_key(tmp_path: Path) -> None:
 # -- what goes wrong -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 33])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_another_key_in_use(*, is_kept: bool, tmp_path: Path) -> None:
+    """After ``nodes rekey``: what an old key has sealed opens as long as that one is there."""
+    file = CookieFile(tmp_path, key_file=tmp_path / "elsewhere.key")
+    file.write([started(), Ended("main", "a", "s1")])
+    keys = StoreKeys.open(tmp_path / "elsewhere.key")
+    keys.rotate(keep=frozenset(keys.ids if is_kept else ()))
+    assert file.ended_cookie("main", "a") == (COOKIE if is_kept else None)
+    file.write([started(session="s2", cookie=OTHER), Ended("main", "a", "s2")])
+    assert file.ended_cookie("main", "a") == OTHER
+    assert not (tmp_path / KEY).exists()
+
+
+def test_no_key_is_made_for_a_store_whose_key_is_missing(tmp_path: Path) -> None:
+    store = SqliteNodeStore(tmp_path)
+    Issuing(store, tmp_path / KEY, operator="bob").issue("main", "a")
+    store.close()
+    CookieFile(tmp_path).write([started()])
+    (tmp_path / KEY).unlink()
+    with pytest.raises(CookieFileError, match=r"store\.key is missing"):
+        CookieFile(tmp_path).write([started()])
+    assert not (tmp_path / KEY).exists()
+
+
+@pytest.mark.parametrize("sealed", [b"", b" ", b"\xff \xff", b"x" * 93])
+def test_what_was_not_sealed_by_this_key_file(sealed: bytes, tmp_path: Path) -> None:
+    """As by the key of an earlier version, which had one for cookies alone."""
+    (tmp_path / "cookies.key").write_bytes(b"k" * 32)
+    file = CookieFile(tmp_path)
+    file.write([started(), Ended("main", "a", "s1")])
+    database = sqlite3.connect(tmp_path / DATABASE)
+    with database:
+        database.execute("UPDATE cookies SET sealed = ?", (sealed,))
+    database.close()
+    assert file.ended_cookie("main", "a") is None
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 32])
 def test_a_damaged_key(key: bytes, tmp_path: Path) -> None:
     (tmp_path / KEY).write_bytes(key)
-    with pytest.raises(CookieFileError, match=r"cookies\.key: is not a key of 32 bytes"):
+    with pytest.raises(CookieFileError, match=r"store\.key (is not a key file|holds no key)"):
         CookieFile(tmp_path).write([started()])
 
 
@@ -217,11 +258,10 @@ def test_no_folder(tmp_path: Path) -> None:
         CookieFile(tmp_path / "missing").write([started()])
 
 
-@pytest.mark.parametrize("name", [KEY, DATABASE])
-def test_links_are_not_followed(name: str, tmp_path: Path) -> None:
+def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"k" * 32)
-    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CookieFileError, match=name):
+    (tmp_path / DATABASE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CookieFileError, match=DATABASE):
         CookieFile(tmp_path).write([started()])
 
 

@@ -96,7 +96,7 @@ async def test_a_file_that_cannot_be_used_is_told_once(tmp_path: Path, log: LogC
         assert await cookies.find("main", "b") is None
         (problem,) = log.entries
         assert problem["event"].startswith("sessions' cookies cannot be kept")
-        assert "cookies.key" in problem["reason"]
+        assert KEY in problem["reason"]
         (tmp_path / KEY).unlink()
         cookies.started("main", "a", "s9", COOKIE)
         cookies.ended("main", "a", "s9")

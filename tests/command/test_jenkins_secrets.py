@@ -63,6 +63,16 @@ def test_only_four_files_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_to_standard_output(tmp_path: Path) -> None:
+    """As for ``ssh controller ... > FILE``, so that no copy stays on the controller's machine."""
+    home = str(write_home(tmp_path / "home"))
+    arguments = ["jenkins-secrets", "extract", "--jenkins-home", home, "-o", "-"]
+    result = CliRunner().invoke(cli, arguments)
+    (tmp_path / "out").write_bytes(result.stdout_bytes)
+    assert Extracted.read(tmp_path / "out").node_key == NODE_KEY
+    assert "identity: SHA256:" in result.stderr
+
+
 def test_without_an_identity(tmp_path: Path) -> None:
     status, said = extract(write_home(tmp_path / "home", identity=False), tmp_path / "out")
     assert status == 0

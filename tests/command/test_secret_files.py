@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import sys
 from pathlib import Path
@@ -68,3 +69,19 @@ def test_what_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
         prepared_secret_file(tmp_path / "none" / "f", b""),
     ):
         pytest.fail("too late")
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "pipe"])
+def test_what_is_no_file_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "stdout"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "redirected")
+    if kind == "link to a file":
+        (tmp_path / "redirected").write_bytes(b"")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match="found a link, a device or a folder"):
+        write_secret_file(path, b"hunter2")
+    assert sorted(tmp_path.iterdir()) == before
+    assert path.is_symlink() or path.is_fifo()

@@ -202,3 +202,31 @@ def test_text_that_is_none_costs_its_own_row_at_most(tmp_path: Path) -> None:
     assert [each.name for each in store.nodes().found] == ["b\\xff", "other"]
     assert store.find("main", "build-1") is None
     store.close()
+
+
+def test_a_newer_program_changes_the_tables_meanwhile(stores: Stores) -> None:
+    """As in an upgrade, with the workers from before it still running."""
+    one, other = stores
+    with one.change() as changes:
+        changes.save(FULL)
+    assert other.find("main", "build-1") is not None
+    for version in (9, 1):
+        with closing(sqlite3.connect(one.path)) as connection:
+            connection.execute(f"PRAGMA user_version = {version}")
+        if version == 9:
+            with pytest.raises(StoreUnavailable, match="newer version"):
+                other.find("main", "build-1")
+            with pytest.raises(StoreUnavailable, match="newer version"), one.change():
+                pytest.fail("begun")
+    assert other.find("main", "build-1") is not None
+
+
+def test_a_writer_that_takes_long(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.credentials.node_tables.BUSY", 0.05)
+    one, other = stores
+    with one.change():
+        other.revision()
+        expected = pytest.raises(StoreUnavailable, match=r"another process has .* try again")
+        with expected, other.change():
+            pytest.fail("begun")
+        assert other.revision() == 0, "readers are not kept out"

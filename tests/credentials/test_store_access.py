@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.credentials.node_store import SqliteNodeStore
-from gateway.credentials.nodes import NodeStore
-from gateway.credentials.store_access import StoreAccess
+from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
+from gateway.credentials.nodes import NodeStore, StoreUnavailable
+from gateway.credentials.store_access import StoreAccess, keys_beside
 from gateway.credentials.store_keys import StoreKeys
 from gateway.errors import CredentialsUnavailable
 
@@ -76,3 +76,14 @@ async def test_a_key_file_that_may_not_be_looked_for(
     with pytest.raises(CredentialsUnavailable, match="permission denied"):
         await access.call_with_keys(lambda store, keys: None)
     access.close()
+
+
+def test_keys_without_a_store(tmp_path: Path) -> None:
+    keys = keys_beside(tmp_path, tmp_path / "key")
+    assert keys_beside(tmp_path, tmp_path / "key").ids == keys.ids
+    assert [each.name for each in tmp_path.iterdir()] == ["key"], "no store is made"
+    (tmp_path / FILE_NAME).symlink_to(tmp_path / "nowhere")
+    (tmp_path / "key").unlink()
+    with pytest.raises(StoreUnavailable, match="symbolic link"):
+        keys_beside(tmp_path, tmp_path / "key")
+    assert not (tmp_path / "key").exists(), "nobody knows whether it needs another one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -155,3 +156,22 @@ def test_what_cannot_be_replaced_leaves_nothing_behind(
         keys.rotate(keep=frozenset(keys.ids))
     assert list(tmp_path.iterdir()) == [path]
     assert StoreKeys.open(path).ids == keys.ids
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_file_system_without_hard_links(
+    *, is_late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k"
+
+    def link(*paths: object) -> None:
+        if is_late:
+            _write(path, ("another", KEY))
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    keys = StoreKeys.open(path)
+    assert (keys.ids == ("another",)) is is_late, "nobody's key is replaced"
+    assert StoreKeys.open(path).ids == keys.ids
+    assert list(tmp_path.iterdir()) == [path]
+    assert is_late or stat.S_IMODE(path.stat().st_mode) == 0o600

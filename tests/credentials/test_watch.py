@@ -143,6 +143,23 @@ async def test_a_rule_ends_sessions_whose_key_cannot_be_read(
         assert session.reason == 'rule "*": denied'
 
 
+async def test_a_revocation_ends_sessions_whose_key_cannot_be_read(
+    tmp_path: Path, clock: MockClock
+) -> None:
+    modes = ("nodes", "jenkins_secrets")
+    gate = Gate(make_config(tmp_path, *modes))
+    async with watched(gate), gate.session(RIGHT) as session:
+        changed = make_config(tmp_path, *modes)
+        changed.controllers["main"].credentials.__dict__["jenkins_secrets"] = tmp_path / "gone"
+        gate.credentials.follow(changed)
+        await trio.sleep(1)
+        assert session.reason is None
+        gate.issuing.issue("main", "my-agent")
+        gate.issuing.revoke("main", "my-agent")
+        await trio.sleep(5)
+        assert session.reason == "revoked at 2026-06-01T12:00:00Z"
+
+
 async def test_a_new_node_secret_key_ends_sessions(tmp_path: Path, clock: MockClock) -> None:
     gate = Gate(make_config(tmp_path, "jenkins_secrets"))
     path = tmp_path / "main.secrets"
@@ -439,7 +456,7 @@ async def test_who_writes_for_long_does_not_hold_up_a_revocation(
             other.execute("BEGIN IMMEDIATE")
             gate.credentials._access._store = SqliteNodeStore(tmp_path, now=gate.clock)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("gateway.credentials.node_tables._BUSY", 0.05)
+                patch.setattr("gateway.credentials.node_tables.BUSY", 0.05)
                 with trio.fail_after(5):
                     await session.event.wait()
                 await trio.sleep(10)
