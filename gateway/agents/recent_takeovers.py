@@ -45,6 +45,9 @@ class RecentTakeovers:
 
 
 def lately(takeovers: Iterable[Takeover], now: float) -> tuple[Takeover, ...]:
-    """Return those that still count, oldest first."""
-    recent = (each for each in takeovers if each.at > now - TAKEOVERS_WITHIN)
+    """Return those that still count, oldest first.
+
+    None from far ahead, either: where the clock was set back they would count for as long.
+    """
+    recent = (each for each in takeovers if abs(now - each.at) < TAKEOVERS_WITHIN)
     return tuple(sorted(recent, key=lambda each: each.at))[-MOST_OF_A_NODE:]

@@ -10,6 +10,7 @@ The rules, per leg (docs/operations.md explains them to operators):
 * A ping is sent when *we* have sent nothing for ``interval``, whatever arrives: idle timers on the
   way look at each direction. It is also sent when the *peer* has been silent for ``interval`` and
   no ping of ours is unanswered: a peer that only downloads must be able to show that it lives.
+  And where both are busy, once the last one is answered: only a pong shows what was read.
 * Any byte received is a sign of life, and so is progress of a send that had to wait.
 * A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
 * No answer ``suspect_after`` after a ping was sent: suspect. No byte for ``dead_after``: lost.
@@ -123,6 +124,7 @@ class LegWatch:
     __slots__ = (
         "_acknowledged",
         "_asked_at",
+        "_began_at",
         "_challenge",
         "_interval",
         "_limits",
@@ -170,6 +172,7 @@ class LegWatch:
         self._send_ping = send_ping
         self._sequence = 0
         self._challenge: Challenge | None = None  # the last one
+        self._began_at = stream.activity.sent_at
         self._ping_at: float | None = None  # the last ping
         self._pinging = False  # it is being sent
         self._oldest_unanswered = math.inf  # the first ping since the peer's last byte
@@ -196,10 +199,8 @@ class LegWatch:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a ping of ours has been followed by nothing yet, as far as we listen."""
-        if self._muted or self._stream.activity.reading_since is None:
-            return False
-        return self._pinging or self._outstanding()
+        """Whether a ping of ours has been followed by nothing yet."""
+        return not self._muted and (self._pinging or self._outstanding())
 
     def leave(self) -> None:
         """Note that the session is over: nobody is waited for any more."""
@@ -207,7 +208,7 @@ class LegWatch:
 
     def receive_pong(self, payload: bytes) -> bool:
         """Take a pong; return whether it answers our last ping (everybody else's are not ours)."""
-        if self._ping_at is None or payload != self._payload():
+        if self._ping_at is None or self._unanswered.is_ponged or payload != self._payload():
             return False
         self.round_trip = trio.current_time() - self._ping_at
         self._unanswered.ponged()
@@ -263,6 +264,9 @@ class LegWatch:
         due = self._stream.activity.sent_at + self._interval
         if not self._outstanding():
             due = min(due, self._silent_since() + self._interval)
+            if self._unanswered.is_ponged:
+                last = self._began_at if self._ping_at is None else self._ping_at
+                due = min(due, last + self._interval)
         return due
 
     def start_ping(self, now: float) -> _Part:

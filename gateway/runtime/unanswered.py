@@ -28,7 +28,7 @@ class Unanswered:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._ponged = self._asked = stream.activity.bytes_sent
-        self._is_ponged = False
+        self._is_ponged = True
 
     @property
     def size(self) -> int:
@@ -42,7 +42,7 @@ class Unanswered:
 
     @property
     def is_ponged(self) -> bool:
-        """Whether the last ping was answered."""
+        """Whether the last ping was answered; also where there was none."""
         return self._is_ponged
 
     def asked(self) -> None:

@@ -282,6 +282,9 @@ class Orders:
                 del answer["error"]
             except (KeyError, TypeError, ValueError) as error:  # of a worker of another version
                 answer["error"] = f"the claim is not understood ({type(error).__name__})"
+            except Exception as error:  # a bug in judging must not cost the sessions there are
+                _log.error("internal error", exc_info=error)
+                answer["error"] = f"internal error ({type(error).__name__})"
         if self._judging.get(by) is scope:
             del self._judging[by]
         await self._send(answer)

@@ -445,25 +445,27 @@ class Stream:
         """Return how many bytes the peer's kernel has taken: what shows that a slow peer is none
         that stands still. One system call, Linux. Raises StreamBroken.
         """
-        if self.broken is not None:
-            raise StreamBroken(self.broken)
-        queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
-        return self.activity.bytes_written - int(_INT.unpack(queued)[0])
+        return self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ)
 
     def in_flight(self) -> int:
         """Return how many bytes were sent and are not acknowledged: none where the peer's window is
         shut. Linux; two system calls. Raises StreamBroken.
         """
-        if self.broken is not None:
-            raise StreamBroken(self.broken)
         if self._socket.family == _socket.AF_UNIX:
             return 0
-        fd = self._socket.fileno()
-        queued, unsent = (
-            int(_INT.unpack(fcntl.ioctl(fd, what, bytes(_INT.size)))[0])
-            for what in (termios.TIOCOUTQ, _SIOCOUTQNSD)
-        )
-        return queued - unsent
+        return self._ask_kernel(termios.TIOCOUTQ) - self._ask_kernel(_SIOCOUTQNSD)
+
+    def _ask_kernel(self, what: int) -> int:
+        """Return a number that the kernel knows of the socket. Raises StreamBroken, too, where it
+        does not know it: sandboxes have kernels of their own.
+        """
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        try:
+            answer = fcntl.ioctl(self._socket.fileno(), what, bytes(_INT.size))
+        except OSError as error:
+            raise StreamBroken(_os_reason(error)) from None
+        return int(_INT.unpack(answer)[0])
 
     def _forget_sent(self, count: int) -> None:
         """Take ``count`` bytes, which the kernel has taken, off what is unsent."""

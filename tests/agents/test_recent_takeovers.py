@@ -18,6 +18,14 @@ def test_what_counts() -> None:
     assert len(recent) == 0, "nothing is left of what counts no more"
 
 
+def test_a_clock_that_is_set_back() -> None:
+    """Else the node would be one of two agents for as long as the clock was set back."""
+    recent = RecentTakeovers()
+    recent.add("main", "a", [Takeover(90_000.0, "x", "y")], 90_000.0)
+    assert recent.of("main", "a", 89_999.0) != ()
+    assert recent.of("main", "a", 3_600.0) == ()
+
+
 def test_it_is_bounded() -> None:
     recent = RecentTakeovers(most_nodes=2)
     for node in "abac":

@@ -33,6 +33,12 @@ from tests.peers.ws_agent import (
 IDLE = 0.05
 
 
+@pytest.fixture(autouse=True)
+def _no_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep mock time from stopping each second of a silence."""
+    monkeypatch.setattr("gateway.runtime.lost_time.BEAT", 100.0)
+
+
 def chunk(body: bytes, *, more: bool = False) -> bytes:
     return struct.pack("!H", len(body) | (0x8000 if more else 0)) + body
 
@@ -476,6 +482,7 @@ async def test_an_end_is_told_of_whatever_has_begun(
     told: list[EndedSession] = []
     async with running_session(on_end=told.append) as rig:
         rig.agent.socket.close()
+        rig.controller.socket.close()
         end = await rig.wait_end()
     assert end.side is Side.AGENT
     assert [each.end for each in told] == [end]

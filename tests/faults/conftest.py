@@ -15,8 +15,10 @@ from tests.faults.link import WatchedRegistry
 def _no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep idle connections from being looked for: mock time would stop for each look.
 
-    And cookies from being written and read: mock time jumps while a thread is busy.
+    And cookies from being written and read: mock time jumps while a thread is busy. And beats from
+    coming each second of a silence.
     """
+    monkeypatch.setattr("gateway.runtime.lost_time.BEAT", 100.0)
     monkeypatch.setattr("gateway.http.upstream.SWEEP_EVERY", 100_000.0)
     monkeypatch.setattr("gateway.agents.ended_cookies.GATHER", 100_000.0)
     monkeypatch.setattr("gateway.agents.ended_cookies.CookieFile.ended_cookie", _no_cookie)

@@ -79,6 +79,23 @@ async def test_restarted_after_the_cable_was_pulled(
         assert not link.lines("request refused")
 
 
+async def test_a_busy_session_after_the_cable_was_pulled(
+    tmp_path: Path, log: LogCapture, registry: WatchedRegistry, clock: MockClock
+) -> None:
+    """Neither is ever silent, so only what has been sent calls for pings; the box takes all."""
+    async with running_link(tmp_path, log, registry) as link:
+        old = await link.open()
+        for _ in range(12):
+            await talk(old.agent)
+            await trio.sleep(10)
+        pull_the_cable(old)
+        began = trio.current_time()
+        found = await link.come_again(link.new_agent())
+        assert trio.current_time() - began < 8
+        await check_taken(link, found, old, reason="taken over by 127.0.0.1")
+        assert link.lines("session ended")[0]["round_trip_ms"] is not None
+
+
 async def test_the_same_process_after_the_cable_was_pulled(
     tmp_path: Path, log: LogCapture, registry: WatchedRegistry, clock: MockClock
 ) -> None:

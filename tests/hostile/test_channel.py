@@ -125,4 +125,4 @@ async def test_what_comes_with_the_capability_is_the_beginning_of_the_channel(
             payload, code = await _read_session(client)
         assert payload == extra
         assert code == 1000
-        await site.gateway.watch.wait_for_descriptors(site.descriptors)  # it is over for both
+        await site.gateway.watch.wait_for_descriptors(site.descriptors)

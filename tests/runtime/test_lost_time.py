@@ -167,8 +167,11 @@ async def test_a_loop_that_is_blocked(attempt: int, tcp_pair: Pair) -> None:
     assert signs == [Sign.ALIVE] * 20
 
 
-@pytest.mark.parametrize("frozen", [0.0, 90.0])
-async def test_time_that_was_lost_makes_no_suspects(frozen: float, mock_clock: MockClock) -> None:
+@pytest.mark.parametrize(("frozen", "pauses"), [(0.0, False), (90.0, False), (90.0, True)])
+async def test_time_that_was_lost_makes_no_suspects(
+    frozen: float, pauses: object, mock_clock: MockClock
+) -> None:
+    """Also where nothing was read for a moment since the peer was asked."""
     line = Line()
     line.reads()
     watch = line.watch(Limits(20.0, 20.0, 60.0))
@@ -182,15 +185,21 @@ async def test_time_that_was_lost_makes_no_suspects(frozen: float, mock_clock: M
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run, [after(1e6)])
         await wait_all_tasks_blocked()
-        await lives(37)
+        await lives(20)
+        if pauses:
+            line.activity.reading_since = None
+        await lives(3)
+        if pauses:
+            line.reads()
+        await lives(14)  # the next ping comes after 18 s
         mock_clock.jump(frozen)
         assert not watch.suspect, "before anybody else has looked at the clock"
         await wait_all_tasks_blocked()
         assert not watch.suspect
         assert loop.is_running
-        await lives(4)
+        await lives(8 if pauses else 4)
         assert watch.suspect
         assert loop.is_running
-        await lives(20)
+        await lives(40 if pauses else 20)
         assert not loop.is_running
         nursery.cancel_scope.cancel()

@@ -181,6 +181,31 @@ async def test_what_stood_before_an_answered_ping_has_arrived(autojump_clock: Mo
     assert await Challenged(line, watch, pong).challenge(at=30) == [Sign.SILENT]
 
 
+async def test_a_busy_session_behind_a_proxy(autojump_clock: MockClock) -> None:
+    """The proxy takes all. Both have talked until the way behind it was cut."""
+    line = Line()
+    line.reads()
+    watch = line.watch()
+
+    async def talk() -> SessionEnd:
+        for _ in range(59):
+            await trio.sleep(5)
+            line.sends(500, acknowledged=500)
+            line.activity.sent_at = trio.current_time()
+            line.hears()
+        return await forever()
+
+    async def pong() -> SessionEnd:
+        while True:
+            await line.asked.wait()
+            line.asked = trio.Event()
+            if trio.current_time() < 300:
+                line.hears()
+                watch.receive_pong(line.pings[-1][1])
+
+    assert await Challenged(line, watch, talk, pong).challenge(at=300) == [Sign.SILENT]
+
+
 async def test_a_way_on_which_nothing_is_acknowledged(autojump_clock: MockClock) -> None:
     """However much is under way: not a byte of it gets through."""
     line = Line()

@@ -37,12 +37,42 @@ async def test_a_ping_follows_our_own_silence(autojump_clock: MockClock) -> None
     assert len({round(gap, 6) for gap in gaps}) > 5, "all sessions would ping at the same moments"
 
 
-async def test_no_ping_while_both_talk(autojump_clock: MockClock) -> None:
+async def test_where_both_talk_what_was_read_is_asked_for(autojump_clock: MockClock) -> None:
+    """Only a pong shows it; and how long the way there and back is."""
     line = Line()
     line.reads()
-    pumps = [every(10, line.hears), every(10, line.send), after(1000)]
-    assert await SessionLoop([line.watch()]).run(pumps) == DONE
-    assert line.pings == []
+    watch = line.watch()
+
+    def talk() -> None:
+        line.activity.sent_at = trio.current_time()
+        line.hears()
+        if line.pings:
+            watch.receive_pong(line.pings[-1][1])
+
+    assert await SessionLoop([watch]).run([every(0.5, talk), after(1000)]) == DONE
+    gaps = [b - a for a, b in pairwise(at for at, _ in line.pings)]
+    assert min(gaps) >= 18 - EPSILON
+    assert max(gaps) <= 20 + EPSILON
+    assert len(gaps) > 48
+    assert watch.round_trip is not None
+    assert watch.round_trip <= 0.5, "the first pong counts, and not those that repeat it"
+
+
+async def test_who_never_pongs_is_not_asked_more_often(autojump_clock: MockClock) -> None:
+    """Whose pong is late on a slow line must be able to answer the ping that was asked."""
+    line = Line()
+    line.reads()
+
+    async def talk() -> SessionEnd:
+        for _ in range(100):
+            await trio.sleep(5)
+            line.sends(1000, acknowledged=1000)
+            await line.send()
+            line.hears()
+        return DONE
+
+    assert await SessionLoop([line.watch()]).run([talk]) == DONE
+    assert len(line.pings) == 1
 
 
 async def test_a_silent_peer_is_pinged_though_we_send(autojump_clock: MockClock) -> None:

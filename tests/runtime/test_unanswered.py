@@ -10,11 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gateway.runtime.session_end import SessionEnd
-from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop
+from gateway.runtime.session_end import SessionEnd, Side
+from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop, Sign
 from gateway.runtime.unanswered import LITTLE, Unanswered
 from gateway.transport.stream import Stream
-from tests.runtime.line import Line, after, forever
+from tests.runtime.line import DONE, Line, after, forever
 
 PATIENT = Limits(interval=20.0, suspect_after=20.0, dead_after=math.inf)
 
@@ -101,3 +101,41 @@ async def test_what_the_kernel_knows() -> None:
         stream.abort()
         assert unanswered.acknowledged() == -1
         assert not unanswered.is_cut_since(-1)
+
+
+async def test_what_the_kernel_does_not_know(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every sandbox's kernel can say it: then nothing is judged by it, and nothing fails."""
+
+    def refuse(*arguments: object) -> bytes:
+        raise OSError(25, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr("gateway.transport.stream.fcntl.ioctl", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    near.setblocking(False)
+    with far:
+        stream = Stream(trio.socket.from_stdlib_socket(near))
+
+        async def ping(payload: bytes) -> None:
+            await stream.send_all(payload)
+
+        async def read() -> SessionEnd:
+            await stream.receive_some()
+            return await forever()
+
+        watch = LegWatch(Side.AGENT, stream, PATIENT, send_ping=ping)
+        loop = SessionLoop([watch])
+        signs: list[Sign] = []
+
+        async def look() -> SessionEnd:
+            await trio.sleep(100)
+            assert watch.suspect
+            signs.append(await loop.challenge(watch))
+            return DONE
+
+        assert await loop.run([read, look]) == DONE
+        assert signs == [Sign.SILENT]
+        stream.abort()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from structlog.testing import capture_logs
+from structlog.testing import LogCapture, capture_logs
 from trio.testing import MockClock
 
 from gateway.errors import ConfigError
@@ -293,6 +293,29 @@ async def test_a_claim_is_withdrawn(autojump_clock: MockClock) -> None:
         assert trio.current_time() < 1
         assert await side.control.receive() == {"type": "answer", "id": 2, "session": None}
         await side.tell({"type": "withdraw", "by": "8:1"})
+
+
+@pytest.mark.parametrize(("claim", "said"), [({}, "not understood"), (0, "not understood")])
+async def test_a_claim_that_is_nonsense(claim: object, said: str) -> None:
+    async with obeying() as side:
+        message = {"type": "ask", "id": 1, "question": "claim", "claim": claim, "by": "7:1"}
+        answer = await side.ask(message) or {}
+        assert said in answer["error"]
+        assert "session" not in answer, "that would be: nobody has it"
+
+
+async def test_a_bug_in_judging(monkeypatch: pytest.MonkeyPatch, log: LogCapture) -> None:
+    """It costs the newcomer its place, and not the sessions that there are."""
+
+    async def fail(claim: object) -> None:
+        raise AssertionError
+
+    async with obeying() as side:
+        monkeypatch.setattr(side.worker, "judge", fail)
+        message = {"type": "ask", "id": 1, "question": "claim", "claim": {}, "by": "7:1"}
+        answer = await side.ask(message)
+        assert answer == {"type": "answer", "id": 1, "error": "internal error (AssertionError)"}
+        assert [line["event"] for line in log.entries] == ["internal error"]
 
 
 async def test_an_answer_that_is_longer_than_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from gateway.demo.agent_http import Answer
 from gateway.demo.channel import echo
 from gateway.demo.controller import INBOUND, StandInController
 from tests.certificates import client_context
-from tests.peers.middlebox import Fault, Middlebox
+from tests.peers.middlebox import Fault, Lane, Middlebox
 from tests.server.processes import AT_ONCE, HOST, STARTED, Gateway, running_gateway
 
 pytestmark = pytest.mark.e2e
@@ -135,3 +135,146 @@ async def check_it_gets_in(
     taken = await gateway.running.wait_for("node taken over")
     assert taken["with_cookie"]
     assert not gateway.running.all("request refused")
+
+
+async def test_a_worker_that_stands_still(tmp_path: Path) -> None:
+    """Between a ping and its pong, for longer than a challenge: nobody's silence."""
+    node = NODES[0]
+    found: list[object] = []
+    async with (
+        standing_in() as (controller, nursery),
+        running_gateway(tmp_path, controller.url) as gateway,
+    ):
+        box = Middlebox((HOST, gateway.tls))
+        await nursery.start(box.run)
+        old = await agent(controller, node, box.port).connect(nursery)
+        assert isinstance(old, AgentChannel)
+        box.crossings[0].change(Lane(delay=1.0))
+
+        async def come() -> None:
+            found.append(await agent(controller, node, gateway.tls).connect(nursery))
+
+        async with trio.open_nursery() as newcomer:
+            newcomer.start_soon(come)
+            await trio.sleep(1.2)  # asked, and not answered: the way there and back takes 2 s
+            os.kill(gateway.worker, signal.SIGSTOP)
+            try:
+                await trio.sleep(7)
+            finally:
+                os.kill(gateway.worker, signal.SIGCONT)
+        (answer,) = found
+        assert isinstance(answer, Answer), answer
+        assert answer.status == 400
+        assert old.end is None
+        (still,) = (await sessions(tmp_path))["sessions"]
+        assert not still["suspect"]
+        assert still["round_trip_ms"] > 1900
+        assert not gateway.running.all("session ended")
+
+
+async def test_newcomers_that_leave_end_nothing(tmp_path: Path) -> None:
+    """Whichever worker has the ghost: nobody is there any more when its 5 s are over."""
+    async with (
+        standing_in() as (controller, nursery),
+        running_gateway(tmp_path, controller.url, more=f"workers: 2\n{AT_ONCE}") as gateway,
+    ):
+        await gateway.running.wait_for(STARTED, count=2)
+        box = Middlebox((HOST, gateway.tls))
+        await nursery.start(box.run)
+        for node in NODES[:8]:
+            assert isinstance(
+                await agent(controller, node, box.port).connect(nursery), AgentChannel
+            )
+        for crossing in box.crossings:
+            crossing.strike(Fault.BLACK_HOLE)
+
+        async def come_and_leave(node: str) -> None:
+            with trio.move_on_after(3):
+                await agent(controller, node, gateway.tls).connect(nursery)
+                raise AssertionError("nobody gets in before 5 s are over")
+
+        async with trio.open_nursery() as newcomers:
+            for node in NODES[:8]:
+                newcomers.start_soon(come_and_leave, node)
+        await trio.sleep(5)
+        assert not gateway.running.all("session ended")
+        assert len((await sessions(tmp_path))["sessions"]) == 8
+
+
+async def test_the_same_processes_come_again(tmp_path: Path) -> None:
+    """With their cookies, over any worker: the controller itself makes room for them."""
+    async with (
+        standing_in() as (controller, nursery),
+        running_gateway(tmp_path, controller.url, more=f"workers: 2\n{AT_ONCE}") as gateway,
+    ):
+        await gateway.running.wait_for(STARTED, count=2)
+        box = Middlebox((HOST, gateway.tls))
+        await nursery.start(box.run)
+        agents = [agent(controller, node, box.port) for node in NODES[:6]]
+        for each in agents:
+            assert isinstance(await each.connect(nursery), AgentChannel)
+        for crossing in list(box.crossings):
+            crossing.strike(Fault.BLACK_HOLE)
+        for each in agents:
+            assert isinstance(await each.connect(nursery), AgentChannel)
+        await gateway.running.wait_for("session ended", count=len(agents))
+        reasons = {line["reason"] for line in gateway.running.all("session ended")}
+        assert reasons == {"the controller closed the connection"}
+        assert not gateway.running.all("request refused")
+
+
+async def test_always_but_not_for_ever(tmp_path: Path) -> None:
+    """Who takes a node from a living agent gets it three times, whichever workers it was."""
+    node = NODES[0]
+    async with (
+        standing_in() as (controller, nursery),
+        running_gateway(
+            tmp_path,
+            controller.url,
+            agents="{takeover: always}",
+            more=f"workers: 2\n{AT_ONCE}",
+        ) as gateway,
+    ):
+        await gateway.running.wait_for(STARTED, count=2)
+        channels = []
+        for _ in range(4):
+            channel = await agent(controller, node, gateway.tls).connect(nursery)
+            assert isinstance(channel, AgentChannel), channel
+            channels.append(channel)
+        for loser in channels[:3]:
+            await loser.ended.wait()
+            assert loser.close_code == 1008
+        for _ in range(3):
+            answer = await agent(controller, node, gateway.tls).connect(nursery)
+            assert isinstance(answer, Answer), answer
+            assert answer.status == 400
+            assert "Two agents use this name." in (answer.header("X-Gateway-Error") or "")
+        assert channels[3].end is None
+
+
+async def test_many_newcomers(tmp_path: Path) -> None:
+    """All with the right secret, on two workers: one living agent keeps its node."""
+    node = NODES[0]
+    refused = 0
+    async with (
+        standing_in() as (controller, nursery),
+        running_gateway(tmp_path, controller.url, more=f"workers: 2\n{AT_ONCE}") as gateway,
+    ):
+        await gateway.running.wait_for(STARTED, count=2)
+        old = await agent(controller, node, gateway.tls).connect(nursery)
+        assert isinstance(old, AgentChannel)
+
+        async def come(times: int) -> None:
+            nonlocal refused
+            for _ in range(times):
+                found = await agent(controller, node, gateway.tls).connect(nursery)
+                assert not isinstance(found, AgentChannel)
+                refused += isinstance(found, Answer) and found.status == 400
+
+        async with trio.open_nursery() as newcomers:
+            for _ in range(20):
+                newcomers.start_soon(come, 5)
+        assert refused == 100
+        assert old.end is None
+        assert not gateway.running.all("session ended")
+        assert not gateway.running.all("internal error")

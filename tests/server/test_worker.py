@@ -5,6 +5,7 @@ Time stands still where a test takes ``mock_clock``: whatever ends there did not
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -386,3 +387,30 @@ async def test_an_agent_that_asks_just_now_is_told_to_come_back(
             assert (answer.status, answer.get(b"connection")) == (503, b"close")
         await worker.ended.wait()
     assert list(controller.requests) == []
+
+
+# -- other workers ---------------------------------------------------------------------------------
+
+
+async def test_takeovers_in_other_workers_count(tmp_path: Path, identity: InstanceIdentity) -> None:
+    """Also those that no session has carried here; news of other forms change nothing."""
+    controller = StandInController({NODE: INBOUND}, identity=identity, on_channel=echo)
+    nameless = {"controller": "main", "node": NODE}
+    news: list[dict[str, Any]] = [{}, {"takeover": "x"}, {**nameless, "takeover": [None, "a", "b"]}]
+    news += [{**nameless, "takeover": [time.time() - ago, HOST, HOST]} for ago in (9, 6, 3)]
+    async with (
+        worker_with_agent(controller, tmp_path) as (worker, agent),
+        trio.open_nursery() as nursery,
+    ):
+        assert isinstance(await agent.connect(nursery), AgentChannel)
+        said = []
+        for number in (0, 1):
+            agent.cookie = None
+            answer = await agent.connect(nursery)
+            assert isinstance(answer, Answer), answer
+            said.append((answer.header("X-Gateway-Error") or "").rpartition("Z. ")[2])
+            for each in news * (1 - number):
+                await worker.control.send({"type": "ask", "id": 7, "question": "takeover", **each})
+                assert await worker.control.receive() == {"type": "answer", "id": 7}
+        assert said == ["It is alive.", "Two agents use this name."]
+        nursery.cancel_scope.cancel()
