@@ -260,7 +260,7 @@ async def test_a_locked_out_agent_is_not_relayed(site: Site, log: LogCapture) ->
         async with connected(port, behind_proxy(REAL, "192.0.2.8")):
             assert len(controller.upgrades) == 6, "its neighbour is not"
     (line,) = [entry for entry in log.entries if entry["event"] == "locked out"]
-    assert (line["address"], line["node"], line["seconds"]) == ("192.0.2.7", "my-agent", 60.0)
+    assert (line["client"], line["node"], line["lock_s"]) == ("192.0.2.7", "my-agent", 60.0)
 
 
 async def test_a_proved_agent_is_relayed_though_its_address_is_locked_out(
