@@ -16,6 +16,7 @@ The layers, each importing only from those before it (tests/test_architecture.py
     credentials    who may be which node
     agents         the bridge: endpoint, transport, discovery, both kinds of legs, session, takeover
     server         supervisor, worker (the composition root)
+    importing      other proxies' configurations, for `import`
     command        the command line; nothing imports it
     demo           stand-in controller and agent; imports nothing from protocol, http, agents
 

@@ -16,6 +16,7 @@ from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
 from gateway.command.identity import identity
+from gateway.command.import_nginx import import_
 from gateway.command.jenkins_secrets import jenkins_secrets
 from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
@@ -53,6 +54,7 @@ for _command in (
     identity,
     nodes,
     jenkins_secrets,
+    import_,
     demo,
 ):
     cli.add_command(_command)
