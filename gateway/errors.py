@@ -121,6 +121,16 @@ class LockedOut(NotAuthorized):
     """Same answer as NotAuthorized, so that a caller cannot tell them apart."""
 
 
+class Blocked(NotAuthorized):
+    """An operator has blocked the node. Same answer: who asks has shown no secret yet."""
+
+
+class Kicked(GatewayError):
+    """An operator ended the session; the public text is the reason that was given."""
+
+    default_public = "ended by an operator"
+
+
 class CredentialsUnavailable(GatewayError):
     """What secrets are compared with cannot be read now: nobody can be let in, or told that his is
     wrong.
@@ -241,6 +251,8 @@ OUTCOMES: Final[dict[type[GatewayError], Outcome]] = {
     UnknownNode: Outcome(400, None, "warning"),
     NotAuthorized: Outcome(403, 1008, "warning", silent=True),
     LockedOut: Outcome(403, 1008, "warning", silent=True),
+    Blocked: Outcome(403, 1008, "warning", silent=True),
+    Kicked: Outcome(None, 1008, "warning"),
     CredentialsUnavailable: Outcome(503, 1011, "error"),
     AlreadyConnected: Outcome(400, None, "warning"),
     TakenOver: Outcome(None, 1008, "warning"),

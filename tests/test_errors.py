@@ -13,6 +13,7 @@ from gateway import errors
 from gateway.errors import (
     OUTCOMES,
     AlreadyConnected,
+    Blocked,
     BodyTooBig,
     ClientGone,
     ConfigError,
@@ -25,6 +26,7 @@ from gateway.errors import (
     GatewayError,
     HostNotServed,
     IdentityMismatch,
+    Kicked,
     LimitExceeded,
     LockedOut,
     MessageTooBig,
@@ -59,6 +61,8 @@ TABLE: list[tuple[type[GatewayError], int | None, int | None, str]] = [
     (UnknownNode, 400, None, "warning"),
     (NotAuthorized, 403, 1008, "warning"),
     (LockedOut, 403, 1008, "warning"),
+    (Blocked, 403, 1008, "warning"),
+    (Kicked, None, 1008, "warning"),
     (CredentialsUnavailable, 503, 1011, "error"),
     (AlreadyConnected, 400, None, "warning"),
     (TakenOver, None, 1008, "warning"),
@@ -130,8 +134,10 @@ def test_values_can_be_sent_and_logged(cls: type[GatewayError]) -> None:
 def test_only_judged_secrets_are_answered_in_silence() -> None:
     """Nobody learns why, and LockedOut looks like NotAuthorized in every way."""
     silent = {cls for cls, outcome in OUTCOMES.items() if outcome.silent}
-    assert silent == {NotAuthorized, LockedOut}
+    assert silent == {NotAuthorized, LockedOut, Blocked}
     assert outcome_of(NotAuthorized()) == outcome_of(LockedOut())
+    assert outcome_of(Blocked()) == outcome_of(NotAuthorized())
+    assert public_text(Blocked()) == public_text(NotAuthorized())
     assert public_text(NotAuthorized()) == public_text(LockedOut())
 
 

@@ -83,6 +83,10 @@ class Discovery:
         self._ports.forget(name)
         self._ready.forget(name)
 
+    def known(self, name: str) -> AgentPort | GatewayError | None:
+        """Return what is known about the agent port, without asking anybody."""
+        return self._ports.known(name)
+
     def keep(self, names: Collection[str]) -> None:
         """Forget all controllers but these."""
         self._ports.keep(names)
@@ -267,6 +271,11 @@ class AnswerCache(Generic[T]):
             return _Entry(controller, trio.current_time(), FAILURE_TTL, error)
         ttl = self._ttl(answer) if callable(self._ttl) else self._ttl
         return _Entry(controller, trio.current_time(), ttl, answer)
+
+    def known(self, name: str) -> T | GatewayError | None:
+        """Return the last answer or failure, however old, without asking anybody."""
+        entry = self._known.get(name)
+        return None if entry is None else entry.answer
 
     def keep(self, names: Collection[str]) -> None:
         """Drop what is known about others; who is asking about them goes on."""

@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from gateway.agents.blocks import Blocks
 from gateway.agents.discovery import AgentPort, Discovery
 from gateway.agents.history import History
 from gateway.agents.identity import Pin, PinStore, remedy
@@ -104,6 +105,7 @@ class AgentEndpoint:
         takeovers: Takeovers,
         history: History,
         credentials: Credentials,
+        blocks: Blocks,
         generation: int = 0,
     ) -> None:
         self._config = config
@@ -117,6 +119,7 @@ class AgentEndpoint:
         self._history = history
         self._generation = generation
         self._credentials = credentials
+        self._blocks = blocks
         self._handshakes = handshakes
         keepalive = config.agents.keepalive
         self._limits = Limits(keepalive.interval, keepalive.suspect_after, keepalive.dead_after)
@@ -225,6 +228,7 @@ class AgentEndpoint:
         self, exchange: Exchange, request: AgentRequest, admission: Admission
     ) -> _Opened:
         name = exchange.match.controller_id
+        self._blocks.check(name, request.node)
         granted = await admission.judge()
         newcomer = Newcomer(
             name,

@@ -71,15 +71,23 @@ class History:
 
     def taken_over(self, entry: Entry, claim: Claim, why: str) -> None:
         """Note that a session was ended for a newcomer."""
+        self.given_up(entry, claim.client, why)
+
+    def given_up(self, entry: Entry, by: str, why: str) -> None:
+        """Note that a session was ended so that a newcomer may have the node."""
         self._note(
             Happening.TAKEOVER,
             entry.controller,
             entry.node,
             session=entry.id,
             client=entry.client,
-            by=claim.client,
+            by=by,
             why=why,
         )
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Return the idle timers that the ends seen so far tell of, the surest first."""
+        return [each.as_fields() for each in self._fingerprints.findings(self._clock())]
 
     def timeline(self, node: str) -> list[dict[str, Any]]:
         """Return the last events of ``node``, of every controller that has one of that name."""

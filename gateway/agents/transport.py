@@ -102,6 +102,10 @@ class Transports:
             self._choices.forget(name)
             raise
 
+    def known(self, name: str) -> Choice | GatewayError | None:
+        """Return the last choice, or why there was none, without asking anybody."""
+        return self._choices.known(name)
+
     def keep(self, names: Collection[str]) -> None:
         """Forget all controllers but these."""
         self._choices.keep(names)

@@ -15,8 +15,10 @@ import click
 from gateway import __version__
 from gateway.command.check import check
 from gateway.command.demo import demo
+from gateway.command.healthcheck import healthcheck
 from gateway.command.identity import identity
 from gateway.command.import_nginx import import_
+from gateway.command.intervene import block, blocks, kick, log_level, takeover, unblock
 from gateway.command.jenkins_secrets import jenkins_secrets
 from gateway.command.nodes import nodes
 from gateway.command.operate import drain, reload, status, upgrade
@@ -50,6 +52,13 @@ for _command in (
     upgrade,
     status,
     sessions,
+    kick,
+    takeover,
+    block,
+    unblock,
+    blocks,
+    log_level,
+    healthcheck,
     schema,
     identity,
     nodes,

@@ -183,6 +183,7 @@ def _describe(found: dict[str, Any]) -> str:
         f"{found['state']}, {ready}: version {found['version']}, process {found['process']},"
         f" since {found['started']}",
         f"listeners      {', '.join(found['listeners']) or 'none'}",
+        f"admin          {found.get('admin') or 'none'}",
         f"sessions       {found['sessions']}",
         f"connections    {found['connections']}",
         f"configuration  {found['generation']}, of {found['configuration']}",

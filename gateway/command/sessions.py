@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.command.operate import ask_gateway, folder_of, refused, where
+from gateway.command.tables import new_table, safe, show
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _WITHIN: Final = 15.0  # seconds
+_PAGE: Final = 1000  # the most that a gateway answers at once
 # What is said of an event besides its time and kind, in this order; the rest is in --json.
 _DETAILS: Final = (
     "client",
@@ -45,49 +47,85 @@ _DETAILS: Final = (
 @click.command()
 @click.argument("node", required=False)
 @where
+@click.option("--controller", metavar="NAME", help="Only of this controller.")
+@click.option("--state", type=click.Choice(["live", "suspect"]), help="Only these.")
+@click.option("--transport", type=click.Choice(["jnlp4", "websocket"]), help="Only these.")
+@click.option("--from", "address", metavar="ADDRESS", help="Only from this address or network.")
+@click.option("--search", metavar="TEXT", help="Only where node, controller or address hold it.")
+@click.option(
+    "--sort", metavar="FIELD", help="As node, since, idle or round_trip; -FIELD is descending."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most N of them.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-def sessions(node: str | None, config: Path | None, state_dir: Path | None, as_json: bool) -> None:
-    """Show the sessions of all agents; with NODE, what happened to that node lately."""
-    question = {} if node is None else {"node": node}
-    answer = ask_gateway(folder_of(config, state_dir), "sessions", timeout=_WITHIN, **question)
-    refused(answer)
-    found: dict[str, Any] = {
-        key: answer[key] for key in ("sessions", "silent", "events") if key in answer
-    }
+def sessions(
+    node: str | None,
+    config: Path | None,
+    state_dir: Path | None,
+    limit: int | None,
+    *,
+    as_json: bool,
+    **filters: str | None,
+) -> None:
+    """Show the sessions of all agents; with NODE, what happened to that node lately.
+
+    A NODE with * or ? is a pattern, and stands for all sessions that fit it.
+    """
+    folder = folder_of(config, state_dir)
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    if node is not None:
+        wanted["node"] = node.replace("[", "[[]")  # which is nobody's pattern here
+    found = _ask(folder, wanted, limit)
+    is_one = node is not None and not {"*", "?"} & {*node}
+    if is_one:
+        answer = ask_gateway(folder, "timeline", timeout=_WITHIN, node=node)
+        refused(answer)
+        found["events"] = answer["items"]
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
         _show(found)
-    if node is not None and not found["sessions"] and not found["events"]:
+    if is_one and not found["sessions"] and not found["events"]:
         click.echo(f"nothing is known of a node {node!r} here", err=True)
         sys.exit(1)
 
 
-def _show(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
+def _ask(folder: Path, wanted: Mapping[str, str], limit: int | None) -> dict[str, Any]:
+    """Return the sessions that are wanted, page by page."""
+    most = sys.maxsize if limit is None else limit
+    items: list[dict[str, Any]] = []
+    while True:
+        size = min(most - len(items), _PAGE)
+        page = {"offset": len(items), "limit": size}
+        answer = ask_gateway(folder, "sessions", timeout=_WITHIN, **wanted, **page)
+        refused(answer)
+        items += answer["items"]
+        if not answer["items"] or len(items) >= min(most, answer["total"]):
+            silent = answer["missing_workers"]
+            return {"sessions": items, "total": answer["total"], "silent": silent}
 
-    # Not cut at 80 columns where it goes into a pipe.
-    console = Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False)
+
+def _show(found: Mapping[str, Any]) -> None:
     if found["sessions"] or "events" not in found:
-        console.print(_sessions(found["sessions"]))
+        show(_sessions(found["sessions"]))
     if found.get("events"):
-        console.print(_events(found["events"]))
+        show(_events(found["events"]))
     if "events" not in found:
-        console.print(f"{len(found['sessions'])} sessions")
+        shown, total = len(found["sessions"]), found["total"]
+        show(f"{total} sessions" + (f", {shown} shown" if shown < total else ""))
     for worker in found["silent"]:
         click.echo(f"worker {worker} did not answer; its sessions are not shown", err=True)
 
 
 def _sessions(rows: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table(
+    table = new_table(
         "CONTROLLER", "NODE", "FROM", "SINCE", "OVER", "IDLE", "PING", "BYTES FROM/TO", "WORKER", ""
     )
     for row in rows:
         ping = row["round_trip_ms"]
         table.add_row(
-            _safe(row["controller"]),
-            _safe(row["node"]),
-            _safe(row["client"]),
+            safe(row["controller"]),
+            safe(row["node"]),
+            safe(row["client"]),
             row["since"],
             row["transport"],
             f"{row['agent_idle_s']:.0f} s",
@@ -100,22 +138,8 @@ def _sessions(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _events(events: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("TIME", "CONTROLLER", "EVENT", "WHAT IS KNOWN")
+    table = new_table("TIME", "CONTROLLER", "EVENT", "WHAT IS KNOWN")
     for event in events:
-        details = [f"{name}={_safe(event[name])}" for name in _DETAILS if name in event]
-        table.add_row(event["time"], _safe(event["controller"]), event["event"], ", ".join(details))
+        details = [f"{name}={safe(event[name])}" for name in _DETAILS if name in event]
+        table.add_row(event["time"], safe(event["controller"]), event["event"], ", ".join(details))
     return table
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _safe(value: object) -> str:
-    """Return a value in a form that cannot drive a terminal: names are strangers' choice."""
-    return "".join(c if c.isprintable() else "?" for c in str(value))

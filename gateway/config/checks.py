@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from gateway.config.admin_checks import check_admin
 from gateway.config.credentials_checks import check_credentials
 from gateway.config.document import Problem
 from gateway.config.jenkins_url_checks import check_jenkins_urls
@@ -75,6 +76,7 @@ def check(config: GatewayConfig, *, now: datetime) -> Findings:
     _check_keepalive(config, findings)
     _check_limits(config, findings)
     _check_shutdown(config, findings)
+    check_admin(config, findings, now)
     return findings
 
 

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.admin import AdminConfig
 from gateway.config.base import CertificateConfig as CertificateConfig
 from gateway.config.base import FilePath, Name
 from gateway.config.base import Model as _Model
@@ -410,6 +411,9 @@ class GatewayConfig(_Model):
     shutdown: ShutdownConfig = Field(
         default_factory=ShutdownConfig,
         description="How the gateway stops, and how an upgrade's old workers end.",
+    )
+    admin: AdminConfig = Field(
+        default_factory=AdminConfig, description="Health, the API and the status page."
     )
     access_log: Literal["json", "combined", "off"] = Field(
         default="json",

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from gateway.config.admin import AdminConfig
 from gateway.config.models import GatewayConfig, ListenerConfig
 
 # Settled for the whole program: the folder holds the control socket and pins in use, the store's
-# key is that of what is in it, and each worker has listening sockets of its own.
+# key is that of what is in it, and each worker has listening sockets of its own. Of listeners, the
+# admin listener among them, where they listen and whether they speak TLS.
 _FIXED: Final = ("state_dir", "store", "workers")
 
 
@@ -29,6 +31,11 @@ def changes_that_need_a_restart(old: GatewayConfig, new: GatewayConfig) -> list[
     ]
     if len(new.listeners) != len(old.listeners):
         changes.append(_change("listeners", len(new.listeners), len(old.listeners)))
+    before_admin, after_admin = old.admin, new.admin
+    if before_admin.listen != after_admin.listen:
+        changes.append(_change("admin.listen", after_admin.listen, before_admin.listen))
+    if (before_admin.tls is None) is not (after_admin.tls is None):
+        changes.append(_change("admin.tls", _tls(after_admin), _tls(before_admin)))
     for i, (before, after) in enumerate(zip(old.listeners, new.listeners, strict=False)):
         changes += _changes_of_listener(f"listeners[{i}]", before, after)
     return changes
@@ -39,10 +46,10 @@ def _changes_of_listener(key: str, before: ListenerConfig, after: ListenerConfig
         yield _change(f"{key}.address", after.address, before.address)
     if (after.tls is None) is not (before.tls is None):
         # Connections live on through a reload: one without TLS must not become one that has it.
-        yield _change(f"{key}.tls", _on_or_off(after), _on_or_off(before))
+        yield _change(f"{key}.tls", _tls(after), _tls(before))
 
 
-def _on_or_off(listener: ListenerConfig) -> str:
+def _tls(listener: ListenerConfig | AdminConfig) -> str:
     return "off" if listener.tls is None else "on"
 
 

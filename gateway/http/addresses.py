@@ -103,6 +103,18 @@ class AddressBook:
             state.failures, state.ejected_until = 0, 0.0
         return True
 
+    def as_fields(self, now: float) -> list[dict[str, object]]:
+        """Return what is known of each address, best first, as JSON objects."""
+        return [
+            {
+                "address": str(state.address),
+                "up": state.up,
+                "ejected": state.ejected_until > now,
+                "failures": state.failures,
+            }
+            for state in self._states
+        ]
+
     def _find(self, address: Address) -> AddressState | None:
         for state in self._states:
             if state.address == address:

@@ -36,7 +36,7 @@ from gateway.http.exposure import check_exposure
 from gateway.http.forwarding import ProxyTrust
 from gateway.http.redirect import REDIRECT_STATUS, https_location
 from gateway.http.request_id import new_request_id
-from gateway.http.router import Endpoint
+from gateway.http.router import Endpoint, Router
 from gateway.http.serving import Serving
 from gateway.observability.access_log import AccessRecord
 from gateway.observability.logs import get_logger
@@ -331,18 +331,23 @@ class _Connection:
             # 421: a client may repeat any request on another connection (RFC 9110, 15.5.20).
             text = "the rules for certificates have changed, connect again"
             raise RemoteProtocolError(text, status_hint=421)
-        request = exchange.request
-        match = self._router.match(request.headers.get(b"host"), request.target)
-        check_exposure(match, request, exchange.client_address)
-        exchange.match = match
-        location = https_location(exchange)
-        if location is not None:
-            await exchange.respond(REDIRECT_STATUS, [(b"Location", location)])
+        if self._router is not None and await self._route(exchange, self._router):
             return
         exchange.check_length()
         await self._handle(exchange)
         if not (exchange.responded or exchange.upgraded):
             raise RuntimeError("the handler returned without an answer")
+
+    async def _route(self, exchange: Exchange, router: Router) -> bool:
+        """Find the route and see that it lets the request in; True where that is answered here."""
+        request = exchange.request
+        match = router.match(request.headers.get(b"host"), request.target)
+        check_exposure(match, request, exchange.client_address)
+        exchange.match = match
+        location = https_location(exchange)
+        if location is not None:
+            await exchange.respond(REDIRECT_STATUS, [(b"Location", location)])
+        return location is not None
 
     async def _fail(self, exchange: Exchange, error: Exception) -> None:
         if exchange.started or isinstance(error, ClientGone):

@@ -25,12 +25,13 @@ Handler = Callable[[Exchange], Awaitable[None]]
 class Serving:
     """One listener's view of one configuration.
 
-    ``handle`` answers each exchange or raises; ``access`` gets a line for each request;
-    ``demand`` is what the TLS handshake demands of clients.
+    ``router`` None: there are no routes, ``handle`` sees every request as it is. ``handle`` answers
+    each exchange or raises; ``access`` gets a line for each request; ``demand`` is what the TLS
+    handshake demands of clients.
     """
 
     listener: ListenerConfig
-    router: Router
+    router: Router | None
     handle: Handler
     trusted_proxies: Sequence[Network] = ()
     limits: ClientLimits = field(default_factory=ClientLimits)

@@ -166,6 +166,10 @@ class Upstream:
         if self._book.failed(address, trio.current_time()):
             _log.warning("address ejected", controller=self.name, address=str(address))
 
+    def known_addresses(self) -> list[dict[str, object]]:
+        """Return what is known of each address, without asking anybody."""
+        return self._book.as_fields(trio.current_time())
+
     def _pool(self, address: Address) -> Pool:
         pool = self._pools.get(address)
         if pool is None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+DEFAULT_LEVEL: Final = "info"
 # As ``logging`` numbers them, for levels that are values.
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _MASK: Final = "***"
@@ -53,7 +54,7 @@ def get_logger(channel: str) -> FilteringBoundLogger:
 
 
 def configure(
-    *, level: str = "info", json: bool | None = None, stream: TextIO | None = None
+    *, level: str = DEFAULT_LEVEL, json: bool | None = None, stream: TextIO | None = None
 ) -> None:
     """Set up logging for this process, once, before anything is logged.
 
@@ -93,6 +94,14 @@ def configure(
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
     root.setLevel(level.upper())
+
+
+def set_level(level: str) -> None:
+    """Change the level of everything that is logged from now on; one of ``LEVELS``."""
+    structlog.configure(
+        **{**structlog.get_config(), "wrapper_class": structlog.make_filtering_bound_logger(level)}
+    )
+    logging.getLogger().setLevel(level.upper())
 
 
 _writers: dict[int, LineWriter] = {}

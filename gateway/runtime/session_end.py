@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from gateway.errors import GatewayError, TakenOver, outcome_of, public_text
+from gateway.errors import GatewayError, Kicked, TakenOver, outcome_of, public_text
 
 
 class Side(Enum):
@@ -52,6 +52,18 @@ class SessionEnd:
         outcome = outcome_of(error)
         reason = str(error) if isinstance(error, GatewayError) else public_text(error)
         return cls(side, reason, outcome.close_code or 1011, outcome.level, error, how)
+
+    @classmethod
+    def kicked(cls, reason: str, close_code: int) -> SessionEnd:
+        """Make the end of a session that an operator ends; the agent is told ``reason``."""
+        error = Kicked(reason or None)
+        return cls(
+            Side.GATEWAY,
+            f"{Kicked.default_public}: {reason}" if reason else Kicked.default_public,
+            close_code,
+            outcome_of(error).level,
+            error,
+        )
 
     @classmethod
     def taken_over(cls, by: str) -> SessionEnd:

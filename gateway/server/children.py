@@ -78,6 +78,8 @@ class Child:
     started: float = 0.0  # Unix time
     listening: set[int] = field(default_factory=set)  # slots
     linger_until: float | None = None  # Unix time
+    settings: Message = field(default_factory=dict)  # what operators have set, as far as it has it
+    is_silent: bool = False  # it owes an answer, and has said nothing since
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _expected: dict[tuple[str, int], _Reply] = field(default_factory=dict)
 
@@ -140,6 +142,8 @@ class Child:
         reply = await self._call(
             "ask", "answer", number, limit, key="id", question=question, **more
         )
+        if limit == ANSWER and reply.message is None and not reply.is_gone:
+            self.is_silent = True
         return reply.message
 
     async def listen_to(
@@ -220,6 +224,7 @@ class Child:
         return reply
 
     def _heard(self, kind: str, message: Message) -> None:
+        self.is_silent = False
         number = message.get("id" if kind == "answer" else "generation")
         kinds = ("prepared", "reloaded") if kind == "reload_failed" else (kind,)
         for each in kinds:

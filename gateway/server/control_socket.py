@@ -16,9 +16,7 @@ import contextlib
 import fcntl
 import os
 import socket
-import stat
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +24,7 @@ import trio
 
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
+from gateway.server import unix_socket
 from gateway.server.control import ControlBroken, ControlStream, Message
 
 _log = get_logger("system")
@@ -50,14 +49,14 @@ def lock(state_dir: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be used: {_reason(error)}") from None
+        raise ConfigError(f"{path}: cannot be used: {unix_socket.reason_of(error)}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         if not isinstance(error, BlockingIOError):
-            raise ConfigError(f"{path}: cannot be locked: {_reason(error)}") from None
+            raise ConfigError(f"{path}: cannot be locked: {unix_socket.reason_of(error)}") from None
         raise ConfigError(
             f"state_dir: {state_dir} belongs to a gateway that runs (process {owner or 'unknown'})."
             " Stop it, or give this one a state_dir of its own (or another STATE_DIRECTORY)."
@@ -69,29 +68,7 @@ def lock(state_dir: Path) -> int:
 
 def bind(state_dir: Path) -> socket.socket:
     """Make the socket, in place of a stale one. The lock must be held. Raises ConfigError."""
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        with _address(state_dir) as address:
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISSOCK(os.lstat(address).st_mode):
-                    raise ConfigError(
-                        f"{state_dir / SOCKET}: is in the way and not a socket; move it elsewhere"
-                    )
-                os.unlink(address)
-            mask = os.umask(0o177)
-            try:
-                sock.bind(address)
-            finally:
-                os.umask(mask)
-        sock.listen(MOST_CLIENTS)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(f"{state_dir / SOCKET}: cannot be made: {_reason(error)}") from None
-    except ConfigError:
-        sock.close()
-        raise
-    return sock
+    return unix_socket.bind(state_dir / SOCKET, mode=0o600, backlog=MOST_CLIENTS)
 
 
 def remove(state_dir: Path) -> None:
@@ -175,7 +152,7 @@ async def _connect(state_dir: Path) -> socket.socket:
     try:
         while True:
             try:
-                with _address(state_dir) as address:
+                with unix_socket.address_of(state_dir / SOCKET) as address:
                     sock.connect(address)
                 return sock
             except BlockingIOError:  # the backlog is full, and nothing tells when it is not
@@ -200,18 +177,4 @@ def _nobody(state_dir: Path, error: OSError) -> ConfigError:
             f"{path}: permission denied. Only the user that the gateway runs as, and root, may tell"
             " it what to do."
         )
-    return ConfigError(f"{path}: cannot be reached: {_reason(error)}")
-
-
-@contextmanager
-def _address(state_dir: Path) -> Iterator[str]:
-    """Give the socket's path through a descriptor: Unix addresses have at most 107 bytes."""
-    folder = os.open(state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{SOCKET}"
-    finally:
-        os.close(folder)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+    return ConfigError(f"{path}: cannot be reached: {unix_socket.reason_of(error)}")

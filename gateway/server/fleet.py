@@ -35,6 +35,8 @@ KILL_AFTER: Final = 5.0
 HURRY: Final = 10.0
 # How often workers that linger are looked at.
 OVERDUE_LOOK: Final = 30.0
+# How often it is seen whether every worker has what operators have set.
+SETTINGS_AGAIN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,19 @@ class Fleet:
         old: Sequence[Child] = (),
         all_serve: Callable[[], None] = lambda: None,
         restarts: int = 0,
+        settings: Callable[[], Message] = dict,
         start: Starter = start,
     ) -> None:
         """``old``: workers of the program that ran in this process before, ``restarts`` of its.
 
-        ``all_serve`` is called once, when every worker of this program is ready.
+        ``all_serve`` is called once, when every worker of this program is ready. ``settings`` are
+        what operators have set besides the configuration; every worker has them.
         """
         self._slots = slots
         self._bound = slots.addresses
         self._workers = workers
         self._start = start
+        self._settings = settings
         self._in_force = in_force
         self.generations = in_force.generation  # numbers that have been given to configurations
         self.incarnation = incarnation
@@ -88,6 +93,7 @@ class Fleet:
         self._status = 0
         self._changed = trio.Event()
         self._reloading = trio.Lock()
+        self._spreading = trio.Lock()
         self.restarts = restarts
 
     # -- what others ask ---------------------------------------------------------------------------
@@ -118,6 +124,12 @@ class Fleet:
         return not self._stop.is_set() and any(c.state is State.SERVING for c in self._children)
 
     @property
+    def is_configured(self) -> bool:
+        """Say whether a worker serves by the configuration in force, and not by an older one."""
+        generation = self._in_force.generation
+        return any(c.state is State.SERVING and c.generation == generation for c in self._children)
+
+    @property
     def is_settled(self) -> bool:
         """Say whether every worker of this program has become ready."""
         return self._all_serve is None
@@ -131,12 +143,16 @@ class Fleet:
         return found
 
     async def ask_all(self, question: str, **more: object) -> dict[Child, Message]:
-        """Ask every worker; one that does not answer has an empty answer."""
+        """Ask every worker; one that does not answer has an empty answer.
+
+        One that still owes an answer is not asked: nobody waits for it a second time, and what it
+        does not read cannot pile up in front of it.
+        """
         found: dict[Child, Message] = {}
 
         async def ask(child: Child) -> None:
-            starts = child.state is State.STARTING
-            found[child] = (None if starts else await child.ask(question, **more)) or {}
+            absent = child.state is State.STARTING or child.is_silent
+            found[child] = (None if absent else await child.ask(question, **more)) or {}
 
         async with trio.open_nursery() as nursery:
             for child in self._children:
@@ -149,6 +165,7 @@ class Fleet:
         """Keep workers running until ``stop``; return the exit status, 0 if all ended in order."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_covered)
+            nursery.start_soon(self._keep_settings)
             async with trio.open_nursery() as lives:
                 for child in self._children:
                     lives.start_soon(self._watch_old, child)
@@ -187,6 +204,7 @@ class Fleet:
             _log.error("a worker cannot be started", reason=str(error))
             return Life(None, ready=False)
         child.generation = self._in_force.generation
+        child.settings = self._settings()
         self._children.append(child)
         tell_to_start = partial(
             child.tell,
@@ -194,6 +212,7 @@ class Fleet:
             snapshot=self._snapshot(),
             generation=child.generation,
             workers=self._workers,
+            settings=child.settings,
         )
         status = await self._see_to_its_end(child, tell_to_start)
         self.restarts += not self._stop.is_set()
@@ -263,6 +282,7 @@ class Fleet:
                     await self._cover()
                     await self._let_old_linger()
                     nursery.start_soon(self._catch_up)
+                nursery.start_soon(self.spread_settings)
 
     async def _cover(self) -> None:
         if self._slots.is_shared():
@@ -308,7 +328,9 @@ class Fleet:
     # -- configuration -----------------------------------------------------------------------------
 
     def _snapshot(self, config: GatewayConfig | None = None) -> object:
-        return (config or self._in_force.config).model_dump(mode="json")
+        # Workers are who strangers speak to: what they have no use for, nobody can find there.
+        admin = {"admin": {"token", "token_file"}}
+        return (config or self._in_force.config).model_dump(mode="json", exclude=admin)
 
     async def reload(self, config: GatewayConfig) -> str | None:
         """Have all workers serve by ``config``, or none; return why none does, or None.
@@ -370,6 +392,34 @@ class Fleet:
                             reason=reason,
                         )
                         _kill(child)
+
+    async def spread_settings(self) -> list[int]:
+        """Have every worker take what operators have set; return those that did not in time.
+
+        They are told again once they have said something.
+        """
+        late: list[int] = []
+
+        async def tell(child: Child) -> None:
+            settings = self._settings()
+            if child.settings == settings or child.state is State.STARTING:
+                return
+            answer = None if child.is_silent else await child.ask("settings", settings=settings)
+            if answer is not None:
+                child.settings = settings
+            else:
+                late.append(child.process.pid)
+
+        async with self._spreading, trio.open_nursery() as nursery:
+            for child in self._children:
+                nursery.start_soon(tell, child)
+        return sorted(late)
+
+    async def _keep_settings(self) -> None:
+        """Tell workers that were late, and those that are new."""
+        while True:
+            await trio.sleep(SETTINGS_AGAIN)
+            await self.spread_settings()
 
     # -- questions ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.agents.blocks import Blocks
 from gateway.agents.cookie_file import CookieFile
 from gateway.agents.discovery import Discovery
 from gateway.agents.ended_cookies import EndedCookies
@@ -61,6 +62,7 @@ class Lasting:
         self.credentials = Credentials(config)
         self.opener = LegOpener()
         self.places = ConnectionPlaces(1, per_address=1)
+        self.blocks = Blocks()
         self._workers = workers
         self._config = config
         self.follow(config)
@@ -133,6 +135,7 @@ class Generation:
             takeovers=lasting.takeovers,
             history=lasting.history,
             credentials=lasting.credentials,
+            blocks=lasting.blocks,
             generation=number,
         )
         dispatcher = Dispatcher(

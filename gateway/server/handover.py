@@ -37,6 +37,7 @@ class Handover:
     children: tuple[Message, ...]  # in the words of ``children``
     config: Message  # what is in force: for the case that the next program finds nothing better
     restarts: int = 0  # workers that were replaced so far
+    admin: Message | None = None  # in the words of ``admin.binding``
     version: int = field(default=_VERSION)
 
     @property
@@ -48,6 +49,7 @@ class Handover:
             self.control_socket,
             *sockets,
             *(each["control"] for each in self.children),
+            *([] if self.admin is None else [self.admin["socket"]]),
         ]
 
     def write(self) -> int:

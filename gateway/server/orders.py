@@ -74,6 +74,9 @@ class Ordered(Protocol):
     def timeline(self, node: str) -> list[dict[str, Any]]:
         """Return what happened to a node lately."""
 
+    def answer(self, question: str, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer an operator's question; None for one that is not known."""
+
 
 class Orders:
     """Reads orders and has them done."""
@@ -206,7 +209,8 @@ class Orders:
         elif question == "timeline":
             answer["events"] = self._worker.timeline(str(_field(message, "node")))
         else:
-            answer["error"] = "unknown question"
+            found = self._worker.answer(str(question), message)
+            answer.update({"error": "unknown question"} if found is None else found)
         await self._control.send(answer)
 
     async def _judge(self, number: int, claim: Any) -> None:

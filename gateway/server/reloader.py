@@ -8,6 +8,7 @@ Must not know: how workers take a configuration, who wishes for one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ _log = get_logger("system")
 
 # Signals come in bursts: from a deployment tool, from a certificate's hook for each name.
 DEBOUNCE: Final = 0.1
+# A refusal may name many problems; some KiB each.
+MOST_REMEMBERED: Final = 50
 
 
 class Source(Protocol):
@@ -83,10 +86,12 @@ class FixedSource:
 
 
 def check_contexts(config: GatewayConfig) -> None:
-    """Make every listener's TLS context: what OpenSSL refuses here, workers could not use."""
+    """Make every listener's TLS context: what OpenSSL refuses here could not be used there."""
     for listener in config.listeners:
         if listener.tls is not None:
             ServerContexts(listener.tls)
+    if config.admin.tls is not None:
+        ServerContexts(config.admin.tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,13 @@ class Reloader:
         self._wished = trio.Event()
         self._files = files
         self._aside = aside or Aside()
-        self.last = last
+        # The last ones, the latest last; those of before an upgrade are not among them.
+        self.history = deque([last] if last is not None else [], maxlen=MOST_REMEMBERED)
+
+    @property
+    def last(self) -> Reload | None:
+        """How the last reload went."""
+        return self.history[-1] if self.history else None
 
     @property
     def files(self) -> frozenset[Path]:
@@ -198,17 +209,18 @@ class Reloader:
             reason = f"internal error ({type(error).__name__})"
         # A file that was refused may become right by a change of any file that it names.
         self._files = named if reason is None else self._files | named
-        self.last = Reload.now(trigger, self._generation(), reason)
+        result = Reload.now(trigger, self._generation(), reason)
+        self.history.append(result)
         if reason is None:
-            _log.info("configuration reloaded", trigger=trigger, generation=self.last.generation)
+            _log.info("configuration reloaded", trigger=trigger, generation=result.generation)
         else:
             _log.error(
                 "configuration not reloaded; the old one stays in force",
                 trigger=trigger,
-                generation=self.last.generation,
+                generation=result.generation,
                 reason=reason,
             )
-        return self.last
+        return result
 
     def _refusal(self, wanted: GatewayConfig) -> str | None:
         running = self._running()

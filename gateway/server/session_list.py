@@ -35,13 +35,14 @@ async def list_sessions(fleet: Fleet, node: str | None = None) -> Message:
     return {"sessions": found, "silent": sorted(silent)}
 
 
-async def node_timeline(fleet: Fleet, node: str) -> list[dict[str, Any]]:
+async def node_timeline(fleet: Fleet, node: str) -> tuple[list[dict[str, Any]], list[int]]:
     """Return the last events of ``node``, oldest first; at most 50 for each controller.
 
-    Each says which controller and worker it was.
+    Each says which controller and worker it was. Second: the workers that did not answer.
     """
     by_controller: dict[str, list[dict[str, Any]]] = {}
-    for child, answer in (await fleet.ask_all("timeline", node=node)).items():
+    answers = await fleet.ask_all("timeline", node=node)
+    for child, answer in answers.items():
         for event in answer.get("events", ()):
             event["worker"] = child.process.pid
             by_controller.setdefault(event["controller"], []).append(event)
@@ -49,7 +50,8 @@ async def node_timeline(fleet: Fleet, node: str) -> list[dict[str, Any]]:
     for each in by_controller.values():
         each.sort(key=lambda event: event["time"])  # all of one form, in UTC
         events += each[-MOST_EVENTS:]
-    return sorted(events, key=lambda event: event["time"])
+    silent = [child.process.pid for child, answer in answers.items() if "events" not in answer]
+    return sorted(events, key=lambda event: event["time"]), sorted(silent)
 
 
 def _time(seconds: float) -> str:

@@ -24,6 +24,7 @@ async def describe(
     last_reload: Reload | None,
     started: float,
     draining: object,
+    admin: str | None = None,
 ) -> Message:
     """Return everything that is known of a running gateway. Times are ISO 8601, UTC.
 
@@ -59,6 +60,7 @@ async def describe(
         if last_reload is None
         else {**asdict(last_reload), "ok": last_reload.ok},
         "listeners": fleet.addresses,
+        "admin": admin,
         "sessions": sum(each["sessions"] or 0 for each in workers),
         "connections": sum(each["connections"] or 0 for each in workers),
         "restarts": fleet.restarts,

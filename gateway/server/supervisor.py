@@ -31,6 +31,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -42,15 +43,22 @@ from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
+from gateway.server.admin.binding import AdminSocket, bind_admin
+from gateway.server.admin.binding import take_over as take_over_admin
+from gateway.server.admin.composition import admin_routes
+from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.aside import Aside
+from gateway.server.block_list import BlockList
 from gateway.server.children import Child, take_over
 from gateway.server.control import Message
 from gateway.server.control_socket import Answer
 from gateway.server.fleet import Fleet, InForce
 from gateway.server.handover import Handover
+from gateway.server.log_level import LogLevel
+from gateway.server.operations import Operations
+from gateway.server.operations_by_name import answer_operation
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
-from gateway.server.session_list import list_sessions, node_timeline
 from gateway.server.slots import Slots, bind_slots
 from gateway.server.snapshot import read_snapshot
 from gateway.server.status import describe
@@ -70,6 +78,8 @@ SETTLE_WITHIN: Final = 60.0
 _STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _HEEDED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _CONTROL_SOCKET: Final = "control socket"
+
+Admin = tuple[AdminTerms | None, AdminSocket | None]
 
 
 def run_supervisor(
@@ -100,20 +110,18 @@ def _first(source: Source, announce: Callable[[], None] | None) -> Supervisor:
     files: set[Path] = set()
     config = source.load(files).config
     prepare_state_dir(config)
-    lock = control_socket.lock(config.state_dir)
-    try:
+    with ExitStack() as undo:
+        lock = control_socket.lock(config.state_dir)
+        undo.callback(os.close, lock)
         raise_descriptor_limit()
         passed = service_manager.adopt(service_manager.passed_sockets(), config.listeners)
         slots = bind_slots(config.listeners, worker_count(config), kept=passed)
-        try:
-            control = control_socket.bind(config.state_dir)
-        except BaseException:
-            slots.close()
-            raise
-    except BaseException:
-        os.close(lock)
-        raise
-    return Supervisor(source, config, files, slots, lock, control, announce=announce)
+        undo.callback(slots.close)
+        control = control_socket.bind(config.state_dir)
+        undo.callback(control.close)
+        admin = AdminTerms.read(config.admin), bind_admin(config)
+        undo.pop_all()
+    return Supervisor(source, config, files, slots, lock, control, admin=admin, announce=announce)
 
 
 def _successor(source: Source, heritage: Handover) -> Supervisor:
@@ -140,9 +148,26 @@ def _successor(source: Source, heritage: Handover) -> Supervisor:
         slots,
         heritage.lock,
         socket.socket(fileno=heritage.control_socket),
+        admin=_admin_after(heritage, config),
         heritage=heritage,
         last=Reload.now("upgrade", heritage.generation + 1, reason),
     )
+
+
+def _admin_after(heritage: Handover, config: GatewayConfig) -> Admin:
+    """Go on with the admin listener, or make another; without one, rather than not at all."""
+    kept = None if heritage.admin is None else take_over_admin(heritage.admin)
+    if kept is not None and kept.listen != str(config.admin.listen):
+        kept.close()
+        kept = None
+    try:
+        terms = trio.run(Aside().run, partial(AdminTerms.read, config.admin))
+        return terms, kept or bind_admin(config)
+    except (ConfigError, TimeoutError) as error:
+        _log.error("there is no admin listener until the next upgrade", reason=str(error))
+        if kept is not None:
+            kept.close()  # rather than let clients wait in its backlog
+        return None, None
 
 
 def _take_over(heritage: Handover | None) -> list[Child]:
@@ -162,6 +187,7 @@ class Supervisor:
         lock: int,
         control: socket.socket,
         *,
+        admin: Admin = (None, None),
         announce: Callable[[], None] | None = None,
         heritage: Handover | None = None,
         last: Reload | None = None,
@@ -189,6 +215,19 @@ class Supervisor:
             aside=self._aside,
         )
         self._stopping = Stopping(lambda: self._fleet)
+        self._level = LogLevel()
+        self._blocks = BlockList(config.state_dir, self._aside)
+        self._operations = Operations(
+            lambda: self._fleet,
+            self._reloader,
+            self._stopping,
+            self._status,
+            blocks=self._blocks,
+            level=self._level,
+            aside=self._aside,
+        )
+        terms, sock = admin
+        self._admin = AdminListener(sock, terms, admin_routes(self._operations))
         self._upgrading = False
         self._missed_reload = False
         self._is_overdue = False
@@ -206,6 +245,7 @@ class Supervisor:
             old=_take_over(heritage),
             all_serve=self._all_serve,
             restarts=0 if heritage is None else heritage.restarts,
+            settings=self._settings,
         )
         control = trio.socket.from_stdlib_socket(self._control)
         status: int | None = None
@@ -215,6 +255,8 @@ class Supervisor:
                 nursery = self._tasks
                 nursery.start_soon(self._heed, signals)
                 nursery.start_soon(control_socket.serve, control, self._answer)
+                nursery.start_soon(self._admin.run)
+                nursery.start_soon(self._level.run)
                 nursery.start_soon(self._reload_as_wished)
                 nursery.start_soon(self._stopping.run)
                 nursery.start_soon(
@@ -230,6 +272,8 @@ class Supervisor:
     def close(self) -> None:
         """Leave nothing behind, after an end."""
         control_socket.remove(self._first.config.state_dir)
+        if self._admin.socket is not None:
+            self._admin.socket.close()
         self._control.close()
         self._slots.close()
         os.close(self._lock)
@@ -242,7 +286,11 @@ class Supervisor:
         if self._upgrading:
             self._missed_reload = True
             return "an upgrade is under way, which loads it, too"
-        return await self._fleet.reload(config)
+        terms = await self._aside.run(partial(AdminTerms.read, config.admin))
+        reason = await self._fleet.reload(config)
+        if reason is None:
+            self._admin.follow(terms)
+        return reason
 
     async def _reload_as_wished(self) -> None:
         await self._reloader.run(
@@ -361,6 +409,8 @@ class Supervisor:
         for listener in self._slots.listeners:
             listener.let_go()
         self._control.detach()
+        if self._admin.socket is not None:
+            self._admin.socket.let_go()
         return left
 
     def _left(self) -> Handover:
@@ -375,7 +425,12 @@ class Supervisor:
             children=self._fleet.in_words(),
             config=in_force.config.model_dump(mode="json"),
             restarts=self._fleet.restarts,
+            admin=None if self._admin.socket is None else self._admin.socket.in_words(),
         )
+
+    def _settings(self) -> Message:
+        """Return what operators have set besides the configuration."""
+        return {"blocks": self._blocks.in_words(), "log_level": self._level.level}
 
     async def _status(self) -> Message:
         return await describe(
@@ -384,6 +439,7 @@ class Supervisor:
             last_reload=self._reloader.last,
             started=self._started,
             draining=self._stopping.is_asked,
+            admin=None if self._admin.socket is None else self._admin.socket.address,
         )
 
     # -- the control socket ------------------------------------------------------------------------
@@ -392,8 +448,6 @@ class Supervisor:
         wish = question.get("do")
         if wish == "status":
             return {"ok": True, "status": await self._status()}, None
-        if wish == "sessions":
-            return await self._sessions(question.get("node")), None
         if wish == "reload":
             result = await self._reloader.reload(_CONTROL_SOCKET)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
@@ -404,13 +458,7 @@ class Supervisor:
             answer: Message = {"ok": refusal is None, "reason": refusal}
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
-        return {"ok": False, "reason": "this gateway does not know that command"}, None
-
-    async def _sessions(self, node: object) -> Message:
-        if node is None:
-            return {"ok": True, **await list_sessions(self._fleet)}
-        found = await list_sessions(self._fleet, str(node))
-        return {"ok": True, **found, "events": await node_timeline(self._fleet, str(node))}
+        return await answer_operation(self._operations, str(wish), question), None
 
     async def _answer_drain(self) -> Answer:
         self._stopping.ask(_CONTROL_SOCKET)

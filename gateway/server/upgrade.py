@@ -18,6 +18,7 @@ import trio
 from gateway.errors import ConfigError
 from gateway.observability.logs import close_writers, reopen_writers
 from gateway.server import handover
+from gateway.server.admin.binding import check_admin_free
 from gateway.server.handover import Handover
 from gateway.server.processes import Process, python, start
 from gateway.server.reloader import Source
@@ -45,6 +46,8 @@ def probe(source: Source, inherited: int) -> None:
     for i, listener in enumerate(config.listeners):
         if str(listener.address) not in known:
             check_free(listener, earlier=config.listeners[:i])
+    if heritage.admin is None or heritage.admin["listen"] != str(config.admin.listen):
+        check_admin_free(config)
 
 
 async def refusal_of_successor(source: Source, left: Handover) -> str | None:

@@ -32,6 +32,7 @@ from gateway.runtime.config_holder import ConfigHolder
 from gateway.runtime.floods import FloodLog
 from gateway.runtime.memory import give_back_after_crowds
 from gateway.server.accepting import Accepting
+from gateway.server.answers import Answers
 from gateway.server.control import ControlStream
 from gateway.server.ending import Ending, Linger, Stop
 from gateway.server.generation import Generation, Lasting
@@ -54,6 +55,7 @@ async def serve(
     others: Mapping[int, Mapping[int, BoundListener]] | None = None,
     workers: int = 1,
     generation: int = 0,
+    settings: Mapping[str, Any] | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve ``listeners`` by the configuration ``snapshot`` until ``control`` says stop, or ends.
@@ -61,11 +63,13 @@ async def serve(
     Without ``control``, until cancelled. Owns the listening sockets. Once every listener can
     accept, ``control`` is told ``ready`` and ``task_status`` is started. ``others`` are other
     workers' sockets, by slot and listener, for when these have died. ``workers`` share the limits;
-    ``generation`` is the supervisor's number for ``snapshot``. Raises ConfigError, before
+    ``generation`` is the supervisor's number for ``snapshot``; ``settings`` are what operators have
+    set besides it. Raises ConfigError, before
     that, when a certificate cannot be used.
     """
     try:
         worker = _Worker(snapshot, workers=workers, generation=generation)
+        worker.answers.take_settings(settings or {})
         async with trio.open_nursery() as service:
             service.start_soon(worker.keep_up)
             async with trio.open_nursery() as connections:
@@ -107,6 +111,7 @@ class _Worker:
         self._refused = FloodLog(_log, "connection refused")
         self._short = FloodLog(_log, "cannot accept connections")
         lasting = self._lasting
+        self.answers = Answers(lasting, lambda: self._holder.current)
         self.ending = Ending(lasting.drain, lasting.registry, lasting.places)
 
     async def keep_up(self) -> None:
@@ -212,6 +217,10 @@ class _Worker:
     def timeline(self, node: str) -> list[dict[str, Any]]:
         """Return what happened to a node lately."""
         return self._lasting.history.timeline(node)
+
+    def answer(self, question: str, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer an operator's question; None for one that is not known."""
+        return self.answers.answer(question, message)
 
     # -- orders ------------------------------------------------------------------------------------
 

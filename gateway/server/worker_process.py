@@ -61,6 +61,7 @@ async def _run(control_fd: int) -> None:
                 },
                 workers=start.get("workers", 1),
                 generation=start.get("generation", 0),
+                settings=start.get("settings"),
             )
     finally:
         await control.aclose()

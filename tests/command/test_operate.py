@@ -168,6 +168,7 @@ def test_status_for_people(gateway: Gateway) -> None:
     assert result.stdout.splitlines() == [
         "serving, ready: version 1.2.3, process 4711, since 2026-01-01T00:00:00+00:00",
         "listeners      0.0.0.0:8443",
+        "admin          none",
         "sessions       3",
         "connections    4",
         "configuration  5, of run -c gateway.yaml",

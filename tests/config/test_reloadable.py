@@ -30,6 +30,7 @@ def make(**changes: Any) -> GatewayConfig:
         {},
         {"controllers": {"other": {"url": "http://elsewhere.test/"}}},
         {"trusted_proxies": ["10.0.0.0/8"], "access_log": "off", "limits": {"connections": 1}},
+        {"admin": {"token": "0123456789abcdef", "hosts": ["a.lan"], "connections": 5}},
         {
             "listeners": [
                 {"address": "127.0.0.1:1", "tls": OTHER_TLS},
@@ -47,6 +48,10 @@ def test_most_keys_may_change(changes: dict[str, Any]) -> None:
     [
         ({"state_dir": "/elsewhere"}, ["state_dir: /elsewhere instead of /state"]),
         ({"workers": "auto"}, ["workers: auto instead of 1"]),
+        (
+            {"admin": {"listen": "127.0.0.1:3", "tls": TLS}},
+            ["admin.listen: 127.0.0.1:3 instead of unix", "admin.tls: on instead of off"],
+        ),
         (
             {"listeners": [{"address": "127.0.0.1:1", "tls": TLS}]},
             ["listeners: 1 instead of 2"],

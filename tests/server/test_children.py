@@ -242,3 +242,22 @@ async def test_one_that_is_gone_is_not_taken_over() -> None:
             assert take_over(words) is None
         assert theirs.recv(1) == b""  # it is closed
     assert logs[0]["event"] == "a worker cannot be taken over"
+
+
+async def test_one_that_owes_an_answer_is_known_to(autojump_clock: trio.testing.MockClock) -> None:
+    async with talking(Ears()) as (child, worker):
+        assert not child.is_silent
+        assert await child.ask("status") is None
+        assert child.is_silent
+        question = await worker.expect("ask")
+        await worker.control.send({"type": "answer", "id": question["id"]})  # late
+        await trio.testing.wait_all_tasks_blocked()
+        assert not child.is_silent
+
+
+async def test_a_slow_answer_of_another_kind_is_no_debt(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with talking(Ears()) as (child, _):
+        assert await child.ask("claim") is None
+        assert not child.is_silent

@@ -17,7 +17,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.errors import ConfigError
-from gateway.server import control_socket
+from gateway.server import control_socket, unix_socket
 from gateway.server.control import ControlStream, Message
 from gateway.server.control_socket import (
     ASK_TIMEOUT,
@@ -102,7 +102,7 @@ async def test_those_who_say_nothing_or_nonsense_are_sent_away(
     monkeypatch.setattr(control_socket, "ASK_TIMEOUT", 0.05)
     async with serving(folder, echo):
         for said in (b"", b"\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\2[]", b"\0\0\0\2{}"[:-1]):
-            with control_socket._address(folder) as address:
+            with unix_socket.address_of(folder / SOCKET) as address:
                 stream = await trio.open_unix_socket(address)
             async with stream:
                 await stream.send_all(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,10 +14,20 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
-from gateway.server.children import RELOAD_ANSWER, TAKE, Child, State
-from gateway.server.fleet import HURRY, KILL_AFTER, OVERDUE_LOOK, Fleet, InForce, StopOrder
+from gateway.config.values import Secret
+from gateway.server.children import ANSWER, RELOAD_ANSWER, TAKE, Child, State
+from gateway.server.fleet import (
+    HURRY,
+    KILL_AFTER,
+    OVERDUE_LOOK,
+    SETTINGS_AGAIN,
+    Fleet,
+    InForce,
+    StopOrder,
+)
 from gateway.server.freezing import FREEZE, RELOAD_ENDS
 from gateway.server.slots import bind_slots
+from gateway.server.snapshot import read_snapshot
 from tests.server.played import PlayedWorker, Stage, played_child
 
 HOST = "127.0.0.1"
@@ -38,7 +48,14 @@ def make_config(**more: Any) -> GatewayConfig:
 class Rig:
     """A fleet with played workers; ``status`` is its exit status once it has ended."""
 
-    def __init__(self, workers: int = 2, *, old: list[Child] | None = None, slots: int = 0) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        *,
+        old: list[Child] | None = None,
+        slots: int = 0,
+        settings: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self.stage = Stage()
         self.config = make_config()
         self.slots = bind_slots(self.config.listeners, max(workers, slots))
@@ -51,6 +68,7 @@ class Rig:
             incarnation=2 if old else 1,
             old=old or [],
             all_serve=self._all_serve,
+            settings=settings,
             start=self.stage.start,
         )
 
@@ -623,3 +641,69 @@ async def test_nothing_is_left_in_the_clock(autojump_clock: Clock) -> None:
     async with running(Rig(1)) as rig:
         (worker,) = await rig.ready(1)
         assert abs(rig.child(worker).started - time.time()) < 60
+
+
+async def test_a_worker_that_owes_an_answer_is_not_asked_again(autojump_clock: Clock) -> None:
+    async with running(Rig()) as rig:
+        one, other = await rig.ready()
+        await drop_messages(one)
+        await drop_messages(other)
+
+        async def answer(count: int) -> None:
+            for _ in range(count):
+                question = await one.expect("ask")
+                await one.control.send({"type": "answer", "id": question["id"], "status": {}})
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer, 3)
+            began = trio.current_time()
+            for _ in range(3):
+                found = await rig.fleet.ask_all("status")
+                assert sorted(map(bool, found.values())) == [False, True]
+            assert trio.current_time() - began == pytest.approx(ANSWER)
+        late = await other.expect("ask")
+        assert await drop_messages(other) == [], "once was enough"
+        await other.control.send({"type": "answer", "id": late["id"], "status": {}})
+        await settle()
+        assert not any(child.is_silent for child in rig.fleet.children)
+
+
+async def test_every_worker_gets_what_operators_have_set(autojump_clock: Clock) -> None:
+    settings: dict[str, object] = {"blocks": [], "log_level": None}
+    async with running(Rig(settings=lambda: dict(settings))) as rig:
+        one, other = await rig.workers(2)
+        start = await one.become_ready()
+        assert start["settings"] == settings
+        await other.become_ready()
+        await settle()
+        await drop_messages(one)
+        await drop_messages(other)
+        settings["log_level"] = "debug"
+        late: list[int] = []
+
+        async def spread() -> None:
+            late.extend(await rig.fleet.spread_settings())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(spread)
+            question = await one.expect("ask")
+            assert (question["question"], question["settings"]) == ("settings", settings)
+            await one.control.send({"type": "answer", "id": question["id"], "taken": True})
+        assert late == [other.process.pid]
+        question = await other.expect("ask")
+        await other.control.send({"type": "answer", "id": question["id"], "taken": True})
+        await trio.sleep(2 * SETTINGS_AGAIN)  # by itself, since it has said something
+        question = await other.expect("ask")
+        assert question["settings"] == settings
+        assert await drop_messages(one) == []
+
+
+async def test_workers_do_not_know_the_admin_listeners_token(autojump_clock: Clock) -> None:
+    rig = Rig(1)
+    admin = rig.config.admin.model_copy(update={"token": Secret("a-token-nobody-may-see")})
+    rig.fleet._in_force = InForce(rig.config.model_copy(update={"admin": admin}), 1)
+    async with running(rig):
+        (worker,) = await rig.workers(1)
+        start = await worker.become_ready()
+        assert "nobody-may-see" not in str(start)
+        assert read_snapshot(start["snapshot"]).listeners == rig.config.listeners

@@ -41,6 +41,8 @@ def test_it_arrives_as_it_was() -> None:
     finally:
         os.close(descriptor)
     assert left.descriptors == [10, 11, 12, 13, 14]
+    admin = {"listen": "unix", "socket": 15, "path": "/state/admin.sock"}
+    assert make(admin=admin).descriptors == [10, 11, 12, 13, 14, 15]
 
 
 def test_another_version_is_refused() -> None:

@@ -63,6 +63,9 @@ class FakeWorker:
     def sessions(self) -> list[dict[str, Any]]:
         return [{"session": "s1"}]
 
+    def answer(self, question: str, message: dict[str, Any]) -> dict[str, Any] | None:
+        return {"said": message["word"]} if question == "known" else None
+
     def timeline(self, node: str) -> list[dict[str, Any]]:
         return [{"event": "opened"}] if node == "a" else []
 
@@ -204,6 +207,7 @@ async def test_how_to_end(message: Message, order: Stop | Linger) -> None:
         ({"question": "claim", "claim": {"takes": 0, "answer": None}}, {"session": None}),
         ({"question": "claim", "claim": {"takes": 0, "answer": {"a": 1}}}, {"session": {"a": 1}}),
         ({"question": "claim", "claim": {}}, {"error": "the claim is not understood (KeyError)"}),
+        ({"question": "known", "word": "x"}, {"said": "x"}),
         ({"question": "why"}, {"error": "unknown question"}),
         ({}, {"error": "unknown question"}),
     ],

@@ -64,7 +64,7 @@ async def test_a_timeline_of_several_workers() -> None:
     fleet = PlayedFleet(
         {7: {"events": [event(1), event(3), event(5, "other")]}, 8: {"events": [event(2)]}, 9: {}}
     )
-    found = await node_timeline(cast("Fleet", fleet), "a")
+    found, _ = await node_timeline(cast("Fleet", fleet), "a")
     assert [(each["time"][17:19], each["worker"]) for each in found] == [
         ("01", 7),
         ("02", 8),
@@ -77,6 +77,6 @@ async def test_a_timeline_of_several_workers() -> None:
 async def test_a_timeline_is_bounded() -> None:
     events = [{"controller": "main", "time": f"2026-01-01T00:{i:02}"} for i in range(40)]
     fleet = PlayedFleet({pid: {"events": [dict(each) for each in events]} for pid in (1, 2)})
-    found = await node_timeline(cast("Fleet", fleet), "a")
+    found, _ = await node_timeline(cast("Fleet", fleet), "a")
     assert len(found) == MOST_EVENTS
     assert found[-1]["time"].endswith(":39"), "the latest"

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from gateway.config.models import GatewayConfig
 from gateway.server import control_socket, stopping, supervisor
+from gateway.server.control import Message
 from gateway.server.fleet import InForce, StopOrder
 from gateway.server.handover import Handover
 from gateway.server.reloader import FixedSource
@@ -44,7 +45,9 @@ class PlayedFleet:
         old: object,
         all_serve: Callable[[], None],
         restarts: int,
+        settings: Callable[[], Message],
     ) -> None:
+        self.settings = settings
         self.in_force = in_force
         self.generations = in_force.generation
         self.incarnation = incarnation
