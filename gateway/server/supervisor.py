@@ -42,7 +42,7 @@ from gateway import __version__
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.observability.logs import get_logger
-from gateway.server import control_socket, handover, service_manager
+from gateway.server import control_socket, handover, service_manager, watchdog
 from gateway.server.admin.binding import AdminSocket, bind_admin
 from gateway.server.admin.binding import take_over as take_over_admin
 from gateway.server.admin.composition import admin_routes
@@ -257,6 +257,7 @@ class Supervisor:
                 nursery.start_soon(control_socket.serve, control, self._answer)
                 nursery.start_soon(self._admin.run)
                 nursery.start_soon(self._level.run)
+                nursery.start_soon(watchdog.run)
                 nursery.start_soon(self._reload_as_wished)
                 nursery.start_soon(self._stopping.run)
                 nursery.start_soon(

@@ -99,12 +99,8 @@ def test_the_steps_of_the_build(tmp_path: Path) -> None:
             )
             assert done.returncode == 0, done.stderr.decode()
     # It runs from there, with nothing of this checkout in reach.
-    command = [
-        opt / "bin" / "remoting-gateway",
-        "check",
-        "-c",
-        ROOT / "deploy/compose/gateway.yaml",
-    ]
+    program = str(opt / "bin" / "remoting-gateway")
+    command = [program, "check", "-c", str(ROOT / "deploy/compose/gateway.yaml")]
     done = subprocess.run(command, cwd=tmp_path, env={"STATE_DIRECTORY": str(tmp_path)}, timeout=30)
     assert done.returncode == 0
     assert not (opt / "bin" / "pip").exists()
