@@ -45,7 +45,7 @@ def reduce(folder: Path, version: str) -> dict[str, Any]:
             kinds[f"{api}/{name}"] = f"{package}.{name}"
             _collect(f"{package}.{name}", schemas, definitions)
     return {
-        "$comment": f"k8s.io/kubernetes {version}, api/openapi-spec/v3, reduced; Apache License 2.0",
+        "$comment": f"k8s.io/kubernetes {version}, api/openapi-spec/v3; Apache License 2.0",
         "kinds": kinds,
         "$defs": dict(sorted(definitions.items())),
     }
