@@ -42,7 +42,8 @@ class _Place:
     listen: Listen
     said_by: Directive
     certificates: list[dict[str, str]] = field(default_factory=list)
-    tls: dict[str, Any] = field(default_factory=dict)
+    tls: list[tuple[Directive, dict[str, Any]]] = field(default_factory=list)
+    """What each server block wants."""
     proxies: bool = False
     first_hosts: list[str] = field(default_factory=list)
     has_default: bool = False
@@ -119,19 +120,21 @@ class Listeners:
                 place.certificates.append(pair)
         for each in (*certificates[1:], *keys[1:]):
             self.report.leave_out(each, "one certificate for each host: the first was taken")
-        self._add_versions(place, server)
-        self._add_client_certificates(place, server)
-        self._add_hsts(place, server)
+        tls: dict[str, Any] = {}
+        self._add_versions(tls, server)
+        self._add_client_certificates(tls, server)
+        self._add_hsts(tls, server)
+        place.tls.append((said_by, tls))
 
-    def _add_versions(self, place: _Place, server: Scope) -> None:
+    def _add_versions(self, tls: dict[str, Any], server: Scope) -> None:
         said = server.last("ssl_protocols")
         if said is not None and set(said.args) == {"TLSv1.3"}:
-            place.tls["minimum_version"] = "1.3"
+            tls["minimum_version"] = "1.3"
             self.report.take(said)
         elif said is not None and set(said.args) & {"TLSv1", "TLSv1.1", "SSLv2", "SSLv3"}:
             self.report.leave_out(said, "TLS 1.2 and 1.3 are spoken, older versions never")
 
-    def _add_client_certificates(self, place: _Place, server: Scope) -> None:
+    def _add_client_certificates(self, tls: dict[str, Any], server: Scope) -> None:
         mode = server.last("ssl_verify_client")
         authorities = server.last("ssl_client_certificate")
         if mode is None or mode.args == ("off",):
@@ -140,12 +143,12 @@ class Listeners:
             self.report.leave_out(mode, "see tls.client_certificates for what there is")
             return
         self.report.take(mode, authorities)
-        place.tls["client_certificates"] = {
+        tls["client_certificates"] = {
             "mode": _MODES[mode.args[0]],
             "ca_file": str(self.folder / authorities.args[0]),
         }
 
-    def _add_hsts(self, place: _Place, server: Scope) -> None:
+    def _add_hsts(self, tls: dict[str, Any], server: Scope) -> None:
         for each in server.nearest("add_header"):
             if each.args[0].lower() != "strict-transport-security":
                 continue
@@ -153,9 +156,27 @@ class Listeners:
             if match is None or not int(match[1]):
                 continue
             self.report.take(each)
-            place.tls["hsts"] = {"max_age": f"{match[1]}s"}
+            tls["hsts"] = {"max_age": f"{match[1]}s"}
             if "includesubdomains" in each.args[1].lower():
-                place.tls["hsts"]["include_subdomains"] = True
+                tls["hsts"]["include_subdomains"] = True
+
+    def _put_together(self, place: _Place) -> dict[str, Any]:
+        """Return what holds for all of an address: the strictest, but no promise for others."""
+        found: dict[str, Any] = {}
+        for said_by, tls in place.tls:
+            for key, value in tls.items():
+                if all(each.get(key) == value for _, each in place.tls):
+                    found[key] = value
+                elif key == "hsts":
+                    self.report.add(
+                        said_by, "hsts is of a listener, and the other hosts here have another"
+                    )
+                else:
+                    found.setdefault(key, value)
+                    self.report.add(
+                        said_by, f"{key} holds for the whole listener, the other hosts included"
+                    )
+        return found
 
     def documents(self, *, has_trusted_proxies: bool) -> list[dict[str, Any]]:
         """Return the listeners of gateway.yaml."""
@@ -175,11 +196,11 @@ class Listeners:
     def _document(self, place: _Place, *, has_trusted_proxies: bool) -> dict[str, Any]:
         listen = place.listen
         found: dict[str, Any] = {"address": join_address(str(listen.host), listen.port)}
-        if place.certificates or place.tls or listen.is_tls:
+        if place.certificates or place.tls:
             if not place.certificates:
                 self.report.add(place.said_by, "it has no certificate: put one there")
             pairs = place.certificates or [{"certificate": "tls.crt", "key": "tls.key"}]
-            found["tls"] = {"certificates": pairs, **place.tls}
+            found["tls"] = {"certificates": pairs, **self._put_together(place)}
         elif place.redirect is not None and place.proxies:
             self.report.add(place.redirect[1], "other hosts of this address are served without TLS")
         elif place.redirect is not None:

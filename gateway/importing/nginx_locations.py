@@ -8,6 +8,7 @@ Must not know: gateway.yaml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.importing.nginx_source import Directive
     from gateway.importing.report import Report
 
+_BEGINNING: Final = re.compile(r"\^((?:/[\w-]+)*)(?:/|/?\.\*|/\(\.\*\)|\(/\|\$\))?\$?", re.ASCII)
 _PREFIX_KINDS: Final = ("", "^~", "=")
 
 
@@ -50,7 +52,7 @@ class Proxied:
 def locations_of(scope: Scope) -> Iterator[Location]:
     """Yield the locations of a server block, nested ones, too."""
     for each in scope.own("location"):
-        kind, path = _read(each.args)
+        kind, path = _plain(*_read(each.args))
         inner = scope.inner(each)
         yield Location(kind, path, inner, each)
         yield from locations_of(inner)
@@ -67,6 +69,12 @@ def _read(args: tuple[str, ...]) -> tuple[str, str]:
         if text.startswith(kind):
             return kind, text[len(kind) :]
     return "", text
+
+
+def _plain(kind: str, text: str) -> tuple[str, str]:
+    """Return a pattern that is nothing but the beginning of a path as such a beginning."""
+    match = _BEGINNING.fullmatch(text) if kind == "~" else None
+    return (kind, text) if match is None else ("", match[1] or "/")
 
 
 def proxied_locations(server: Scope, report: Report) -> list[Proxied]:

@@ -10,6 +10,7 @@ Must not know: what a directive means.
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ _MAX_DEPTH: Final = 32  # of blocks and of includes, each
 # Any context will do: only the number of arguments is checked, since fragments have no outer block.
 _ANYWHERE: Final = ("http",)
 assert _ANYWHERE in CONTEXTS
+# Directives that set something to a value of one's own, and words that say that it is a secret.
+_VALUE: Final = re.compile(r"^set$|_header$|_param$|^env$")
+_SECRET_NAME: Final = re.compile(r"(secret|passw\w*|api_?key|token)$", re.IGNORECASE)
+_SECRET: Final = re.compile(r"authorization|secret|token|passw|api.?key|cookie", re.IGNORECASE)
 _Words: TypeAlias = Iterator[tuple[str, int, bool]]
 
 
@@ -41,8 +46,18 @@ class Directive:
     block: tuple[Directive, ...] | None = None
 
     def __str__(self) -> str:
+        """Write it for people: on one line, and without what may be a secret."""
         end = " {...}" if self.block is not None else ""
-        return " ".join([self.name, *self.args]).replace("\n", " ") + end
+        text = " ".join([self.name, *self._shown()]) + end
+        return "".join(each if each.isprintable() else " " for each in text)
+
+    def _shown(self) -> tuple[str, ...]:
+        if self.args and _SECRET_NAME.search(self.name):
+            return ("***",)
+        if not _VALUE.search(self.name) or not self.args or "$" in self.args[-1]:
+            return self.args
+        hidden = _SECRET.search(self.args[0])
+        return (*self.args[:-1], "***") if hidden else self.args
 
     def named(self, *names: str) -> list[Directive]:
         """Return the directives of these names in the block."""
@@ -172,4 +187,9 @@ def _check_arguments(directive: Directive) -> None:
         "args": list(directive.args),
     }
     end = ";" if directive.block is None else "{"
-    analyze(str(directive.file), statement, end, ctx=_ANYWHERE, check_ctx=False)
+    try:
+        analyze(str(directive.file), statement, end, ctx=_ANYWHERE, check_ctx=False)
+    except (TypeError, ValueError):  # crossplane's own, where its message meets a % in the value
+        raise ConfigError(
+            f'{directive.file}:{directive.line}: invalid value in "{directive.name}" directive'
+        ) from None

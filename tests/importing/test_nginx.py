@@ -6,11 +6,14 @@ was left out. After a change on purpose, REWRITE=1 writes them anew; read the di
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.config.load import load
 from gateway.errors import ConfigError
@@ -120,3 +123,42 @@ def test_a_field_of_a_proxy_that_the_gateway_does_not_read(tmp_path: Path) -> No
 def test_what_has_nothing_to_import(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         imported(tmp_path, text)
+
+
+_BITS = [
+    "{",
+    "}",
+    ";",
+    "'",
+    '"',
+    "\\",
+    "$",
+    "#",
+    "\n",
+    "%s",
+    "~ ",
+    "= ",
+    "@x ",
+    "unix:",
+    "[::",
+    "\0",
+    "location ",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(SAMPLES),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), st.sampled_from(_BITS)), max_size=6),
+)
+def test_a_damaged_one_is_an_error_and_never_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, sample: Path, damage: list[tuple[float, int, str]]
+) -> None:
+    text = sample.read_text()
+    for place, length, bit in damage:
+        start = int(place * len(text))
+        text = text[:start] + bit + text[start + length :]
+    path = tmp_path_factory.mktemp("damaged") / "site.conf"
+    path.write_text(text)
+    with contextlib.suppress(ConfigError):
+        assert write_yaml(import_nginx(path), "site.conf")

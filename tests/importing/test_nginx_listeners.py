@@ -80,3 +80,15 @@ def test_a_unix_socket_is_left_out(tmp_path: Path) -> None:
     made = imported(tmp_path, f"server {{ listen unix:/run/n.sock; listen 80; {_PASS} }}")
     assert [each["address"] for each in made.document["listeners"]] == ["0.0.0.0:80"]
     assert any("TCP addresses" in note.reason for note in made.report.notes)
+
+
+def test_what_one_of_several_blocks_wants(tmp_path: Path) -> None:
+    site = "server {{ listen 443 ssl; server_name {}; {} " + _TLS + " {} }}"
+    wants = "ssl_verify_client on; ssl_client_certificate ca.pem; ssl_protocols TLSv1.3;"
+    wants += " add_header Strict-Transport-Security max-age=60;"
+    made = imported(tmp_path, site.format("a", "", _PASS) + site.format("b", wants, _PASS))
+    (listener,) = made.document["listeners"]
+    assert listener["tls"].keys() == {"certificates", "client_certificates", "minimum_version"}
+    reasons = [note.reason for note in made.report.notes]
+    assert "hsts is of a listener, and the other hosts here have another" in reasons
+    assert sum("holds for the whole listener" in each for each in reasons) == 2

@@ -22,6 +22,9 @@ from tests.importing.trees import left_out, server
         ("try_files $uri @b; location @b { proxy_pass http://a; }", "/", "a"),
         ("location / { error_page 404 = @b; } location @b { proxy_pass http://a; }", "/", "a"),
         ("set $h a; location / { proxy_pass http://$h:80; }", "/", "a:80"),
+        ("location ~ ^/ci/ { proxy_pass http://a; }", "/ci", "a"),
+        ("location ~ ^/ci(/|$) { proxy_pass http://a; }", "/ci", "a"),
+        ("location ~ ^/(.*)$ { proxy_pass http://a; }", "/", "a"),
         ("location /x { location /x/y { proxy_pass http://a; } }", "/x/y", "a"),
     ],
 )
@@ -40,6 +43,14 @@ def test_what_cannot_be_read_is_noted(tmp_path: Path) -> None:
 
 
 def test_kinds(tmp_path: Path) -> None:
-    text = "location ~* \\.png$ {} location ~^/a {} location @b {} location /c {} location = /d {}"
+    text = "location ~* \\.png$ {} location ~^/a {} location ~ ^/(b|c) {} location @b {}"
+    text += " location /c {} location = /d {}"
     found = [(each.kind, each.path) for each in locations_of(server(tmp_path, text))]
-    assert found == [("~*", "\\.png$"), ("~", "^/a"), ("@", "@b"), ("", "/c"), ("=", "/d")]
+    assert found == [
+        ("~*", "\\.png$"),
+        ("", "/a"),
+        ("~", "^/(b|c)"),
+        ("@", "@b"),
+        ("", "/c"),
+        ("=", "/d"),
+    ]

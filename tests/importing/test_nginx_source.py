@@ -63,6 +63,7 @@ def test_a_site_by_itself_finds_the_snippets_beside_its_folder(tmp_path: Path) -
         ("server {\n;}\n", 'nginx.conf:2: unexpected ";"'),
         ("server { server_name; }\n", 'invalid number of arguments in "server_name" directive'),
         ("server { ssl_session_tickets maybe; }\n", 'it must be "on" or "off"'),
+        ("server { gzip 5%; }\n", 'nginx.conf:1: invalid value in "gzip" directive'),
         ("location {\n}\n", 'nginx.conf:1: invalid number of arguments in "location"'),
         ("include nginx.conf;\n", "which includes it again"),
         ("a {" * 40 + "}" * 40 + "\n", "blocks are more than 32 deep"),
@@ -94,3 +95,24 @@ def test_includes_that_multiply_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "12.conf").write_text("user x;\n")
     with pytest.raises(ConfigError, match="more than 1000 files"):
         read_nginx(tmp_path / "0.conf")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "proxy_set_header Authorization 'Basic bWFkZTp1cA==';",
+            "proxy_set_header Authorization ***",
+        ),
+        ("proxy_set_header X-Api-Key made-up;", "proxy_set_header X-Api-Key ***"),
+        ("set $token made-up;", "set $token ***"),
+        ("proxy_set_header Host $host;", "proxy_set_header Host $host"),
+        ("proxy_set_header X-Team build;", "proxy_set_header X-Team build"),
+        ("openidc_client_secret made-up;", "openidc_client_secret ***"),
+        ("server_tokens off;", "server_tokens off"),
+        ("error_page 502 'a\x1b[2Jb';", "error_page 502 a [2Jb"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown(tmp_path: Path, text: str, shown: str) -> None:
+    (directive,) = parse(tmp_path, text + "\n")
+    assert str(directive) == shown

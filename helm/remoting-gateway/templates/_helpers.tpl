@@ -97,7 +97,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "listener.settings.tls: tls.enabled is false" }}
 {{- end }}
 {{- $_ := set $config "listeners" (list $listener) }}
-{{- $_ := set $config "state_dir" "/var/lib/remoting-gateway" }}
+{{- $_ := set $config "state_dir" "/var/lib/remoting-gateway/state" }}
 {{- if .Values.admin.enabled }}
 {{- $address := printf "0.0.0.0:%d" (int .Values.admin.port) }}
 {{- $_ := set $config "admin" (dict "listen" $address "token_file" "/etc/remoting-gateway-admin/token") }}
