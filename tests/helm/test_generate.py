@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft7Validator
 
-from helm.generate import COPIES, OWN, generated, values_schema
+from helm.generate import COPIES, OWN, ROOT, generated, values_schema
 from tests.helm.charts import CHART, VALUE_SETS, values_of
 
 
@@ -49,3 +51,11 @@ def test_what_is_wrong_is_seen_before_anything_is_installed(
 ) -> None:
     found = {error.json_path for error in Draft7Validator(values_schema()).iter_errors(values)}
     assert place in found
+
+
+def test_the_example_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "helm.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert list(Draft7Validator(values_schema()).iter_errors(yaml.safe_load(example))) == []
+    # Every value set is named there, and nothing else.
+    assert set(re.findall(r"`([\w-]+-values\.yaml)`", text)) == {path.name for path in VALUE_SETS}
