@@ -83,8 +83,8 @@ class _Conversion:
         return Imported(document, self._report)
 
     def _add_server(self, directive: Directive, server: Scope) -> bool:
-        hosts = list(self._hosts(server))
-        proxies = bool(hosts) and self._controllers.add_server(server, hosts, directive)
+        hosts = self._hosts(server)
+        proxies = self._controllers.add_server(server, hosts, directive)
         if not proxies and find_redirect(server) is None:
             self._report.leave_out(directive, "nothing in it is passed on to a controller")
             return False
@@ -94,9 +94,16 @@ class _Conversion:
             self._controllers.add_server(server, ["*"], directive)
         return proxies
 
-    def _hosts(self, server: Scope) -> Iterator[str]:
+    def _hosts(self, server: Scope) -> list[str]:
         said = server.own("server_name")
         names = [name for each in said for name in each.args] or ["_"]
+        found = list(self._readable(names, said))
+        if not found:
+            self._report.add(said[0], "no name of it can be taken over, so it has all other hosts")
+        self._report.take(*said)
+        return found or ["*"]
+
+    def _readable(self, names: list[str], said: list[Directive]) -> Iterator[str]:
         for name in names:
             host = name.lower()
             if host in ("_", "*", ""):
@@ -111,7 +118,6 @@ class _Conversion:
                         'hosts are whole names, or begin with "*."; this one is not served',
                         text=f"server_name {name}",
                     )
-        self._report.take(*said)
 
     def _trusted_proxies(self, servers: list[Scope]) -> list[str]:
         found: dict[str, None] = {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.routing import ExposeConfig
 from gateway.config.values import format_duration, parse_host, parse_prefix
-from gateway.importing.nginx_access import NOBODY, Rules, closing, own_rules, read_rules
+from gateway.importing.nginx_access import NOBODY, closing, own_rules, read_rules
 from gateway.importing.nginx_locations import Proxied, locations_of, proxied_locations
 from gateway.importing.nginx_words import (
     Target,
@@ -84,7 +84,19 @@ class Controllers:
                     "taken over as a controller of its own; remove it if it is not Jenkins",
                 )
         self._cover_patterns(groups, server)
+        if groups:
+            self._forget_what_no_route_has(groups, server)
         return bool(groups)
+
+    def _forget_what_no_route_has(self, groups: list[Group], server: Scope) -> None:
+        """Say of closed locations beside all routes that they stay closed."""
+        prefixes = [f"{group.prefix}/" for group in groups]
+        for location in locations_of(server):
+            if location.kind not in ("", "^~", "=") or location.directive is None:
+                continue
+            path = f"{location.path.rstrip('/')}/"
+            if closing(location.scope) and not any(map(path.startswith, prefixes)):
+                self.report.not_needed(location.directive, "no route leads there")
 
     def _cover_patterns(self, groups: list[Group], server: Scope) -> None:
         """Take locations by pattern that go where a route goes anyway."""
@@ -197,8 +209,8 @@ class Controllers:
         networks = read_rules(scope.nearest("allow", "deny"), self.report).networks
         parts: dict[str, tuple[str, ...] | None] = {}
         for part in group.parts:
-            own = own_rules(part.location.scope)
-            rules = read_rules(own, self.report) if own else Rules(networks)
+            # What a location does not say itself is the server's, and never its neighbour's.
+            rules = read_rules(part.location.scope.nearest("allow", "deny"), self.report)
             if group.main is None or (rules.understood and rules.networks != networks):
                 parts[_below(part.path, group.prefix)] = rules.networks
         self._close(group, server, parts)

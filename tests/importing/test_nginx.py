@@ -82,12 +82,36 @@ def test_what_is_closed_is_never_open_in_the_result(tmp_path: Path) -> None:
           location /c { return 403; }
           location /d { allow all; proxy_pass http://j:8080; } }""",
     )
+    assert made["controllers"] == {"j": {"url": "http://j:8080/"}}
     assert made["routes"][0]["expose"] == [
         {"set": "all", "allow_from": ["10.0.0.0/8"]},
         {"paths": ["/b"], "allow_from": ["127.0.0.1/32"]},
         {"paths": ["/d"]},
         {"paths": ["/c"], "allow_from": ["127.0.0.1/32"]},
     ]
+
+
+def test_rules_are_inherited_from_the_server_and_not_from_a_neighbour(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path,
+        """server { listen 127.0.0.1:80;
+          location / { return 404; }
+          location /ci { allow 10.0.0.0/8; deny all; proxy_pass http://j:8080; }
+          location /ci/github-webhook/ { proxy_pass http://j:8080; } }""",
+    )
+    assert made.document["routes"][0]["expose"] == [
+        {"set": "all", "allow_from": ["10.0.0.0/8"]},
+        {"paths": ["/github-webhook"]},
+    ]
+    assert "location / {...}" not in left_out(made.report)
+
+
+def test_names_that_cannot_be_taken_over(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path, "server { server_name ci.* ~^x; location / { proxy_pass http://j:8080; } }"
+    )
+    assert [route["host"] for route in made.document["routes"]] == ["*"]
+    assert left_out(made.report)[:2] == ["server_name ci.*", "server_name ~^x"]
 
 
 def test_limits_are_the_largest(tmp_path: Path) -> None:
