@@ -18,6 +18,7 @@ The layers, each importing only from those before it (tests/test_architecture.py
     agents         the bridge: endpoint, transport, discovery, both kinds of legs, session, takeover
     server         supervisor, worker (the composition root)
     doctor         plays agent, browser and CLI on any path, and says what is wrong with it
+    importing      other proxies' configurations, for `import`
     command        the command line; nothing imports it
     demo           stand-in controller and agent; imports nothing from protocol, http, agents
 

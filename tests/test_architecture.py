@@ -39,7 +39,8 @@ LAYERS: Final[dict[str, frozenset[str]]] = {
     "jenkins_cli": _UP_TO_CREDENTIALS,
     "server": _UP_TO_SERVER,
     "doctor": _UP_TO_SERVER | {"demo"},
-    "command": _UP_TO_SERVER | {"demo", "doctor"},
+    "importing": frozenset({"errors", "config"}),
+    "command": _UP_TO_SERVER | {"demo", "doctor", "importing"},
     # Plays the peers, so it shares no code with what they are to test.
     "demo": _UP_TO_SERVER - {"protocol", "http", "agents", "jenkins_cli", "credentials"},
     "__main__": frozenset({"command"}),
@@ -55,6 +56,7 @@ OUTSIDE: Final[dict[str, tuple[str, ...]]] = {
     "OpenSSL": ("protocol.tls", "transport"),
     "OpenSSL._util": (),
     "asyncio": (),
+    "crossplane": ("importing",),
     "importlib": ("command",),  # an import by name would escape this test
 }
 # What a sans-I/O core has no use for: I/O, clocks, chance, threads, logs.

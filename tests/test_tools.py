@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import REQUIRE, require_tool
+from tests.tools import REQUIRE, WITHOUT, require_tool
 
 MISSING = "no-such-program-anywhere"
 
@@ -28,4 +28,11 @@ def test_a_missing_one_is_a_skip(monkeypatch: pytest.MonkeyPatch, value: str) ->
 def test_where_they_are_required_it_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(REQUIRE, "1")
     with pytest.raises(pytest.fail.Exception, match=f"{MISSING} is not installed, and {REQUIRE}"):
+        require_tool(MISSING)
+
+
+def test_what_cannot_be_had_is_a_skip_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REQUIRE, "1")
+    monkeypatch.setenv(WITHOUT, f"other {MISSING}")
+    with pytest.raises(pytest.skip.Exception):
         require_tool(MISSING)

@@ -18,6 +18,7 @@ from gateway.command.demo import demo
 from gateway.command.doctor import doctor
 from gateway.command.healthcheck import healthcheck
 from gateway.command.identity import identity
+from gateway.command.import_nginx import import_
 from gateway.command.intervene import block, blocks, kick, log_level, takeover, unblock
 from gateway.command.jenkins_secrets import jenkins_secrets
 from gateway.command.metrics import metrics
@@ -70,6 +71,7 @@ for _command in (
     jenkins_secrets,
     doctor,
     probe,
+    import_,
     demo,
 ):
     cli.add_command(_command)

@@ -1,0 +1,130 @@
+{{- define "remoting-gateway.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "remoting-gateway.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "remoting-gateway.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "remoting-gateway.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "remoting-gateway.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "remoting-gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "remoting-gateway.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "remoting-gateway.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "remoting-gateway.image" -}}
+{{- $name := .Values.image.repository }}
+{{- if .Values.image.registry }}{{ $name = printf "%s/%s" .Values.image.registry $name }}{{ end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $name .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "remoting-gateway.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "remoting-gateway.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "remoting-gateway.tlsSecret" -}}
+{{- if .Values.tls.existingSecret }}
+{{- .Values.tls.existingSecret }}
+{{- else if .Values.tls.certManager.enabled }}
+{{- printf "%s-tls" (include "remoting-gateway.fullname" .) }}
+{{- else }}
+{{- fail "tls: name a Secret in tls.existingSecret, or set tls.certManager.enabled, or tls.enabled=false behind an ingress" }}
+{{- end }}
+{{- end }}
+
+{{- define "remoting-gateway.adminSecret" -}}
+{{- default (printf "%s-admin" (include "remoting-gateway.fullname" .)) .Values.admin.existingSecret }}
+{{- end }}
+
+{{- define "remoting-gateway.servicePort" -}}
+{{- if .Values.service.port }}{{ .Values.service.port }}{{ else }}{{ ternary 443 80 .Values.tls.enabled }}{{ end }}
+{{- end }}
+
+{{- define "remoting-gateway.portName" -}}
+{{ ternary "https" "http" .Values.tls.enabled }}
+{{- end }}
+
+{{/* Seconds of "500ms", "20s", "5m", "2h" or "1d", as gateway.yaml has them; rounded up. */}}
+{{- define "remoting-gateway.seconds" -}}
+{{- $number := regexFind "^[0-9.]+" . | float64 }}
+{{- $unit := regexFind "[a-z]+$" . }}
+{{- $factor := index (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0) $unit }}
+{{- ceil (mulf $number $factor) | int }}
+{{- end }}
+
+{{/* What the gateway may need to end, and 10 s: docs/operations.md, "Ending". */}}
+{{- define "remoting-gateway.gracePeriod" -}}
+{{- $shutdown := default dict .Values.config.shutdown }}
+{{- $wait := include "remoting-gateway.seconds" (default "0s" $shutdown.pre_stop) | int }}
+{{- $drain := include "remoting-gateway.seconds" (default "300s" $shutdown.drain_timeout) | int }}
+{{- add $wait $drain 10 }}
+{{- end }}
+
+{{/* gateway.yaml: config, and what the chart knows better. */}}
+{{- define "remoting-gateway.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if not $config.controllers }}
+{{- fail "config.controllers: name at least one, such as  main: {url: \"http://jenkins.jenkins.svc:8080/\"}" }}
+{{- end }}
+{{- $listener := deepCopy .Values.listener.settings }}
+{{- $_ := set $listener "address" (printf "0.0.0.0:%d" (int .Values.listener.port)) }}
+{{- if .Values.tls.enabled }}
+{{- $tls := default dict $listener.tls }}
+{{- $pair := dict "certificate" "/etc/remoting-gateway-tls/tls.crt" "key" "/etc/remoting-gateway-tls/tls.key" }}
+{{- $_ := set $tls "certificates" (list $pair) }}
+{{- $_ := set $listener "tls" $tls }}
+{{- else if $listener.tls }}
+{{- fail "listener.settings.tls: tls.enabled is false" }}
+{{- end }}
+{{- $_ := set $config "listeners" (list $listener) }}
+{{- $_ := set $config "state_dir" "/var/lib/remoting-gateway/state" }}
+{{- if .Values.admin.enabled }}
+{{- $address := printf "0.0.0.0:%d" (int .Values.admin.port) }}
+{{- $_ := set $config "admin" (dict "listen" $address "token_file" "/etc/remoting-gateway-admin/token") }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}
+
+{{- define "remoting-gateway.check" -}}
+{{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}
+{{- if and .Values.persistence.enabled $many }}
+{{- fail "persistence.enabled: one state belongs to one gateway; use one replica and no autoscaling, or no persistence" }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.admin.enabled) }}
+{{- fail "metrics.serviceMonitor.enabled: metrics are on the admin listener; set admin.enabled" }}
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.hosts: name at least one" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- fail "httpRoute.parentRefs: name the Gateway" }}
+{{- end }}
+{{- with .Values.tls.certManager }}
+{{- if and .enabled $.Values.tls.enabled (not (and .issuerRef .dnsNames)) }}
+{{- fail "tls.certManager: issuerRef and tls.certManager.dnsNames are needed" }}
+{{- end }}
+{{- end }}
+{{- if eq (int .Values.admin.port) (int .Values.listener.port) }}
+{{- fail "admin.port: the listener has the same port" }}
+{{- end }}
+{{- end }}
