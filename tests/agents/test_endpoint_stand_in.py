@@ -77,7 +77,7 @@ async def test_refusals_leave_a_live_session_alone(tmp_path: Path, log: LogCaptu
         await controller.wait_for_channel("linux-1")
         check_connected(await ask(port, request_of(controller)), log)
         wrong = request_of(controller, cookie=b"00ff" * 8)
-        check_connected(await ask(port, wrong), log, cookie="00ff")
+        check_connected(await ask(port, wrong), log, cookie="00ff" * 8)
         unknown = request_of(controller, "nobody")
         check_refusal(await ask(port, unknown), log, 400, "no such agent")
         ssh = request_of(controller, "ssh-1")
