@@ -23,7 +23,7 @@ from gateway.doctor.causes import Cause
 from gateway.doctor.check_tls import client_certificate
 from gateway.doctor.client import Unanswered, get, send
 from gateway.doctor.findings import Finding, Setting, error, warning
-from gateway.doctor.remedies import AGENT, GATEWAY
+from gateway.doctor.remedies import AGENT, FORWARDED, GATEWAY
 
 _SKEW: Final = 300.0  # seconds: below it nothing that agents do depends on the time
 _JAVA: Final = "Java/17.0.15"
@@ -55,16 +55,21 @@ async def check_login(case: Case) -> list[Finding]:
     if not ours and answers.is_login_page(answer):
         return [answers.sso(f"{what}: 200, but it is a login page without X-Jenkins")]
     # A proxy may drop Jenkins' headers; agents do not need them here.
-    if ours or b"jenkins" in answer.body.lower():
+    if ours or answers.shows_jenkins(answer):
         case.is_ready = True
         return await _elsewhere(case)
     return [
         error(
             Cause.NOT_JENKINS,
             "what answers is not Jenkins",
-            seen=(answers.status_line(answer, what), "no X-Jenkins, and no word of Jenkins in it"),
-            meaning="An agent believes the 200 and then fails at /wsagents/.",
-            remedy="Mend the host or path in -url, or the rule of the proxy that leads here.",
+            seen=(
+                f"{answers.status_line(answer, what)}, without X-Jenkins",
+                f"the page says: {answers.words_of(answer)}",
+            ),
+            meaning="An agent believes the 200 and then fails at /wsagents/. Perhaps a portal that"
+            " wants a login or consent, a page for maintenance, or another program.",
+            remedy="Mend the host or path in -url, or the rule of the proxy that leads here; if the"
+            " page is a portal's, let this machine through it.",
         )
     ]
 
@@ -141,7 +146,23 @@ async def _follow(case: Case, answer: Answer, what: str) -> list[Finding]:
             case.is_ready = True
             case.note("200, where Jenkins' own login leads to")
             return []
+        if not 300 <= answer.status < 400:
+            break
+        if same and urlsplit(there.path).path == urlsplit(case.question.url_of("login")).path:
+            return [_endless(evidence)]
     return [answers.sso(*evidence)]
+
+
+def _endless(evidence: list[str]) -> Finding:
+    return error(
+        Cause.REDIRECT_ELSEWHERE,
+        "/login is redirected to itself, again and again",
+        seen=evidence,
+        meaning="Java gives up after 20 redirects: the agent never sees a 200.",
+        remedy="Find out who redirects: often a proxy behind another one that ends TLS takes every"
+        " request for http, for want of X-Forwarded-Proto.",
+        settings=FORWARDED,
+    )
 
 
 def _summary(answer: Answer) -> str:
@@ -193,16 +214,17 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
     known = answers.by_status(question, answer, what)
     if known is not None:
         return known
+    if answer.status == 403 and answers.gateway_error(answer) is not None:
+        return _kept_out(answer, what)
     if answer.status == 403:
         return error(
             Cause.FORBIDDEN_IN_FRONT,
             "something in front of Jenkins forbids the way",
-            seen=answers.status_line(answer, what),
+            seen=(answers.status_line(answer, what), answers.words_of(answer)),
             meaning="Jenkins shows /login to everybody, so this is a firewall (WAF), an address"
             " list, or a rule against unknown clients.",
             remedy="Allow this machine's address, and clients whose User-Agent is Java/...",
             settings=(
-                Setting(GATEWAY, "allow_from of the route, or of its expose"),
                 Setting("nginx", "allow ADDRESS;  in the location that has deny"),
                 Setting("WAF", "an exception for PREFIX/login and PREFIX/wsagents/"),
             ),
@@ -226,6 +248,41 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
         ),
         meaning="An agent wants exactly 200 and waits until it comes.",
         remedy="Look for this request in the log of the proxy in front.",
+    )
+
+
+def _kept_out(answer: Answer, what: str) -> Finding:
+    return error(
+        Cause.FORBIDDEN_IN_FRONT,
+        "the gateway does not let this address in",
+        seen=answers.status_line(answer, what),
+        meaning="allow_from of the route, or of agents or ui in its expose, does not hold the"
+        " address that the gateway sees: this machine's, or that of a proxy it does not believe.",
+        remedy="Add this machine's network to allow_from. If the gateway sees a proxy's address"
+        " instead (its access log says which), add the proxy to trusted_proxies.",
+        settings=(
+            Setting(GATEWAY, "routes: [{..., allow_from: [NETWORK]}]"),
+            Setting(GATEWAY, "routes: [{..., expose: [{set: agents, allow_from: [NETWORK]}]}]"),
+            Setting(GATEWAY, "trusted_proxies: [NETWORK OF THE PROXY IN FRONT]"),
+        ),
+    )
+
+
+def _not_routed(case: Case, evidence: str) -> Finding:
+    path = case.question.target.path
+    return error(
+        Cause.WRONG_PREFIX,
+        f"the gateway serves no agents at {path}",
+        seen=evidence,
+        meaning="The route for this host is for another path, or its expose leaves agents out.",
+        remedy="Mend the path in -url, or add agents to the expose of the gateway's route.",
+        settings=(
+            Setting(
+                GATEWAY,
+                f"routes: [{{host: {case.question.target.host}, expose: [agents, ...], ...}}]",
+            ),
+            Setting(GATEWAY, "remoting-gateway check -c gateway.yaml shows each route's path"),
+        ),
     )
 
 
@@ -257,6 +314,8 @@ async def _not_found(case: Case, answer: Answer, what: str) -> Finding:
             return answers.wrong_prefix(
                 question, path, evidence, f"GET {path}login: 200, with X-Jenkins"
             )
+    if said:
+        return _not_routed(case, evidence)
     return answers.wrong_prefix(question, None, evidence)
 
 
@@ -289,7 +348,7 @@ async def check_clock(case: Case) -> list[Finding]:
         return []
     try:
         there = parsedate_to_datetime(stated)
-    except ValueError:
+    except (ValueError, OverflowError):
         case.note("the answer's Date cannot be read")
         return []
     here = case.login_at or datetime.now(UTC)

@@ -31,6 +31,7 @@ from gateway.doctor.certificates import (
     issuer_address,
     name_of,
     names_of,
+    strength_of,
 )
 from gateway.doctor.client import Address, Unanswered, address_of, get, trust
 from gateway.doctor.findings import Finding, Setting, error, warning
@@ -43,9 +44,11 @@ _WITHIN: Final = 10.0  # seconds, for one handshake
 _PLACES: Final = 4
 _SOON: Final = timedelta(days=14)
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
-_NOT_YET, _EXPIRED, _SELF_SIGNED = 9, 10, 18
+_NOT_YET, _EXPIRED = 9, 10
+_SELF_SIGNED, _SELF_SIGNED_IN_CHAIN = 18, 19
 _HOSTNAME, _IP_ADDRESS = 62, 64
 _NO_ISSUER = frozenset({2, 20, 21})
+_WEAK = frozenset({66, 67, 68})  # a key or a digest, below the security level of this machine
 _SENT_WHERE: Final = (
     Setting(NGINX, "ssl_certificate: a file with the certificate first, then the intermediates"),
     Setting(HAPROXY, "crt: a file with certificate, intermediates and key"),
@@ -77,6 +80,8 @@ async def _at(case: Case, address: Address, *, first: bool) -> list[Finding]:
         seen = await _look(case, address)
     except TlsLookFailed as failure:
         case.note(str(failure))
+        if failure.wants_certificate:
+            return [client_certificate(f"{failure}, after it had asked for a certificate")]
         return [_no_handshake(case, str(failure))]
     chain = [x509.load_der_x509_certificate(each) for each in seen.chain]
     if first:
@@ -158,16 +163,42 @@ async def _judge(case: Case, problem: ssl.SSLError, chain: Sequence[x509.Certifi
         return _wrong_name(case, chain)
     if code in _NO_ISSUER and not is_self_signed(chain[-1]):
         return await _no_issuer(case, chain)
-    if code is not None:
+    if code in _NO_ISSUER or code in (_SELF_SIGNED, _SELF_SIGNED_IN_CHAIN):
         return _unknown_authority(case, chain, self_signed=code == _SELF_SIGNED)
-    if "CERTIFICATE_REQUIRED" in str(problem) or "HANDSHAKE_FAILURE" in str(problem):
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return _unfit(problem, chain)
+    if "CERTIFICATE_REQUIRED" in str(problem):
         return client_certificate(str(problem))
     return error(
         Cause.TLS_FAILED,
         "the TLS handshake fails",
-        seen=str(problem),
-        meaning="An agent sees an SSLHandshakeException and tries again for ever.",
-        remedy="Look at the TLS settings of the proxy in front: protocols, ciphers, certificate.",
+        seen=(str(problem), "a handshake with old ciphers and protocols allowed succeeds"),
+        meaning="An agent sees an SSLHandshakeException and tries again for ever: the server has"
+        " only ciphers that Java, and this machine, have switched off.",
+        remedy="Allow today's ciphers on the proxy that ends TLS, such as ECDHE with AES-GCM.",
+        settings=(
+            Setting(NGINX, "ssl_protocols TLSv1.2 TLSv1.3; and no ssl_ciphers of your own"),
+            Setting(HAPROXY, "no ssl-default-bind-ciphers of your own"),
+            Setting(APACHE, "SSLCipherSuite HIGH:!aNULL"),
+        ),
+    )
+
+
+def _unfit(problem: ssl.SSLCertVerificationError, chain: Sequence[x509.Certificate]) -> Finding:
+    """Return the finding for a certificate that is refused for what it is, not for who signed."""
+    weak = problem.verify_code in _WEAK
+    return error(
+        Cause.CERTIFICATE_UNFIT,
+        "the certificate is too weak" if weak else "the certificate is not fit for this server",
+        seen=(problem.verify_message, *(f"it sends {strength_of(each)}" for each in chain)),
+        meaning="Java takes no SHA-1 from the authorities that come with it, no MD5, and no RSA key"
+        " below 1024 bits from anybody; this machine's OpenSSL wants 2048."
+        if weak
+        else "Java refuses it: SSLHandshakeException, for the same reason.",
+        remedy="Have a certificate issued with a key of 2048 bits or more, signed with SHA-256."
+        if weak
+        else "Have a certificate issued for a TLS server (extended key usage serverAuth), by an"
+        " authority that may issue some.",
     )
 
 
@@ -191,13 +222,18 @@ def client_certificate(evidence: str) -> Finding:
 def _expired(chain: Sequence[x509.Certificate]) -> Finding:
     now = datetime.now(UTC)
     old = next((each for each in chain if each.not_valid_after_utc < now), chain[0])
+    own = old is chain[0]
     return error(
         Cause.CERTIFICATE_EXPIRED,
-        f"the certificate expired on {day(old.not_valid_after_utc)}",
+        f"{'the' if own else 'an intermediate'} certificate expired on"
+        f" {day(old.not_valid_after_utc)}",
         seen=f"{name_of(old)}, valid from {day(old.not_valid_before_utc)}"
         f" to {day(old.not_valid_after_utc)}; today is {day(now)}",
         meaning="Java refuses it: CertificateExpiredException, and agents try again for ever.",
-        remedy="Renew the certificate and reload the proxy that ends TLS.",
+        remedy="Renew the certificate and reload the proxy that ends TLS."
+        if own
+        else "Replace the intermediate by the authority's present one, in the certificate file of"
+        " the proxy that ends TLS, and reload it.",
         settings=(
             Setting(NGINX, "nginx -s reload, once the file of ssl_certificate is new"),
             Setting(HAPROXY, "systemctl reload haproxy, once the file of crt is new"),
@@ -239,6 +275,7 @@ async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
     """Tell a chain that is cut short from an authority that nobody here knows."""
     last = chain[-1]
     where = issuer_address(last)
+    given = case.question.ca_file
     issuer = None if where is None else await _fetch_issuer(where, case.question)
     if issuer is not None and has_issued(issuer, last) and not is_self_signed(issuer):
         proof = f"it can be had at {where}, which Java does not do by itself"
@@ -257,7 +294,12 @@ async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
         ' path". Browsers fetch the certificate by themselves and show nothing.',
         remedy="Append the intermediate to the certificate file of the proxy that ends TLS, and"
         " reload it.",
-        settings=_SENT_WHERE,
+        settings=_SENT_WHERE
+        if where is not None
+        else (
+            *_SENT_WHERE,
+            Setting("doctor", f"if there is no intermediate, {given} is another authority's"),
+        ),
     )
 
 
@@ -290,7 +332,8 @@ def _unknown_authority(
         Cause.AUTHORITY_UNKNOWN,
         f"the certificate {what}",
         seen=f'{name_of(chain[0])}, signed by "{chain[-1].issuer.rfc4514_string()}"{given}',
-        meaning='Java refuses it: "PKIX path building failed", unless it is told to believe it.',
+        meaning='Java refuses it: "PKIX path building failed", unless its own list (cacerts, which'
+        " the doctor does not read) has the authority, or it is told to believe it.",
         remedy="Give agents the authority's certificate: java -jar agent.jar -cert @ca.pem ...",
         settings=(
             Setting(AGENT, "-cert @ca.pem  (PEM; together with a -url that it is for)"),
@@ -306,7 +349,8 @@ def _unknown_authority(
 
 def _ends_soon(chain: Sequence[x509.Certificate]) -> list[Finding]:
     now = datetime.now(UTC)
-    soon = [each for each in chain if each.not_valid_after_utc < now + _SOON]
+    # One that has expired was not needed: the handshake went well.
+    soon = [each for each in chain if now < each.not_valid_after_utc < now + _SOON]
     return [
         warning(
             Cause.CERTIFICATE_ENDS_SOON,

@@ -23,12 +23,14 @@ from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
 from gateway.doctor.checkup import CHECKS
 from gateway.doctor.client import Unanswered
-from gateway.doctor.findings import Finding, error
+from gateway.doctor.findings import Finding, error, warning
 from gateway.doctor.inside import Inside
 from gateway.doctor.question import Question
 from gateway.doctor.runner import Observer, run
 from gateway.errors import GatewayError, IdentityMismatch
 from gateway.http.upstream import fetch
+from gateway.jenkins_cli.probe import ask_about_cli
+from gateway.jenkins_cli.probe import remedy as cli_remedy
 
 # What the gateway itself needs of a controller.
 _NEEDED: Final = {"addresses", "tls", "login", "discovery", "agent port", "identity", "endpoint"}
@@ -40,7 +42,7 @@ async def check_controllers(inside: Inside) -> list[Finding]:
     said: list[str] = []
     for name, controller in inside.config.controllers.items():
         inside.tell(f"controller {name}")
-        found = await _one(inside, name, controller)
+        found = [*await _one(inside, name, controller), *await _cli(name, controller)]
         said.append(f"{name}: {found[0].title if found else 'reachable'}")
         findings += [_named(name, each) for each in found]
     inside.note("; ".join(said))
@@ -72,6 +74,25 @@ async def _one(inside: Inside, name: str, controller: ControllerConfig) -> Seque
     return []
 
 
+async def _cli(name: str, controller: ControllerConfig) -> list[Finding]:
+    """Compare ``jenkins_url`` with the URL that is set in Jenkins, as CLI clients would."""
+    if controller.jenkins_url is None:
+        return []  # then clients' own address is sent, which is not known here
+    answer = await ask_about_cli(name, controller)
+    if not answer.is_refused:
+        return []
+    return [
+        warning(
+            Cause.CLI_ORIGIN,
+            f"controller {name} refuses the CLI's Origin: jenkins_url is not its own",
+            seen=f"jenkins_url {controller.jenkins_url}: {answer.why}",
+            meaning="jenkins-cli.jar fails with 403 (Unexpected request origin).",
+            remedy=f"In the gateway's configuration, {cli_remedy(name)}"
+            " (Manage Jenkins > System > Jenkins URL).",
+        )
+    ]
+
+
 def _is_special(controller: ControllerConfig) -> bool:
     """Say whether only the gateway's own client can speak to the controller's url."""
     tls = controller.tls
@@ -84,23 +105,20 @@ async def _by_the_gateway(
     inside: Inside, name: str, controller: ControllerConfig
 ) -> Sequence[Finding]:
     """Ask as a worker does, with the certificate, name or PROXY header that is configured."""
-    transports = Transports(fetch, Discovery(fetch), PinStore(inside.config.state_dir))
-    configured = controller.agents.transport
-    reasons = []
-    # One way after the other, as auto does; it would log its choice, and this is no place for logs.
-    for way in ("jnlp4", "websocket") if configured == "auto" else (configured,):
-        agents = controller.agents.model_copy(update={"transport": way})
-        try:
-            await transports.check_ready(name, controller.model_copy(update={"agents": agents}))
-        except GatewayError as problem:
-            reasons.append(f"{way}: {problem.detail or problem.public}")
-        else:
-            return []
+    discovery, pins = Discovery(fetch), PinStore(inside.config.state_dir)
+    # A log line of the choice would be in the way of the report.
+    transports = Transports(fetch, discovery, pins, note=lambda *_: None)
+    try:
+        await transports.check_ready(name, controller)
+    except GatewayError as problem:
+        reason = problem.detail or problem.public
+    else:
+        return []
     return [
         error(
             Cause.CONTROLLER_DOWN,
             f"controller {name} is not ready for agents",
-            seen=reasons,
+            seen=reason,
             meaning="Agents wait at /login until it is.",
             remedy=f"See that {controller.url} answers from this machine, with the settings"
             f" under controllers.{name}.",

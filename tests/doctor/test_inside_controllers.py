@@ -100,3 +100,19 @@ async def test_what_only_the_gateways_own_client_can_reach(
         found = await check_controllers(inside)
     assert [each.cause for each in found] == ([] if tcp else [Cause.CONTROLLER_DOWN])
     assert capsys.readouterr().out == ""  # JSON may be on its way there
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_the_url_of_the_cli_is_compared(tmp_path: Path, right: bool) -> None:
+    root = "https://ci.example.com/"
+    async with running(Jenkins(websocket=True, root=root)) as jenkins:
+        url = root if right else "https://other.example.com/"
+        controllers = {"main": {"url": jenkins.url, "jenkins_url": url}}
+        inside, _ = await loaded(tmp_path, controllers=controllers)
+        found = await check_controllers(inside)
+    if right:
+        assert found == []
+        return
+    (only,) = found
+    assert only.cause is Cause.CLI_ORIGIN
+    assert "set controllers.main.jenkins_url to" in only.remedy
