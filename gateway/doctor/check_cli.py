@@ -8,6 +8,7 @@ Must not know: agents. Sources: PROTOCOLS E.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Final
 
 import h11
@@ -28,7 +29,7 @@ from gateway.doctor.client import (
     send,
     translated,
 )
-from gateway.doctor.findings import Finding, Setting, warning
+from gateway.doctor.findings import Finding, Setting, Severity, warning
 from gateway.doctor.remedies import GATEWAY, JENKINS, NO_BUFFERING, UPGRADE
 from gateway.doctor.websocket import new_key
 
@@ -68,6 +69,9 @@ async def check_origin(case: Case) -> list[Finding]:
         if question.plays_agent:
             return [_upgrade(evidence)]
         return [stripped(evidence, answers.text_of(answer))]
+    if answer.status >= 500:
+        known = answers.by_status(question, answer, f"GET {path}")
+        return [] if known is None else [replace(known, severity=Severity.WARNING)]
     reason = answer.header("X-CLI-Error")
     if answer.status != 403 or (reason is not None and "disabled" in reason):
         return []

@@ -109,7 +109,7 @@ class Jenkins:
         elif path == "cli/ws":
             await self._cli(connection, request)
         elif path in ("login", "login/"):
-            await connection.send(_page(200, "Sign in - Jenkins"))
+            await connection.send(_page(200, "<title>Sign in - Jenkins</title>"))
         elif path == "tcpSlaveAgentListener" and self.tcp:
             where = f"Location: {self._seen(request)}tcpSlaveAgentListener/"
             await connection.send(_page(302, "", where))

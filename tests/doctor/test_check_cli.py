@@ -32,6 +32,7 @@ JENKINS = "X-Jenkins: 2.516"
             Cause.CLI_ORIGIN,
         ),
         (page("404 Not Found"), None),
+        (page("503 Service Unavailable", "no server"), Cause.CONTROLLER_DOWN),
         (page("400 Bad Request", "only WS connections accepted here"), Cause.UPGRADE_STRIPPED),
     ],
 )
