@@ -8,6 +8,7 @@ Must not know: /wsagents/, secrets.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -32,6 +33,7 @@ _MOST_REDIRECTS: Final = 5
 _PLACES: Final = 4
 _PREFIXES: Final = ("/jenkins/", "/ci/", "/")
 _READY: Final = b"ready for agents"
+_AGENT_PORT: Final = b"Jenkins-Agent-Protocols:"  # PROTOCOLS B.2
 
 
 async def check_login(case: Case) -> list[Finding]:
@@ -305,7 +307,10 @@ async def _not_found(case: Case, answer: Answer, what: str) -> Finding:
         known = answers.by_status(question, answer, what)
         assert known is not None
         return known
-    for path in await _candidates(case):
+    front = await _front(case)
+    if front is not None and _AGENT_PORT in front.body:
+        return _agent_port(case, evidence)
+    for path in _candidates(case, front):
         try:
             found = await get(question, f"{path}login", address=case.address)
         except Unanswered:
@@ -319,20 +324,35 @@ async def _not_found(case: Case, answer: Answer, what: str) -> Finding:
     return answers.wrong_prefix(question, None, evidence)
 
 
-async def _candidates(case: Case) -> list[str]:
-    """Return paths where Jenkins may be, the likely ones first."""
+async def _front(case: Case) -> Answer | None:
+    try:
+        return await get(case.question, "/", address=case.address)
+    except Unanswered:
+        return None
+
+
+def _agent_port(case: Case, evidence: str) -> Finding:
+    return error(
+        Cause.NOT_HTTP,
+        f"port {case.question.target.port} is Jenkins' TCP agent port, not its web address",
+        seen=(evidence, "GET / there names Jenkins-Agent-Protocols, as only the agent port does"),
+        meaning="Agents ask the web address in -url first, which tells them the agent port.",
+        remedy="Open Jenkins in a browser and use its address in -url.",
+        settings=(Setting(AGENT, "-url is for http or https; the agent port never goes into it"),),
+    )
+
+
+def _candidates(case: Case, front: Answer | None) -> list[str]:
+    """Return paths where Jenkins may be, the likely ones first; ``front`` is the page at ``/``."""
     question = case.question
     found: list[str] = []
-    try:
-        front = await get(question, "/", address=case.address)
-        location = front.header("Location")
-        if location is not None:
+    location = None if front is None else front.header("Location")
+    if location is not None:
+        with suppress(ValueError):  # a stranger's, and no URL
             there = urlsplit(urljoin(f"{question.origin}/", location))
             if there.hostname == question.target.host:
                 path = there.path.removesuffix("login")
                 found.append(path if path.endswith("/") else f"{path}/")
-    except (Unanswered, ValueError):
-        pass
     parts = question.target.path.strip("/").split("/")
     parents = ["/" + "".join(f"{part}/" for part in parts[:n]) for n in range(len(parts), -1, -1)]
     wanted = dict.fromkeys([*found, *parents, *_PREFIXES])

@@ -5,11 +5,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from gateway.demo.agent_http import Answer
+from gateway.demo.agent_http import Answer, Target
+from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
 from gateway.doctor.check_pages import check_clock, check_login
 from gateway.doctor.findings import Severity
+from gateway.doctor.question import Question
 from tests.doctor.conftest import Asking
+from tests.doctor.jenkins import Jenkins
+from tests.doctor.paths import running
 from tests.peers.raw_origin import OriginConnection, answering
 
 
@@ -164,3 +168,11 @@ async def test_other_addresses_are_asked_too(asking: Asking) -> None:
     assert found.cause is Cause.ADDRESS_DOWN
     assert "503" in found.seen[0]
     assert case.is_ready
+
+
+async def test_the_agent_port_is_no_url() -> None:
+    async with running(Jenkins()) as jenkins:
+        target = Target("http", *jenkins.agents.agent_address, "/")
+        (found,) = await check_login(Case(question=Question(target)))
+    assert found.cause is Cause.NOT_HTTP
+    assert "is Jenkins' TCP agent port" in found.title

@@ -5,6 +5,7 @@ intermediate that is fetched in order to prove that it is the cause.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from trio.testing import MockClock
 
 from gateway.demo.agent_http import Target
 from gateway.doctor.case import Case
@@ -171,6 +173,13 @@ async def test_anonymous_ciphers_are_no_handshake(ca_file: Path) -> None:
     async with serving(context, ca_file) as case:
         (found,) = await check_tls(case)
     assert found.cause is Cause.TLS_FAILED
+
+
+async def test_what_says_nothing_has_refused_nothing(autojump_clock: MockClock) -> None:
+    with socket.create_server((HOST, 0)) as server:
+        target = Target("https", HOST, server.getsockname()[1], "/")
+        (found,) = await check_tls(Case(question=Question(target)))
+    assert found.cause is Cause.NO_ANSWER
 
 
 async def test_an_expired_intermediate_is_not_taken_for_the_servers_own(tmp_path: Path) -> None:
