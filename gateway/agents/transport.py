@@ -16,7 +16,7 @@ secrets over plain http that are meant for the holder of a key: where one is con
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -61,16 +61,39 @@ class Choice:
     reason: str
 
 
-class Transports:
-    """The choices of one worker."""
+def log_choice(name: str, controller: ControllerConfig, choice: Choice) -> None:
+    """Log a choice that is another one than before."""
+    fields = {"transport": choice.transport.value, "reason": choice.reason}
+    if choice.transport is Transport.WEBSOCKET and controller.in_clear:
+        remedy = (
+            f"agents' secrets go to {controller.url} without encryption, and to whoever"
+            " answers there; use an https url, or transport: jnlp4"
+        )
+        _log.warning("transport chosen", controller=name, **fields, remedy=remedy)
+    else:
+        _log.info("transport chosen", controller=name, **fields)
 
-    def __init__(self, fetch: Fetch, discovery: Discovery, pins: PinStore) -> None:
+
+class Transports:
+    """The choices of one worker. ``note`` is told of each that is another one than before: where a
+    command asks, its own output is where that belongs, and no log.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        discovery: Discovery,
+        pins: PinStore,
+        *,
+        note: Callable[[str, ControllerConfig, Choice], None] = log_choice,
+    ) -> None:
         self._fetch = fetch
         self._discovery = discovery
         self._pins = pins
         self._choices = AnswerCache[Choice](self._make, ttl=_holds_for)
         self._ready = AnswerCache[None](self._probe, ttl=READY_TTL)
-        self._logged: dict[str, Choice] = {}
+        self._note = note
+        self._noted: dict[str, Choice] = {}
 
     async def choose(self, name: str, controller: ControllerConfig) -> Choice:
         """Return the way to ``controller``.
@@ -109,8 +132,8 @@ class Transports:
     def keep(self, names: Collection[str]) -> None:
         """Forget all controllers but these."""
         self._choices.keep(names)
-        for gone in self._logged.keys() - set(names):
-            del self._logged[gone]
+        for gone in self._noted.keys() - set(names):
+            del self._noted[gone]
         self._ready.keep(names)
         self._discovery.keep(names)
 
@@ -124,17 +147,9 @@ class Transports:
 
     async def _make(self, name: str, controller: ControllerConfig) -> Choice:
         choice = await self._choose(name, controller)
-        if self._logged.get(name) != choice:
-            self._logged[name] = choice
-            fields = {"transport": choice.transport.value, "reason": choice.reason}
-            if choice.transport is Transport.WEBSOCKET and controller.in_clear:
-                remedy = (
-                    f"agents' secrets go to {controller.url} without encryption, and to whoever"
-                    " answers there; use an https url, or transport: jnlp4"
-                )
-                _log.warning("transport chosen", controller=name, **fields, remedy=remedy)
-            else:
-                _log.info("transport chosen", controller=name, **fields)
+        if self._noted.get(name) != choice:
+            self._noted[name] = choice
+            self._note(name, controller, choice)
         return choice
 
     async def _choose(self, name: str, controller: ControllerConfig) -> Choice:

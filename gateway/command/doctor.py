@@ -14,6 +14,7 @@ from gateway.command.doctor_options import (
     parse_target,
     path_options,
     read_node_secret,
+    run_until_interrupted,
 )
 from gateway.command.secret_files import read_secret
 from gateway.config.values import Secret, parse_duration
@@ -141,15 +142,13 @@ def _with(question: Question, *, session: bool, tcp: bool) -> Question:
 def _examine(
     question: Question | None, config: Path | None, console: Console, *, quiet: bool
 ) -> Report:
-    import trio
-
     from gateway.doctor.examine import examine
     from gateway.doctor.render import Progress
     from gateway.doctor.runner import Observer
 
     observer = Observer() if quiet else Progress(console)
     try:
-        return trio.run(examine, question, config, observer)
+        return run_until_interrupted(examine, question, config, observer)
     finally:
         if isinstance(observer, Progress):
             observer.stop()

@@ -6,9 +6,10 @@ Owns: options, and from them to a ``Question``. Secrets come from files or stand
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.demo.agent_http import Target
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
+_Result = TypeVar("_Result")
+_INTERRUPTED: Final = 130  # 128 and the number of SIGINT
 
 
 def path_options(command: _Command) -> _Command:
@@ -47,6 +50,17 @@ def path_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def run_until_interrupted(function: Callable[..., Awaitable[_Result]], *args: object) -> _Result:
+    """Run an event loop; Ctrl-C ends the process with 130, as shells have it, and no traceback."""
+    import trio
+
+    try:
+        return trio.run(function, *args)
+    except* KeyboardInterrupt:  # in a group, where it met a nursery
+        click.echo("interrupted", err=True)
+    sys.exit(_INTERRUPTED)
 
 
 def parse_target(url: str) -> Target:

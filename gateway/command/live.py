@@ -47,7 +47,8 @@ async def _ask_all(config: GatewayConfig) -> list[LiveTransport]:
     from gateway.agents.transport import Transports
     from gateway.http.upstream import fetch
 
-    transports = Transports(fetch, Discovery(fetch), PinStore(config.state_dir))
+    discovery, pins = Discovery(fetch), PinStore(config.state_dir)
+    transports = Transports(fetch, discovery, pins, note=lambda *_: None)  # the table says it
     found: dict[str, LiveTransport] = {}
 
     async def ask(name: str) -> None:

@@ -14,6 +14,7 @@ from gateway.command.doctor_options import (
     parse_target,
     path_options,
     read_node_secret,
+    run_until_interrupted,
 )
 
 if TYPE_CHECKING:
@@ -72,14 +73,12 @@ def _print_curl(question: Question, secret_file: Path | None) -> None:
 
 
 def _ask(question: Question) -> int:
-    import trio
-
     from gateway.doctor.client import Unanswered
     from gateway.doctor.exchange_text import answer_lines, request_lines
     from gateway.doctor.probe import probe_once
 
     try:
-        request, answer, finding = trio.run(probe_once, question)
+        request, answer, finding = run_until_interrupted(probe_once, question)
     except Unanswered as error:
         click.echo(f"no answer: {error}", err=True)
         click.echo(f"To find out why: remoting-gateway doctor {question.url}", err=True)

@@ -40,6 +40,14 @@ class Answer:
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
+class BodyTooLong(ValueError):
+    """An answer whose body is above 1 MiB; ``answer`` has the beginning of it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("the answer's body is above 1 MiB")
+        self.answer = answer
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """An agent's ``-url``, taken apart; ``path`` ends with a slash."""
@@ -117,7 +125,7 @@ async def exchange(wire: Wire, request: bytes, *, upgrade: bool = False) -> Answ
     """Send a request head and return the whole answer, or the 101 and what follows it.
 
     h11 reads; it is told of an equivalent request, since it would not write ours byte for byte.
-    Raises ConnectionEnded, h11.RemoteProtocolError, and ValueError for a body above 1 MiB.
+    Raises ConnectionEnded, h11.RemoteProtocolError, BodyTooLong.
     """
     connection = h11.Connection(h11.CLIENT)
     headers = [("Host", "gateway")]
@@ -143,8 +151,8 @@ async def exchange(wire: Wire, request: bytes, *, upgrade: bool = False) -> Answ
             head = event
         elif isinstance(event, h11.Data):
             body += event.data
-            if len(body) > _MAX_BODY:
-                raise ValueError("the answer's body is above 1 MiB")
+            if len(body) > _MAX_BODY and head is not None:
+                raise BodyTooLong(_answer(head, body=bytes(body[:_MAX_BODY])))
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             return _answer(head, body=bytes(body))
         elif not isinstance(event, h11.InformationalResponse):  # 100 and the like say nothing

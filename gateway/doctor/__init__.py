@@ -9,7 +9,8 @@ Must not know: how commands print or exit. Nothing imports this package but ``ga
     question, case          what was asked; what has been seen so far
     client, jnlp4, websocket    the three clients: HTTP, the TCP agent port, an agent's WebSocket
     runner, checkup         order, deadlines and needs of checks; the list of them
-    check_*                 the checks, by concern; certificates, answers: what they read
+    check_*                 the checks, by concern; certificates, answers: what they read;
+                            certificate_findings: what a chain gives rise to
     inside*                 what only a gateway's own configuration and machine can tell
     remedies                the settings of nginx, HAProxy, Apache, Jenkins and this gateway
     exchange_text, render   how an exchange, and a report, is shown

@@ -22,7 +22,15 @@ _SSO_PATH: Final = re.compile(
     r"oauth|openid|oidc|saml|authorize|sso\b|signin|sign_in|adfs|/cas/|/auth/|login|idp", re.I
 )
 _TAGS: Final = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.S | re.I)
-_PASSWORD: Final = re.compile(r"type=[\"']?password|<form[^>]+(saml|login|signin|oauth)", re.I)
+_PASSWORD: Final = re.compile(
+    r"type=[\"']?password|<form[^>]{1,500}(saml|login|signin|oauth)", re.I
+)
+# Only Jenkins' own login page has these; its name alone is also in a portal's "you wanted to see".
+_JENKINS_PAGE: Final = re.compile(
+    rb"data-rooturl=|j_(spring|acegi)_security_check|<title>[^<]{0,100}jenkins", re.I
+)
+# What is read of a page: the patterns take a time that grows with the square of it.
+_MOST_TEXT: Final = 16 * 1024  # characters
 
 
 def gateway_error(answer: Answer) -> str | None:
@@ -39,7 +47,7 @@ def text_of(answer: Answer) -> str:
 
 def words_of(answer: Answer, most: int = 200) -> str:
     """Return the beginning of what an answer says, without the tags of a page."""
-    text = " ".join(_TAGS.sub(" ", text_of(answer)).split())
+    text = " ".join(_TAGS.sub(" ", text_of(answer)[:_MOST_TEXT]).split())
     return printable(text, most) or "nothing"
 
 
@@ -66,6 +74,11 @@ def printable(text: str, most: int = 200) -> str:
 def is_starting(answer: Answer) -> bool:
     """Say whether this is Jenkins' page for while it starts."""
     return answer.status == 503 and any(each in text_of(answer).lower() for each in _STARTING)
+
+
+def shows_jenkins(answer: Answer) -> bool:
+    """Say whether a page is Jenkins' own, where a proxy dropped its headers."""
+    return bool(_JENKINS_PAGE.search(answer.body))
 
 
 def is_login_page(answer: Answer) -> bool:

@@ -40,6 +40,10 @@ class Subject:
     causes: set[Cause] = field(default_factory=set)
     saw: str = ""
 
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets of this subject; one without any has none."""
+        return text
+
     def note(self, text: str) -> None:
         """Say what the check that runs saw, for its line in the report."""
         self.saw = text
@@ -65,6 +69,10 @@ class Case(Subject):
     agent_port: AgentPort | None = None
     port_trouble: str | None = None
     socket: AgentSocket | None = None
+
+    def hide(self, text: str) -> str:
+        """Return a text without the agent's and the user's secrets."""
+        return self.question.without_secrets(text)
 
     async def leave(self) -> None:
         """End the session, if there is one; takes 3 s at most."""

@@ -29,6 +29,7 @@ class Cause(Enum):
     CERTIFICATE_NOT_YET_VALID = "certificate-not-yet-valid"
     INTERMEDIATE_MISSING = "intermediate-missing"
     AUTHORITY_UNKNOWN = "authority-unknown"
+    CERTIFICATE_UNFIT = "certificate-unfit"
     WRONG_NAME = "wrong-name"
     CLIENT_CERTIFICATE = "client-certificate"
     NOT_HTTP = "not-http"
@@ -52,6 +53,7 @@ class Cause(Enum):
     UPGRADE_STRIPPED = "upgrade-stripped"
     AGENT_HEADERS_STRIPPED = "agent-headers-stripped"
     NO_WEBSOCKET_ENDPOINT = "no-websocket-endpoint"
+    NODE_BLOCKED = "node-blocked"
     UNKNOWN_NODE = "unknown-node"
     WRONG_SECRET = "wrong-secret"
     NOT_INBOUND = "not-inbound"
@@ -110,6 +112,7 @@ EXPLAINS: Final[dict[Cause, frozenset[Cause]]] = {
     Cause.FORWARDED_WRONG: frozenset({Cause.CLI_ORIGIN, Cause.FORWARDED_DOUBLED}),
     Cause.FORWARDED_DOUBLED: frozenset({Cause.CLI_ORIGIN}),
     Cause.UPGRADE_STRIPPED: frozenset({Cause.CLI_UPGRADE}),
+    Cause.NODE_BLOCKED: frozenset({Cause.WRONG_SECRET, Cause.REFUSED}),
     Cause.CERTIFICATE_EXPIRED: frozenset({Cause.CERTIFICATE_ENDS_SOON}),
     Cause.REDIRECT_TO_HTTPS: frozenset({Cause.SECRET_IN_CLEAR}),
     Cause.USE_HTTPS: frozenset({Cause.SECRET_IN_CLEAR}),

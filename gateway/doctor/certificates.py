@@ -56,6 +56,18 @@ def name_of(certificate: x509.Certificate) -> str:
     return names[0] if names else f'"{certificate.subject.rfc4514_string()}"'
 
 
+def strength_of(certificate: x509.Certificate) -> str:
+    """Return name, key and signature of a certificate: ``ci.example.com: RSA 1024, sha1``."""
+    key = certificate.public_key()
+    size = f" {key.key_size}" if hasattr(key, "key_size") else ""
+    kind = type(key).__name__.removesuffix("PublicKey").strip("_")
+    try:
+        digest = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        digest = None
+    return f"{name_of(certificate)}: {kind}{size}, signed with {digest.name if digest else 'other'}"
+
+
 def day(when: datetime) -> str:
     """Return a date as people write it to machines."""
     return f"{when:%Y-%m-%d}"

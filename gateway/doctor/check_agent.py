@@ -62,7 +62,7 @@ async def check_upgrade(case: Case) -> list[Finding]:
     wire = await dial(question, case.address)
     socket = None
     try:
-        found = await upgrade(request, key, wire, within=HANDSHAKE)
+        found = await upgrade(question, request, key, wire, within=HANDSHAKE)
         answer = found.answer
         if answer.status == 101:
             socket = case.socket = found.open()
@@ -152,8 +152,10 @@ def judge(case: Case, answer: Answer, what: str) -> Finding:
     node = question.node or "NODE"
     if answer.status == 200 and answers.is_login_page(answer):
         return answers.sso(evidence)
-    if answer.status == 200 or any(each in low for each in _ONLY_WEBSOCKETS):
+    if any(each in low for each in _ONLY_WEBSOCKETS):
         return stripped(evidence, text)
+    if answer.status == 200:
+        return _page(evidence, answers.words_of(answer))
     if "already connected" in low:
         return _already_connected(node, evidence, text)
     if "no such agent" in low:
@@ -176,6 +178,16 @@ def judge(case: Case, answer: Answer, what: str) -> Finding:
         meaning="The reason is in the words above, or in the log of who wrote them.",
         remedy="Look for this moment in Jenkins' log (logger jenkins.agents) or in the gateway's:"
         " remoting-gateway sessions NODE",
+    )
+
+
+def _page(evidence: str, words: str) -> Finding:
+    return error(
+        Cause.NOT_JENKINS,
+        "a page answers at /wsagents/, not the endpoint for agents",
+        seen=(evidence, words),
+        meaning="Jenkins never says 200 there: a portal, a page of the proxy, or another path.",
+        remedy="Let the proxy in front pass PREFIX/wsagents/ on to Jenkins, as it does /login.",
     )
 
 
@@ -274,15 +286,15 @@ def _forbidden(node: str, answer: Answer, evidence: str) -> Finding:
 def wrong_secret(node: str, *evidence: str, by_gateway: bool = False) -> Finding:
     """Return the finding for a secret that is not the node's."""
     also = (
-        " The gateway says the same where an address or condition of the node does not fit, or"
-        " after"
-        " too many wrong secrets: its log says which."
+        " The gateway says the same where the node is blocked, an address or condition does not"
+        " fit, or after too many wrong secrets: its log says which, and so does the doctor there,"
+        " with -c."
         if by_gateway
         else ""
     )
     return error(
         Cause.WRONG_SECRET,
-        f"the secret of {node} is wrong",
+        f"the secret of {node} is wrong" + (", or the gateway keeps it out" if by_gateway else ""),
         seen=evidence,
         meaning=f"The node is known, its secret is another one.{also}",
         remedy=f"Take the secret from Jenkins > Nodes > {node} and give it to the agent.",

@@ -8,6 +8,7 @@ Must not know: agents. Sources: PROTOCOLS E.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Final
 
 import h11
@@ -19,8 +20,16 @@ from gateway.doctor import answers
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
 from gateway.doctor.check_agent import stripped
-from gateway.doctor.client import basic, connected, dial, get_request, send
-from gateway.doctor.findings import Finding, Setting, warning
+from gateway.doctor.client import (
+    Unanswered,
+    basic,
+    connected,
+    dial,
+    get_request,
+    send,
+    translated,
+)
+from gateway.doctor.findings import Finding, Setting, Severity, warning
 from gateway.doctor.remedies import GATEWAY, JENKINS, NO_BUFFERING, UPGRADE
 from gateway.doctor.websocket import new_key
 
@@ -29,6 +38,9 @@ from gateway.doctor.websocket import new_key
 _PATIENCE: Final = 3.0
 _TIMES: Final = 5
 _MOST_PATIENCE: Final = 10.0
+# Of an answer to who-am-i, bytes.
+_MOST: Final = 64 * 1024
+_UNEXPECTED: Final = "Unexpected request origin"
 _FRAMES: Final = (
     b"\0\0\0\x0a\0" + b"\0\x08who-am-i"  # ARG
     b"\0\0\0\x07\x02" + b"\0\x05UTF-8"  # ENCODING
@@ -57,12 +69,15 @@ async def check_origin(case: Case) -> list[Finding]:
         if question.plays_agent:
             return [_upgrade(evidence)]
         return [stripped(evidence, answers.text_of(answer))]
-    if answer.status != 403 or answers.gateway_error(answer) is not None:
-        return []
+    if answer.status >= 500:
+        known = answers.by_status(question, answer, f"GET {path}")
+        return [] if known is None else [replace(known, severity=Severity.WARNING)]
     reason = answer.header("X-CLI-Error")
-    if reason is None and not answers.by_jenkins(answer):
+    if answer.status != 403 or (reason is not None and "disabled" in reason):
         return []
-    if reason is not None and "disabled" in reason:
+    if answers.gateway_error(answer) is not None:
+        return [_by_gateway(case, evidence)] if _UNEXPECTED in (reason or "") else []
+    if reason is None and not answers.by_jenkins(answer):
         return []
     return [_origin(case, evidence, reason)]
 
@@ -85,8 +100,30 @@ def _upgrade(evidence: str) -> Finding:
     )
 
 
+def _by_gateway(case: Case, evidence: str) -> Finding:
+    """Return the finding for a gateway that takes the URL for none of its own."""
+    url = case.question.url
+    return warning(
+        Cause.CLI_ORIGIN,
+        "the gateway refuses the CLI's Origin: this URL is none that it knows as its own",
+        seen=evidence,
+        meaning="jenkins-cli.jar fails with 403 (Unexpected request origin). A route for every host"
+        " does not say which names are its own, so pages of strangers could use the CLI.",
+        remedy=f"Set controllers.NAME.jenkins_url to {url} in the gateway's configuration, if that"
+        " is the Jenkins URL that is set in Jenkins; else add it to controllers.NAME.cli.origins.",
+        settings=(
+            Setting(GATEWAY, f"controllers: {{NAME: {{jenkins_url: {url}}}}}"),
+            Setting(GATEWAY, f"routes: [{{host: {case.question.target.host}, ...}}] does it, too"),
+            Setting("jenkins-cli.jar", "-http, which has no Origin"),
+        ),
+    )
+
+
 def _origin(case: Case, evidence: str, reason: str | None) -> Finding:
     url = case.question.url
+    advice = reason.partition("; gateway: ")[2] if reason is not None else ""
+    if advice:
+        return _behind_gateway(evidence, reason or "", answers.printable(advice))
     return warning(
         Cause.CLI_ORIGIN,
         "the CLI's Origin is refused: this is not the URL that is set in Jenkins",
@@ -105,7 +142,24 @@ def _origin(case: Case, evidence: str, reason: str | None) -> Finding:
                 " needed",
             ),
             Setting("jenkins-cli.jar", "-http, which has no Origin"),
-            Setting(GATEWAY, "controllers: {NAME: {jenkins_url: ...}} has check compare the two"),
+            Setting(GATEWAY, "controllers: {NAME: {jenkins_url: THE ONE THAT IS SET IN JENKINS}}"),
+        ),
+    )
+
+
+def _behind_gateway(evidence: str, reason: str, advice: str) -> Finding:
+    """Return the finding for a controller that a gateway did not tell the origin it wants."""
+    return warning(
+        Cause.CLI_ORIGIN,
+        "the controller refuses the Origin that the gateway gives it for the CLI",
+        seen=(evidence, f"X-CLI-Error: {answers.printable(reason, 400)}"),
+        meaning="jenkins-cli.jar fails with 403 (Unexpected request origin) and exit status 15."
+        " Jenkins compares Origin with its configured URL (since 2.555), and the gateway sends that"
+        " of controllers.NAME.jenkins_url, or else of the address that the client came by.",
+        remedy=f"In the gateway's configuration: {advice} (Manage Jenkins > System > Jenkins URL).",
+        settings=(
+            Setting(GATEWAY, "controllers: {NAME: {jenkins_url: THE ONE THAT IS SET IN JENKINS}}"),
+            Setting("jenkins-cli.jar", "-http, which has no Origin"),
         ),
     )
 
@@ -138,14 +192,19 @@ class _Download:
                 if isinstance(event, h11.Response):
                     self.status = event.status_code
                     self.is_duplex = any(name == b"hudson-duplex" for name, _ in event.headers)
-                elif isinstance(event, h11.Data):
+                elif isinstance(event, h11.Data) and len(self.body) < _MOST:
                     self.body += event.data
-                else:
+                elif not isinstance(event, h11.InformationalResponse):
                     return
                 self.changed.set()
                 self.changed = trio.Event()
         except (ConnectionEnded, h11.RemoteProtocolError):
             return
+
+    @property
+    def is_refused(self) -> bool:
+        """Say whether something else than the beginning of a command's output came."""
+        return self.status not in (None, 200) or (self.status == 200 and not self.is_duplex)
 
     async def has(self, size: int) -> bool:
         """Wait for a body of ``size`` bytes, or another status than 200; False if none comes."""
@@ -160,21 +219,25 @@ async def check_buffering(case: Case) -> list[Finding]:
     question = case.question
     session = str(uuid.uuid4())
     patience = min(_MOST_PATIENCE, max(_PATIENCE, _TIMES * case.login_took))
+    found: list[Finding] = []
+    problem: Unanswered | None = None
     async with connected(question, case.address) as wire, trio.open_nursery() as nursery:
-        await wire.send(_post(case, session, "download", ("Content-Length", "0")))
         download = _Download(wire, patience)
-        nursery.start_soon(download.run)
-        at_once = await download.has(1)
-        if download.status not in (None, 200) or (
-            download.status == 200 and not download.is_duplex
-        ):
-            case.note(f"not offered here ({download.status})")
-            nursery.cancel_scope.cancel()
-            return []
-        found = await _upload(case, session, download, at_once=at_once)
+        try:
+            with translated():
+                await wire.send(_post(case, session, "download", ("Content-Length", "0")))
+            nursery.start_soon(download.run)
+            at_once = await download.has(1)
+            if download.is_refused:
+                case.note(f"not offered here ({download.status})")
+            else:
+                found = await _upload(case, session, download, at_once=at_once)
+        except Unanswered as failure:  # out of the nursery it would be a group
+            problem = failure
         nursery.cancel_scope.cancel()
-        return found
-    return []
+    if problem is not None:
+        raise problem
+    return found
 
 
 async def _upload(case: Case, session: str, download: _Download, *, at_once: bool) -> list[Finding]:

@@ -8,6 +8,7 @@ Must not know: /wsagents/, secrets.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,7 +24,7 @@ from gateway.doctor.causes import Cause
 from gateway.doctor.check_tls import client_certificate
 from gateway.doctor.client import Unanswered, get, send
 from gateway.doctor.findings import Finding, Setting, error, warning
-from gateway.doctor.remedies import AGENT, GATEWAY
+from gateway.doctor.remedies import AGENT, FORWARDED, GATEWAY
 
 _SKEW: Final = 300.0  # seconds: below it nothing that agents do depends on the time
 _JAVA: Final = "Java/17.0.15"
@@ -32,6 +33,7 @@ _MOST_REDIRECTS: Final = 5
 _PLACES: Final = 4
 _PREFIXES: Final = ("/jenkins/", "/ci/", "/")
 _READY: Final = b"ready for agents"
+_AGENT_PORT: Final = b"Jenkins-Agent-Protocols:"  # PROTOCOLS B.2
 
 
 async def check_login(case: Case) -> list[Finding]:
@@ -55,16 +57,21 @@ async def check_login(case: Case) -> list[Finding]:
     if not ours and answers.is_login_page(answer):
         return [answers.sso(f"{what}: 200, but it is a login page without X-Jenkins")]
     # A proxy may drop Jenkins' headers; agents do not need them here.
-    if ours or b"jenkins" in answer.body.lower():
+    if ours or answers.shows_jenkins(answer):
         case.is_ready = True
         return await _elsewhere(case)
     return [
         error(
             Cause.NOT_JENKINS,
             "what answers is not Jenkins",
-            seen=(answers.status_line(answer, what), "no X-Jenkins, and no word of Jenkins in it"),
-            meaning="An agent believes the 200 and then fails at /wsagents/.",
-            remedy="Mend the host or path in -url, or the rule of the proxy that leads here.",
+            seen=(
+                f"{answers.status_line(answer, what)}, without X-Jenkins",
+                f"the page says: {answers.words_of(answer)}",
+            ),
+            meaning="An agent believes the 200 and then fails at /wsagents/. Perhaps a portal that"
+            " wants a login or consent, a page for maintenance, or another program.",
+            remedy="Mend the host or path in -url, or the rule of the proxy that leads here; if the"
+            " page is a portal's, let this machine through it.",
         )
     ]
 
@@ -141,7 +148,23 @@ async def _follow(case: Case, answer: Answer, what: str) -> list[Finding]:
             case.is_ready = True
             case.note("200, where Jenkins' own login leads to")
             return []
+        if not 300 <= answer.status < 400:
+            break
+        if same and urlsplit(there.path).path == urlsplit(case.question.url_of("login")).path:
+            return [_endless(evidence)]
     return [answers.sso(*evidence)]
+
+
+def _endless(evidence: list[str]) -> Finding:
+    return error(
+        Cause.REDIRECT_ELSEWHERE,
+        "/login is redirected to itself, again and again",
+        seen=evidence,
+        meaning="Java gives up after 20 redirects: the agent never sees a 200.",
+        remedy="Find out who redirects: often a proxy behind another one that ends TLS takes every"
+        " request for http, for want of X-Forwarded-Proto.",
+        settings=FORWARDED,
+    )
 
 
 def _summary(answer: Answer) -> str:
@@ -193,16 +216,17 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
     known = answers.by_status(question, answer, what)
     if known is not None:
         return known
+    if answer.status == 403 and answers.gateway_error(answer) is not None:
+        return _kept_out(answer, what)
     if answer.status == 403:
         return error(
             Cause.FORBIDDEN_IN_FRONT,
             "something in front of Jenkins forbids the way",
-            seen=answers.status_line(answer, what),
+            seen=(answers.status_line(answer, what), answers.words_of(answer)),
             meaning="Jenkins shows /login to everybody, so this is a firewall (WAF), an address"
             " list, or a rule against unknown clients.",
             remedy="Allow this machine's address, and clients whose User-Agent is Java/...",
             settings=(
-                Setting(GATEWAY, "allow_from of the route, or of its expose"),
                 Setting("nginx", "allow ADDRESS;  in the location that has deny"),
                 Setting("WAF", "an exception for PREFIX/login and PREFIX/wsagents/"),
             ),
@@ -229,6 +253,41 @@ async def _refused(case: Case, answer: Answer, what: str) -> Finding:
     )
 
 
+def _kept_out(answer: Answer, what: str) -> Finding:
+    return error(
+        Cause.FORBIDDEN_IN_FRONT,
+        "the gateway does not let this address in",
+        seen=answers.status_line(answer, what),
+        meaning="allow_from of the route, or of agents or ui in its expose, does not hold the"
+        " address that the gateway sees: this machine's, or that of a proxy it does not believe.",
+        remedy="Add this machine's network to allow_from. If the gateway sees a proxy's address"
+        " instead (its access log says which), add the proxy to trusted_proxies.",
+        settings=(
+            Setting(GATEWAY, "routes: [{..., allow_from: [NETWORK]}]"),
+            Setting(GATEWAY, "routes: [{..., expose: [{set: agents, allow_from: [NETWORK]}]}]"),
+            Setting(GATEWAY, "trusted_proxies: [NETWORK OF THE PROXY IN FRONT]"),
+        ),
+    )
+
+
+def _not_routed(case: Case, evidence: str) -> Finding:
+    path = case.question.target.path
+    return error(
+        Cause.WRONG_PREFIX,
+        f"the gateway serves no agents at {path}",
+        seen=evidence,
+        meaning="The route for this host is for another path, or its expose leaves agents out.",
+        remedy="Mend the path in -url, or add agents to the expose of the gateway's route.",
+        settings=(
+            Setting(
+                GATEWAY,
+                f"routes: [{{host: {case.question.target.host}, expose: [agents, ...], ...}}]",
+            ),
+            Setting(GATEWAY, "remoting-gateway check -c gateway.yaml shows each route's path"),
+        ),
+    )
+
+
 async def _as_browser(case: Case) -> Answer | None:
     try:
         case.page = await get(
@@ -248,7 +307,10 @@ async def _not_found(case: Case, answer: Answer, what: str) -> Finding:
         known = answers.by_status(question, answer, what)
         assert known is not None
         return known
-    for path in await _candidates(case):
+    front = await _front(case)
+    if front is not None and _AGENT_PORT in front.body:
+        return _agent_port(case, evidence)
+    for path in _candidates(case, front):
         try:
             found = await get(question, f"{path}login", address=case.address)
         except Unanswered:
@@ -257,23 +319,40 @@ async def _not_found(case: Case, answer: Answer, what: str) -> Finding:
             return answers.wrong_prefix(
                 question, path, evidence, f"GET {path}login: 200, with X-Jenkins"
             )
+    if said:
+        return _not_routed(case, evidence)
     return answers.wrong_prefix(question, None, evidence)
 
 
-async def _candidates(case: Case) -> list[str]:
-    """Return paths where Jenkins may be, the likely ones first."""
+async def _front(case: Case) -> Answer | None:
+    try:
+        return await get(case.question, "/", address=case.address)
+    except Unanswered:
+        return None
+
+
+def _agent_port(case: Case, evidence: str) -> Finding:
+    return error(
+        Cause.NOT_HTTP,
+        f"port {case.question.target.port} is Jenkins' TCP agent port, not its web address",
+        seen=(evidence, "GET / there names Jenkins-Agent-Protocols, as only the agent port does"),
+        meaning="Agents ask the web address in -url first, which tells them the agent port.",
+        remedy="Open Jenkins in a browser and use its address in -url.",
+        settings=(Setting(AGENT, "-url is for http or https; the agent port never goes into it"),),
+    )
+
+
+def _candidates(case: Case, front: Answer | None) -> list[str]:
+    """Return paths where Jenkins may be, the likely ones first; ``front`` is the page at ``/``."""
     question = case.question
     found: list[str] = []
-    try:
-        front = await get(question, "/", address=case.address)
-        location = front.header("Location")
-        if location is not None:
+    location = None if front is None else front.header("Location")
+    if location is not None:
+        with suppress(ValueError):  # a stranger's, and no URL
             there = urlsplit(urljoin(f"{question.origin}/", location))
             if there.hostname == question.target.host:
                 path = there.path.removesuffix("login")
                 found.append(path if path.endswith("/") else f"{path}/")
-    except (Unanswered, ValueError):
-        pass
     parts = question.target.path.strip("/").split("/")
     parents = ["/" + "".join(f"{part}/" for part in parts[:n]) for n in range(len(parts), -1, -1)]
     wanted = dict.fromkeys([*found, *parents, *_PREFIXES])
@@ -289,7 +368,7 @@ async def check_clock(case: Case) -> list[Finding]:
         return []
     try:
         there = parsedate_to_datetime(stated)
-    except ValueError:
+    except (ValueError, OverflowError):
         case.note("the answer's Date cannot be read")
         return []
     here = case.login_at or datetime.now(UTC)

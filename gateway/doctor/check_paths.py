@@ -24,7 +24,8 @@ from gateway.doctor.findings import Finding, error, warning
 from gateway.doctor.remedies import FORWARDED, HEADER_SIZES, RAW_PATHS
 
 _MONITOR: Final = "administrativeMonitor/hudson.diagnosis.ReverseProxySetupMonitor"
-_VERSUS: Final = re.compile(r"(https?://[^\s<>\"]+) vs\. ([^\s<>\"]*)")
+_MOST_TEXT: Final = 64 * 1024  # characters of a page that are searched
+_VERSUS: Final = re.compile(r"(https?://[^\s<>\"]{1,1000}) vs\. ([^\s<>\"]{0,2000})")
 # Jenkins' own limit is 8192 bytes for the whole head; proxies on the way add some.
 _JENKINS_LIMIT: Final = 8192
 _TRIED: Final = 7168
@@ -172,7 +173,7 @@ async def _seen_address(case: Case, headers: Headers = ()) -> tuple[str, str] | 
     answer = await get(question, path, more, case.address)
     if answer.status == 200 and (answers.by_jenkins(answer) or not answer.body):
         return question.url, "Jenkins' self-test passes"
-    versus = _VERSUS.search(answers.text_of(answer)) if answer.status == 404 else None
+    versus = _VERSUS.search(answers.text_of(answer)[:_MOST_TEXT]) if answer.status == 404 else None
     if versus is not None:
         how = f"Jenkins' self-test: {answers.printable(versus[0], 400)}"
         whole = page.startswith(versus[2].rstrip("/")) and len(versus[2]) >= len(question.url)

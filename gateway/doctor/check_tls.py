@@ -1,11 +1,11 @@
 """TLS: what the server speaks and shows, and what an agent's Java would say to it.
 
 Owns: the two handshakes, one that believes everything in order to see, one that verifies as Java
-does; dates, names, authorities, and the intermediate that a server forgot to send.
+does; telling apart what they show, and the intermediate that a server forgot to send.
 
-Must not know: HTTP. Java fetches no missing intermediates, and neither does OpenSSL: what the
-system's authorities and ``-cert`` make of a chain here, Java makes of it, but for authorities that
-only one of the two has.
+Must not know: HTTP, how a certificate's fault is put into words. Java fetches no missing
+intermediates, and neither does OpenSSL: what the system's authorities and ``-cert`` make of a chain
+here, Java makes of it, but for authorities that only one of the two has.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ipaddress
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,26 +23,33 @@ from cryptography import x509
 from gateway.demo.agent_http import Target
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
+from gateway.doctor.certificate_findings import (
+    ends_soon,
+    expired,
+    not_yet,
+    unfit,
+    unknown_authority,
+    wrong_name,
+)
 from gateway.doctor.certificates import (
     day,
     has_issued,
     is_self_signed,
     issuer_address,
     name_of,
-    names_of,
 )
 from gateway.doctor.client import Address, Unanswered, address_of, get, trust
 from gateway.doctor.findings import Finding, Setting, error, warning
 from gateway.doctor.question import Question
-from gateway.doctor.remedies import AGENT, APACHE, GATEWAY, HAPROXY, NGINX
+from gateway.doctor.remedies import APACHE, GATEWAY, HAPROXY, NGINX
 from gateway.transport.tls_look import TlsLook, TlsLookFailed, look
 
 _WITHIN: Final = 10.0  # seconds, for one handshake
 # Of the addresses of a name, how many are looked at.
 _PLACES: Final = 4
-_SOON: Final = timedelta(days=14)
 # X509_V_ERR_* of OpenSSL's x509_vfy.h
-_NOT_YET, _EXPIRED, _SELF_SIGNED = 9, 10, 18
+_NOT_YET, _EXPIRED = 9, 10
+_SELF_SIGNED, _SELF_SIGNED_IN_CHAIN = 18, 19
 _HOSTNAME, _IP_ADDRESS = 62, 64
 _NO_ISSUER = frozenset({2, 20, 21})
 _SENT_WHERE: Final = (
@@ -77,7 +83,12 @@ async def _at(case: Case, address: Address, *, first: bool) -> list[Finding]:
         seen = await _look(case, address)
     except TlsLookFailed as failure:
         case.note(str(failure))
+        if failure.wants_certificate:
+            return [client_certificate(f"{failure}, after it had asked for a certificate")]
         return [_no_handshake(case, str(failure))]
+    except Unanswered as silence:
+        case.note(str(silence))
+        return [_silent(str(silence))]
     chain = [x509.load_der_x509_certificate(each) for each in seen.chain]
     if first:
         case.note(_summary(seen, chain))
@@ -85,7 +96,7 @@ async def _at(case: Case, address: Address, *, first: bool) -> list[Finding]:
         return [_too_old(seen)]
     problem = await _verify(case, address, trust(case.question.ca_file))
     if problem is None:
-        return _ends_soon(chain)
+        return ends_soon(chain)
     return [await _judge(case, problem, chain)]
 
 
@@ -112,6 +123,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _silent(reason: str) -> Finding:
+    return error(
+        Cause.NO_ANSWER,
+        "the connection is made, and nothing answers the TLS handshake",
+        seen=reason,
+        meaning="Something on the way accepts connections and does nothing with them: a balancer"
+        " without a healthy backend, a proxy that wants the PROXY protocol, a firewall that looks"
+        " into TLS, or a port where TLS is not spoken.",
+        remedy="See that this is the port where TLS is spoken, and look at the backend's health in"
+        " the balancer.",
+    )
+
+
 async def _look(case: Case, address: Address) -> TlsLook:
     with trio.move_on_after(_WITHIN):
         stream = await trio.open_tcp_stream(*address)
@@ -119,7 +143,7 @@ async def _look(case: Case, address: Address) -> TlsLook:
             return await look(stream, _server_name(case.question.target.host))
         finally:
             stream.socket.close()
-    raise TlsLookFailed("no answer in time")
+    raise Unanswered("no answer in time", late=True)
 
 
 def _server_name(host: str) -> str | None:
@@ -151,23 +175,31 @@ async def _verify(case: Case, address: Address, context: ssl.SSLContext) -> ssl.
 async def _judge(case: Case, problem: ssl.SSLError, chain: Sequence[x509.Certificate]) -> Finding:
     code = problem.verify_code if isinstance(problem, ssl.SSLCertVerificationError) else None
     if code == _EXPIRED:
-        return _expired(chain)
+        return expired(chain)
     if code == _NOT_YET:
-        return _not_yet(chain)
+        return not_yet(chain)
     if code in (_HOSTNAME, _IP_ADDRESS):
-        return _wrong_name(case, chain)
+        return wrong_name(case, chain)
     if code in _NO_ISSUER and not is_self_signed(chain[-1]):
         return await _no_issuer(case, chain)
-    if code is not None:
-        return _unknown_authority(case, chain, self_signed=code == _SELF_SIGNED)
-    if "CERTIFICATE_REQUIRED" in str(problem) or "HANDSHAKE_FAILURE" in str(problem):
+    if code in _NO_ISSUER or code in (_SELF_SIGNED, _SELF_SIGNED_IN_CHAIN):
+        return unknown_authority(case, chain, self_signed=code == _SELF_SIGNED)
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return unfit(problem, chain)
+    if "CERTIFICATE_REQUIRED" in str(problem):
         return client_certificate(str(problem))
     return error(
         Cause.TLS_FAILED,
         "the TLS handshake fails",
-        seen=str(problem),
-        meaning="An agent sees an SSLHandshakeException and tries again for ever.",
-        remedy="Look at the TLS settings of the proxy in front: protocols, ciphers, certificate.",
+        seen=(str(problem), "a handshake with old ciphers and protocols allowed succeeds"),
+        meaning="An agent sees an SSLHandshakeException and tries again for ever: the server has"
+        " only ciphers that Java, and this machine, have switched off.",
+        remedy="Allow today's ciphers on the proxy that ends TLS, such as ECDHE with AES-GCM.",
+        settings=(
+            Setting(NGINX, "ssl_protocols TLSv1.2 TLSv1.3; and no ssl_ciphers of your own"),
+            Setting(HAPROXY, "no ssl-default-bind-ciphers of your own"),
+            Setting(APACHE, "SSLCipherSuite HIGH:!aNULL"),
+        ),
     )
 
 
@@ -188,64 +220,18 @@ def client_certificate(evidence: str) -> Finding:
     )
 
 
-def _expired(chain: Sequence[x509.Certificate]) -> Finding:
-    now = datetime.now(UTC)
-    old = next((each for each in chain if each.not_valid_after_utc < now), chain[0])
-    return error(
-        Cause.CERTIFICATE_EXPIRED,
-        f"the certificate expired on {day(old.not_valid_after_utc)}",
-        seen=f"{name_of(old)}, valid from {day(old.not_valid_before_utc)}"
-        f" to {day(old.not_valid_after_utc)}; today is {day(now)}",
-        meaning="Java refuses it: CertificateExpiredException, and agents try again for ever.",
-        remedy="Renew the certificate and reload the proxy that ends TLS.",
-        settings=(
-            Setting(NGINX, "nginx -s reload, once the file of ssl_certificate is new"),
-            Setting(HAPROXY, "systemctl reload haproxy, once the file of crt is new"),
-            Setting(APACHE, "apachectl graceful, once SSLCertificateFile is new"),
-            Setting(GATEWAY, "nothing: a new file is in force within two seconds"),
-        ),
-    )
-
-
-def _not_yet(chain: Sequence[x509.Certificate]) -> Finding:
-    return error(
-        Cause.CERTIFICATE_NOT_YET_VALID,
-        f"the certificate is valid from {day(chain[0].not_valid_before_utc)} on only",
-        seen=f"{name_of(chain[0])}; here it is {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        meaning="Java refuses it: CertificateNotYetValidException.",
-        remedy="Set this machine's clock (timedatectl); if it is right, use another certificate.",
-    )
-
-
-def _wrong_name(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
-    host = case.question.target.host
-    names = ", ".join(names_of(chain[0])) or "no name at all"
-    return error(
-        Cause.WRONG_NAME,
-        f"the certificate is for another name than {host}",
-        seen=f"it is for {names}",
-        meaning="Java refuses it: No subject alternative names matching, or none found.",
-        remedy=f"Use a certificate that has {host} among its names, or a name that it has in -url.",
-        settings=(
-            Setting(NGINX, f"a server with server_name {host}; and its ssl_certificate"),
-            Setting(HAPROXY, "crt FOLDER, with a certificate for each name; SNI chooses"),
-            Setting(APACHE, f"a <VirtualHost> with ServerName {host} and its SSLCertificateFile"),
-            Setting(GATEWAY, f"one more of tls.certificates, for {host}"),
-        ),
-    )
-
-
 async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
     """Tell a chain that is cut short from an authority that nobody here knows."""
     last = chain[-1]
     where = issuer_address(last)
+    given = case.question.ca_file
     issuer = None if where is None else await _fetch_issuer(where, case.question)
     if issuer is not None and has_issued(issuer, last) and not is_self_signed(issuer):
         proof = f"it can be had at {where}, which Java does not do by itself"
     elif where is not None or case.question.ca_file is not None:
         proof = f"it can be had at {where}" if where else "the authorities given do not reach it"
     else:
-        return _unknown_authority(case, chain, self_signed=False)
+        return unknown_authority(case, chain, self_signed=False)
     return error(
         Cause.INTERMEDIATE_MISSING,
         "the server does not send the intermediate certificate",
@@ -257,7 +243,12 @@ async def _no_issuer(case: Case, chain: Sequence[x509.Certificate]) -> Finding:
         ' path". Browsers fetch the certificate by themselves and show nothing.',
         remedy="Append the intermediate to the certificate file of the proxy that ends TLS, and"
         " reload it.",
-        settings=_SENT_WHERE,
+        settings=_SENT_WHERE
+        if where is not None
+        else (
+            *_SENT_WHERE,
+            Setting("doctor", f"if there is no intermediate, {given} is another authority's"),
+        ),
     )
 
 
@@ -280,45 +271,6 @@ def _load(data: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(data)
 
 
-def _unknown_authority(
-    case: Case, chain: Sequence[x509.Certificate], *, self_signed: bool
-) -> Finding:
-    what = "is self-signed" if self_signed else "comes from an authority that is not known here"
-    ca = case.question.ca_file
-    given = f"; {ca} does not have it either" if ca is not None else ""
-    return error(
-        Cause.AUTHORITY_UNKNOWN,
-        f"the certificate {what}",
-        seen=f'{name_of(chain[0])}, signed by "{chain[-1].issuer.rfc4514_string()}"{given}',
-        meaning='Java refuses it: "PKIX path building failed", unless it is told to believe it.',
-        remedy="Give agents the authority's certificate: java -jar agent.jar -cert @ca.pem ...",
-        settings=(
-            Setting(AGENT, "-cert @ca.pem  (PEM; together with a -url that it is for)"),
-            Setting(
-                "Java",
-                "keytool -importcert -cacerts -file ca.pem -alias jenkins-ca, or"
-                " -Djavax.net.ssl.trustStore=FILE",
-            ),
-            Setting("doctor", "--ca-file ca.pem, to go on from here"),
-        ),
-    )
-
-
-def _ends_soon(chain: Sequence[x509.Certificate]) -> list[Finding]:
-    now = datetime.now(UTC)
-    soon = [each for each in chain if each.not_valid_after_utc < now + _SOON]
-    return [
-        warning(
-            Cause.CERTIFICATE_ENDS_SOON,
-            f"the certificate ends on {day(each.not_valid_after_utc)}",
-            seen=f"{name_of(each)}: {(each.not_valid_after_utc - now).days} days left",
-            meaning="From then on no agent gets in.",
-            remedy="Renew it now, and find out why nothing has done so by itself.",
-        )
-        for each in soon[:1]
-    ]
-
-
 def _no_handshake(case: Case, reason: str) -> Finding:
     wrong = any(word in reason for word in ("wrong version", "packet length", "unknown protocol"))
     if wrong or "record layer" in reason or "http request" in reason:
@@ -335,7 +287,8 @@ def _no_handshake(case: Case, reason: str) -> Finding:
         "the TLS handshake fails",
         seen=reason,
         meaning="An agent sees an SSLHandshakeException and tries again for ever.",
-        remedy="Look into the log of the proxy that ends TLS: it refused, and knows why.",
+        remedy="Look into the log of the proxy that ends TLS: it refused, and knows why. Often it"
+        " has no certificate for this name, or wants the PROXY protocol.",
     )
 
 

@@ -8,20 +8,20 @@ Must not know: what an answer means.
 
 from __future__ import annotations
 
-import base64
 import functools
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import h11
 import trio
 
-from gateway.demo.agent_http import Answer, exchange
+from gateway.demo.agent_http import Answer, BodyTooLong, exchange
 from gateway.demo.stream import ConnectionEnded, End, Wire
-from gateway.doctor.question import Question
+from gateway.doctor.question import MASK, Question, basic_token
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64) remoting-gateway-doctor"
@@ -86,8 +86,7 @@ def basic(question: Question) -> list[tuple[str, str]]:
     """Return the ``Authorization`` of who asks, if there is one."""
     if question.authorization is None:
         return []
-    token = base64.b64encode(question.authorization.reveal().encode()).decode()
-    return [("Authorization", f"Basic {token}")]
+    return [("Authorization", f"Basic {basic_token(question.authorization)}")]
 
 
 async def dial(question: Question, address: Address | None) -> Wire:
@@ -123,10 +122,33 @@ async def connected(question: Question, address: Address | None) -> AsyncIterato
 async def send(
     question: Question, request: bytes, address: Address | None = None, *, upgrade: bool = False
 ) -> Answer:
-    """Send one request and return its whole answer. Raises Unanswered."""
+    """Send one request and return its answer, a long body cut short. Raises Unanswered."""
     async with connected(question, address) as wire:
-        with translated(), trio.fail_after(question.timeout):
-            return await exchange(wire, request, upgrade=upgrade)
+        return await ask(question, wire, request, upgrade=upgrade, within=question.timeout)
+
+
+async def ask(
+    question: Question, wire: Wire, request: bytes, *, upgrade: bool, within: float
+) -> Answer:
+    """Send a request over ``wire`` and return what came: without our secrets, should they be in it.
+
+    Of a body, 1 MiB is read. Raises Unanswered.
+    """
+    with translated(), trio.fail_after(within):
+        try:
+            answer = await exchange(wire, request, upgrade=upgrade)
+        except BodyTooLong as cut:
+            answer = cut.answer
+    return _without_secrets(question, answer)
+
+
+def _without_secrets(question: Question, answer: Answer) -> Answer:
+    body = answer.body
+    for secret in question.secrets:
+        body = body.replace(secret.encode(), MASK.encode())
+    hide = question.without_secrets
+    headers = tuple((hide(name), hide(value)) for name, value in answer.headers)
+    return replace(answer, reason=hide(answer.reason), headers=headers, body=body)
 
 
 async def get(

@@ -19,10 +19,10 @@ from gateway.doctor.inside import (
     check_configuration,
     check_interval,
     check_listeners,
-    check_running,
     check_state_dir,
 )
 from gateway.doctor.inside_controllers import check_controllers
+from gateway.doctor.inside_running import check_running, reason_of_refusal
 from gateway.doctor.question import Question
 from gateway.doctor.remedies import GATEWAY
 from gateway.doctor.runner import Check, Observer, run
@@ -36,6 +36,8 @@ INSIDE: Final[tuple[Check[Inside], ...]] = (
     Check("pings", "the interval of pings", check_interval, _FILE),
     Check("controllers", "the controllers", check_controllers, _FILE, within=300.0),
 )
+# Outside, a gateway says as little as it can of these; its log says more.
+_REFUSALS: Final = {Cause.WRONG_SECRET, Cause.REFUSED, Cause.GATEWAY_NOT_READY}
 # Outside, these mean that the gateway does not believe the proxy in front.
 _NOT_BELIEVED: Final = {Cause.FORWARDED_WRONG, Cause.USE_HTTPS}
 
@@ -56,7 +58,7 @@ async def examine(question: Question | None, config: Path | None, observer: Obse
             await case.leave()
         steps += more
         found = [_filled_in(question, each) for each in found]
-        findings += found if inside is None else _with_trust(inside, found)
+        findings += found if inside is None else await _from_inside(inside, question, found)
     subject = question.url if question is not None else str(config)
     return Report(subject, ranked(findings), tuple(steps), _notes(question))
 
@@ -79,10 +81,51 @@ def _notes(question: Question | None) -> tuple[str, ...]:
     )
 
 
-def _with_trust(inside: Inside, found: Sequence[Finding]) -> list[Finding]:
-    """Say which setting of this gateway decides whether the proxy in front is believed."""
+async def _from_inside(
+    inside: Inside, question: Question, found: Sequence[Finding]
+) -> list[Finding]:
+    """Add to what was found outside what the gateway's own side says of it."""
     if inside.loaded is None:
         return list(found)
+    found = _with_controller(inside, question, _with_trust(inside, found))
+    if not any(each.cause in _REFUSALS for each in found):
+        return list(found)
+    reason = await reason_of_refusal(inside)
+    if reason is None:
+        return list(found)
+    line = question.without_secrets(f"the gateway's own reason: {reason}")
+    return [
+        replace(each, seen=(*each.seen, line)) if each.cause in _REFUSALS else each
+        for each in found
+    ]
+
+
+def _with_controller(inside: Inside, question: Question, found: Sequence[Finding]) -> list[Finding]:
+    """Name the controller that a setting is for, where only one can be meant."""
+    names = {
+        route.controller
+        for route in inside.config.routes
+        if route.host in (question.target.host, "*")
+    }
+    if len(names) != 1:
+        return list(found)
+    (name,) = names
+    return [
+        replace(
+            each,
+            meaning=each.meaning.replace("controllers.NAME", f"controllers.{name}"),
+            remedy=each.remedy.replace("controllers.NAME", f"controllers.{name}"),
+            settings=tuple(
+                Setting(s.where, s.text.replace("controllers: {NAME", f"controllers: {{{name}"))
+                for s in each.settings
+            ),
+        )
+        for each in found
+    ]
+
+
+def _with_trust(inside: Inside, found: Sequence[Finding]) -> list[Finding]:
+    """Say which setting of this gateway decides whether the proxy in front is believed."""
     trusted = ", ".join(map(str, inside.config.trusted_proxies)) or "nobody"
     setting = Setting(GATEWAY, f"trusted_proxies in {inside.path}: it names {trusted} now")
     return [

@@ -12,14 +12,13 @@ import shlex
 from typing import Final
 
 from gateway.demo.agent_http import Answer
-from gateway.doctor.question import Question
+from gateway.doctor.question import MASK, Question
 from gateway.doctor.render import safe
 
 _SECRET: Final = frozenset(
     {"secret-key", "connection-cookie", "cookie", "set-cookie", "authorization"}
 )
 _MOST_BODY: Final = 400
-MASK: Final = "***"
 
 
 def request_lines(request: bytes) -> list[str]:

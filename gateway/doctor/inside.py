@@ -1,22 +1,21 @@
 """What only a gateway's own configuration and machine can tell (``doctor -c FILE``).
 
-Owns: the configuration and its warnings, state_dir, listeners, the gateway that runs there, and the
-interval of pings. Controllers as seen from here are in ``inside_controllers``.
+Owns: the configuration and its warnings, state_dir, listeners, and the interval of pings. What the
+gateway that runs there knows is in ``inside_running``, controllers in ``inside_controllers``.
 
 Must not know: the path from outside.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gateway.config.load import Loaded, load
 from gateway.config.models import GatewayConfig, ListenerConfig
@@ -26,20 +25,14 @@ from gateway.doctor.findings import Finding, Setting, error, warning
 from gateway.doctor.remedies import GATEWAY
 from gateway.errors import ConfigError
 from gateway.observability.known_timers import KNOWN_TIMERS, Counts
-from gateway.server.control_socket import ask
-
-_ANSWER: Final = 5.0  # seconds
-# So many sessions cut after the same time are a timer; fewer may be chance.
-_ENOUGH: Final = 3
-_SAME: Final = 1.0  # seconds
-_SHORTEST: Final = 3.0
 
 
 @dataclass(slots=True)
 class Inside(Subject):
     """A gateway's configuration in ``path``; ``status``: of the one that runs, if one does.
 
-    ``node``: whose past sessions are looked at. ``is_shut``: one runs that may not be asked.
+    ``node``: whether it is blocked, and why it was refused, is looked at. ``is_shut``: one runs
+    that may not be asked.
     """
 
     path: Path
@@ -111,99 +104,6 @@ def _warned(text: str) -> Finding:
         meaning="The gateway runs with it all the same.",
         remedy="Look at the line named above.",
     )
-
-
-async def check_running(inside: Inside) -> list[Finding]:
-    """Ask the gateway that runs on ``state_dir``, if one does, how it is."""
-    folder = inside.config.state_dir
-    try:
-        answer = await ask(folder, {"do": "status"}, within=_ANSWER)
-    except ConfigError as problem:
-        inside.note(str(problem).partition(": ")[2] or str(problem))
-        if "permission denied" not in str(problem) and "did not answer" not in str(problem):
-            return []
-        inside.is_shut = True
-        return [
-            warning(
-                Cause.GATEWAY_TROUBLE,
-                "the gateway that runs here cannot be asked",
-                seen=str(problem),
-                meaning="What only it knows is missing from this report.",
-                remedy="Run the doctor as the gateway's user, or as root.",
-            )
-        ]
-    except OSError:
-        inside.note("no gateway runs on this state_dir")
-        return []
-    found = inside.status = answer.get("status") or {}
-    inside.note(f"{found.get('state')}, {found.get('sessions')} sessions")
-    return [*_trouble(found), *await _cuts(inside)]
-
-
-def _trouble(found: Mapping[str, Any]) -> list[Finding]:
-    findings = []
-    last = found.get("last_reload")
-    if last is not None and not last.get("ok"):
-        findings.append(
-            warning(
-                Cause.GATEWAY_TROUBLE,
-                "the gateway runs with an old configuration: the last reload failed",
-                seen=f"{last.get('at')}: {last.get('reason')}",
-                meaning="What the file says now is not in force.",
-                remedy="Mend the file; it is loaded within two seconds (remoting-gateway status).",
-            )
-        )
-    if not found.get("ready"):
-        findings.append(
-            warning(
-                Cause.GATEWAY_TROUBLE,
-                f"the gateway is not ready: it is {found.get('state')}",
-                seen=f"state {found.get('state')}, {found.get('restarts')} restarts of workers",
-                meaning="Agents and people are not served, or not by all workers.",
-                remedy="Look into its log: it says why.",
-            )
-        )
-    return findings
-
-
-async def _cuts(inside: Inside) -> list[Finding]:
-    """Look for one idle time at which sessions of the node end again and again."""
-    if inside.node is None:
-        return []
-    with contextlib.suppress(ConfigError, OSError):
-        answer = await ask(
-            inside.config.state_dir, {"do": "sessions", "node": inside.node}, within=_ANSWER
-        )
-        return fingerprint(inside.node, answer.get("events") or [])
-    return []
-
-
-def fingerprint(node: str, events: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """Return the finding for a node whose sessions were cut after the same silence."""
-    idle = sorted(
-        float(each["agent_idle_s"])
-        for each in events
-        if each.get("how") in ("eof", "reset")
-        and each.get("by") == "agent"
-        and float(each.get("agent_idle_s") or 0) >= _SHORTEST
-    )
-    for first in idle:
-        alike = [each for each in idle if first <= each <= first + _SAME]
-        if len(alike) >= _ENOUGH:
-            return [
-                warning(
-                    Cause.IDLE_CUT,
-                    f"sessions of {node} end again and again after {first:.0f} s of silence",
-                    seen=f"{len(alike)} of {len(idle)} cut sessions: {alike[0]:.1f} to"
-                    f" {alike[-1]:.1f} s after the last byte",
-                    meaning="An idle timer of that length is between the agent and the gateway.",
-                    remedy="Raise that timer to an hour, or ping more often.",
-                    settings=(
-                        Setting(GATEWAY, f"agents: {{keepalive: {{interval: {first / 3:.0f}s}}}}"),
-                    ),
-                )
-            ]
-    return []
 
 
 async def check_state_dir(inside: Inside) -> list[Finding]:

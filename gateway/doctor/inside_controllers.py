@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+import trio
+
 from gateway.agents.discovery import Discovery
 from gateway.agents.identity import PinStore, remedy
 from gateway.agents.transport import Transports
@@ -23,28 +25,45 @@ from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
 from gateway.doctor.checkup import CHECKS
 from gateway.doctor.client import Unanswered
-from gateway.doctor.findings import Finding, error
+from gateway.doctor.findings import Finding, error, warning
 from gateway.doctor.inside import Inside
 from gateway.doctor.question import Question
 from gateway.doctor.runner import Observer, run
-from gateway.errors import GatewayError, IdentityMismatch
+from gateway.errors import ConfigError, GatewayError, IdentityMismatch
 from gateway.http.upstream import fetch
+from gateway.jenkins_cli.probe import ask_about_cli
+from gateway.jenkins_cli.probe import remedy as cli_remedy
 
+_AT_ONCE: Final = 16
+_WITHIN: Final = 280.0  # seconds, for all of them; the check has 300
 # What the gateway itself needs of a controller.
 _NEEDED: Final = {"addresses", "tls", "login", "discovery", "agent port", "identity", "endpoint"}
 
 
 async def check_controllers(inside: Inside) -> list[Finding]:
     """Go to every controller as the gateway does."""
-    findings: list[Finding] = []
-    said: list[str] = []
-    for name, controller in inside.config.controllers.items():
-        inside.tell(f"controller {name}")
-        found = await _one(inside, name, controller)
-        said.append(f"{name}: {found[0].title if found else 'reachable'}")
-        findings += [_named(name, each) for each in found]
-    inside.note("; ".join(said))
-    return findings
+    results: dict[str, list[Finding]] = {}
+    places = trio.Semaphore(_AT_ONCE)
+
+    async def look(name: str, controller: ControllerConfig) -> None:
+        async with places:
+            inside.tell(f"controller {name}")
+            found = [*await _one(inside, name, controller), *await _cli(name, controller)]
+            results[name] = [_named(name, each) for each in found]
+
+    with trio.move_on_after(_WITHIN):  # those that were looked at by then are told
+        async with trio.open_nursery() as nursery:
+            for name, controller in inside.config.controllers.items():
+                nursery.start_soon(look, name, controller)
+    names = list(inside.config.controllers)
+    inside.note("; ".join(f"{name}: {_said(results.get(name))}" for name in names))
+    return [each for name in names for each in results.get(name, ())]
+
+
+def _said(found: Sequence[Finding] | None) -> str:
+    if found is None:
+        return "not looked at in time"
+    return found[0].title if found else "reachable"
 
 
 def _named(name: str, finding: Finding) -> Finding:
@@ -72,6 +91,28 @@ async def _one(inside: Inside, name: str, controller: ControllerConfig) -> Seque
     return []
 
 
+async def _cli(name: str, controller: ControllerConfig) -> list[Finding]:
+    """Compare ``jenkins_url`` with the URL that is set in Jenkins, as CLI clients would."""
+    if controller.jenkins_url is None:
+        return []  # then clients' own address is sent, which is not known here
+    try:
+        answer = await ask_about_cli(name, controller)
+    except ConfigError:  # of a file: that is found where the controller itself is asked
+        return []
+    if not answer.is_refused:
+        return []
+    return [
+        warning(
+            Cause.CLI_ORIGIN,
+            f"controller {name} refuses the CLI's Origin: jenkins_url is not its own",
+            seen=f"jenkins_url {controller.jenkins_url}: {answer.why}",
+            meaning="jenkins-cli.jar fails with 403 (Unexpected request origin).",
+            remedy=f"In the gateway's configuration, {cli_remedy(name)}"
+            " (Manage Jenkins > System > Jenkins URL).",
+        )
+    ]
+
+
 def _is_special(controller: ControllerConfig) -> bool:
     """Say whether only the gateway's own client can speak to the controller's url."""
     tls = controller.tls
@@ -84,23 +125,20 @@ async def _by_the_gateway(
     inside: Inside, name: str, controller: ControllerConfig
 ) -> Sequence[Finding]:
     """Ask as a worker does, with the certificate, name or PROXY header that is configured."""
-    transports = Transports(fetch, Discovery(fetch), PinStore(inside.config.state_dir))
-    configured = controller.agents.transport
-    reasons = []
-    # One way after the other, as auto does; it would log its choice, and this is no place for logs.
-    for way in ("jnlp4", "websocket") if configured == "auto" else (configured,):
-        agents = controller.agents.model_copy(update={"transport": way})
-        try:
-            await transports.check_ready(name, controller.model_copy(update={"agents": agents}))
-        except GatewayError as problem:
-            reasons.append(f"{way}: {problem.detail or problem.public}")
-        else:
-            return []
+    discovery, pins = Discovery(fetch), PinStore(inside.config.state_dir)
+    # A log line of the choice would be in the way of the report.
+    transports = Transports(fetch, discovery, pins, note=lambda *_: None)
+    try:
+        await transports.check_ready(name, controller)
+    except (GatewayError, ConfigError) as problem:
+        reason = str(problem)
+    else:
+        return []
     return [
         error(
             Cause.CONTROLLER_DOWN,
             f"controller {name} is not ready for agents",
-            seen=reasons,
+            seen=reason,
             meaning="Agents wait at /login until it is.",
             remedy=f"See that {controller.url} answers from this machine, with the settings"
             f" under controllers.{name}.",

@@ -22,7 +22,7 @@ async def probe_once(question: Question) -> tuple[bytes, Answer, Finding | None]
     request = agent_request(question, key, node=question.node, secret=question.secret.reveal())
     wire = await dial(question, question.connect_to)
     try:
-        found = await upgrade(request, key, wire, within=HANDSHAKE)
+        found = await upgrade(question, request, key, wire, within=HANDSHAKE)
         if found.answer.status == 101:
             await found.open().close()
             return request, found.answer, capability_lost(found.answer)

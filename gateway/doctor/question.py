@@ -7,14 +7,25 @@ Must not know: files, options, what has been seen.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from gateway.config.values import Secret
 from gateway.demo.agent_http import Target
 
 # Longer than the 60 s after which most proxies cut an idle connection, with room for a delay.
-DEFAULT_HOLD = 75.0
+DEFAULT_HOLD: Final = 75.0
+
+
+# Stands for a secret wherever one would be shown.
+MASK: Final = "***"
+
+
+def basic_token(authorization: Secret) -> str:
+    """Return what comes after ``Basic`` for ``user:token``."""
+    return base64.b64encode(authorization.reveal().encode()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,24 @@ class Question:
     @property
     def url(self) -> str:
         return f"{self.origin}{self.target.path}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return everything that is sent and must not be shown, in each form in which it is."""
+        found = [] if self.secret is None else [self.secret.reveal()]
+        if self.authorization is not None:
+            found += [
+                basic_token(self.authorization),
+                self.authorization.reveal(),
+                self.authorization.reveal().partition(":")[2],
+            ]
+        return tuple(each for each in found if each)
+
+    def without_secrets(self, text: str) -> str:
+        """Return a text with ``***`` where it quotes a secret: some servers echo what they got."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        return text
 
     def url_of(self, name: str) -> str:
         """Return the URL of something below the target's path."""

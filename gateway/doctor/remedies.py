@@ -24,7 +24,7 @@ UPGRADE: Final = (
         "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
         ' proxy_set_header Connection "upgrade";  (in the location that has proxy_pass)',
     ),
-    Setting(HAPROXY, "nothing to set: remove `option httpclose` and rules that delete Upgrade"),
+    Setting(HAPROXY, "nothing to set: remove http-request rules that delete Upgrade or Connection"),
     Setting(APACHE, "ProxyPass / http://BACKEND/ upgrade=websocket  (2.4.47 or newer)"),
 )
 

@@ -22,15 +22,17 @@ from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
-from gateway.demo.agent_http import Answer, exchange, upgrade_request
+from gateway.demo.agent_http import Answer, upgrade_request
 from gateway.demo.stream import ConnectionEnded, End, Wire
 from gateway.demo.wire import DEFAULT_MASK, capability_ascii
-from gateway.doctor.client import translated
+from gateway.doctor.client import ask
 from gateway.doctor.question import Question
 
 CAPABILITY: Final = capability_ascii(DEFAULT_MASK)
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _CLOSE_WITHIN: Final = 2.0  # seconds
+# Of the pings that come, how many are remembered: one a second for an hour.
+_MOST_PINGS: Final = 3600
 
 
 @dataclass(slots=True)
@@ -58,18 +60,19 @@ class AgentSocket:
     pings: list[float] = field(default_factory=list)
     received: int = 0
     ended: Ended | None = None
-    _pongs: list[bytes] = field(default_factory=list)
+    _awaited: set[bytes] = field(default_factory=set)
     _has_begun: bool = False
 
     async def ping(self, within: float) -> float | None:
         """Return the seconds that a ping's answer took; None without one within that time."""
         payload = secrets.token_bytes(8)
+        self._awaited.add(payload)
         begun = trio.current_time()
         with trio.move_on_after(within):
             await self._send(Ping(payload=payload))
-            while self.ended is None and payload not in self._pongs:
+            while self.ended is None and payload in self._awaited:
                 await self._read()
-        return trio.current_time() - begun if payload in self._pongs else None
+        return None if payload in self._awaited else trio.current_time() - begun
 
     async def read_until(self, deadline: float) -> None:
         """Answer what comes until ``deadline`` (trio's clock), or the end."""
@@ -113,10 +116,11 @@ class AgentSocket:
 
     async def _take(self, event: Event, before: float) -> None:
         if isinstance(event, Ping):
-            self.pings.append(trio.current_time() - self.opened)
+            if len(self.pings) < _MOST_PINGS:
+                self.pings.append(trio.current_time() - self.opened)
             await self._send(event.response())
         elif isinstance(event, Pong):
-            self._pongs.append(bytes(event.payload))
+            self._awaited.discard(bytes(event.payload))
         elif isinstance(event, CloseConnection) and self.frames.state is ConnectionState.OPEN:
             self._end(End.VIOLATION, reason=event.reason or "")  # wsproto's verdict, not a frame
         elif isinstance(event, CloseConnection):
@@ -185,7 +189,9 @@ def agent_request(
     )
 
 
-async def upgrade(request: bytes, key: str, wire: Wire, *, within: float) -> Upgraded:
+async def upgrade(
+    question: Question, request: bytes, key: str, wire: Wire, *, within: float
+) -> Upgraded:
     """Send an upgrade request over ``wire`` and return what came of it. Raises Unanswered."""
-    with translated(), trio.fail_after(within):
-        return Upgraded(request, await exchange(wire, request, upgrade=True), key, wire)
+    answer = await ask(question, wire, request, upgrade=True, within=within)
+    return Upgraded(request, answer, key, wire)

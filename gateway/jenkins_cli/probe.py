@@ -29,10 +29,14 @@ _TIMEOUT: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CliWay:
-    """How CLI clients get to a controller: ``way`` is websocket, http, none or unknown."""
+    """How CLI clients get to a controller: ``way`` is websocket, http, none or unknown.
+
+    ``is_refused``: the configured ``jenkins_url`` is not the one that is set in Jenkins.
+    """
 
     way: str
     why: str
+    is_refused: bool = False
 
 
 def refuses_origin(head: ResponseHead) -> bool:
@@ -77,7 +81,7 @@ def _meaning(name: str, controller: ControllerConfig, head: ResponseHead) -> Cli
         if controller.jenkins_url is None:
             return CliWay("websocket", f"it wants to know the origin; {remedy(name)}")
         origin = Origin.of_url(controller.jenkins_url)
-        return CliWay("websocket", f"it refuses {origin}; {remedy(name)}")
+        return CliWay("websocket", f"it refuses {origin}; {remedy(name)}", is_refused=True)
     if head.status == 400:
         return CliWay("websocket", "/cli/ws is there")
     why = f"it answered {head.status}" + ("" if said is None else f": {said.decode('latin-1')}")

@@ -30,7 +30,14 @@ class TlsLook:
 
 
 class TlsLookFailed(Exception):
-    """There was no handshake; the text is OpenSSL's reason, or says that the server left."""
+    """There was no handshake; the text is OpenSSL's reason, or says that the server left.
+
+    ``wants_certificate``: the server had asked for one of ours before.
+    """
+
+    def __init__(self, reason: str, *, wants_certificate: bool = False) -> None:
+        super().__init__(reason)
+        self.wants_certificate = wants_certificate
 
 
 async def look(stream: trio.abc.Stream, server_name: str | None) -> TlsLook:
@@ -41,7 +48,7 @@ async def look(stream: trio.abc.Stream, server_name: str | None) -> TlsLook:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    context.set_cipher_list(b"ALL:!aNULL:@SECLEVEL=0")
     connection = SSL.Connection(context, None)
     connection.set_connect_state()
     if server_name is not None:
@@ -73,7 +80,9 @@ def _has_shaken_hands(connection: SSL.Connection) -> bool:
         return False
     except SSL.Error as error:
         reasons = [entry[-1] for entry in error.args[0]] if error.args else []
-        raise TlsLookFailed(str(reasons[-1]) if reasons else "TLS failed") from None
+        asked = bool(connection.get_client_ca_list())
+        reason = str(reasons[-1]) if reasons else "TLS failed"
+        raise TlsLookFailed(reason, wants_certificate=asked) from None
     return True
 
 

@@ -173,7 +173,7 @@ async def test_websocket_is_given_up_for_an_agent_port_that_is_back(
     assert looked == 2
     # What is not configured any more is told anew when it comes back.
     transports.keep([])
-    assert transports._logged == {}
+    assert transports._noted == {}
     await transports.choose("main", config)
     assert [line["event"] for line in log.entries].count("transport chosen") == 3
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 import pytest
+import trio
 
 from gateway.command.doctor_options import (
     check_ca_file,
     parse_connect_to,
     parse_target,
     read_node_secret,
+    run_until_interrupted,
 )
 
 
@@ -50,3 +52,15 @@ def test_files(tmp_path: Path) -> None:
     path.write_text("a secret\nand more")
     with pytest.raises(click.UsageError, match="allowed: one line"):
         read_node_secret("a", path)
+
+
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    async def in_a_nursery() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as raised:
+        run_until_interrupted(in_a_nursery)
+    assert raised.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -50,6 +50,7 @@ def run(folder: Path, controllers: str) -> tuple[int, list[list[str]]]:
     )
     result = CliRunner().invoke(cli, ["check", "--live", "-c", str(path)])
     assert "Traceback" not in result.output
+    assert "transport chosen" not in result.output  # the table says it
     table = result.stdout.rpartition("\n\n")[2].splitlines()
     assert table[0].split() == ["CONTROLLER", "TRANSPORT", "WHY"]
     return result.exit_code, [line.split(maxsplit=2) for line in table[1:]]

@@ -40,7 +40,7 @@ async def test_the_exchange_and_its_meaning(tmp_path: Path, right: bool) -> None
     else:
         assert done.returncode == 2
         assert "< HTTP/1.1 403 Forbidden" in lines
-        assert "error: the secret of a is wrong" in lines
+        assert "error: the secret of a is wrong, or the gateway keeps it out" in lines
 
 
 async def test_the_curl_command_works(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Jenkins:
         elif path == "cli/ws":
             await self._cli(connection, request)
         elif path in ("login", "login/"):
-            await connection.send(_page(200, "Sign in - Jenkins"))
+            await connection.send(_page(200, "<title>Sign in - Jenkins</title>"))
         elif path == "tcpSlaveAgentListener" and self.tcp:
             where = f"Location: {self._seen(request)}tcpSlaveAgentListener/"
             await connection.send(_page(302, "", where))
@@ -156,7 +156,7 @@ class Jenkins:
             await connection.send(_page(400, "no such agent"))
         elif secret != self.secret(node):
             await connection.send(_page(403))
-        elif _first(request, "Upgrade").lower() != "websocket":
+        elif not _is_upgrade(request):
             await connection.send(_page(400, _ONLY_WS))
         else:
             fields = (
@@ -171,7 +171,7 @@ class Jenkins:
         if _first(request, "Origin") != wanted:
             reason = "X-CLI-Error: Unexpected request origin (check your reverse proxy settings)"
             await connection.send(_page(403, "", reason))
-        elif _first(request, "Upgrade").lower() != "websocket":
+        elif not _is_upgrade(request):
             await connection.send(_page(400, _ONLY_WS))
         else:
             await connection.send(accepting(request))
@@ -198,6 +198,12 @@ class Jenkins:
             await self.uploads[session].wait()
             frames = b"\0\0\0\x0a\x07anonymous\n\0\0\0\x04\x04\0\0\0\0"
             await connection.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(frames), frames))
+
+
+def _is_upgrade(request: Recorded) -> bool:
+    """Say whether Jetty takes it for one: over HTTP/1.1 only."""
+    wanted = _first(request, "Upgrade").lower() == "websocket"
+    return wanted and request.line.endswith(b" HTTP/1.1")
 
 
 def _first(request: Recorded, name: str) -> str:

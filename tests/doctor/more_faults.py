@@ -114,6 +114,28 @@ async def client_certificate(folder: Path) -> AsyncIterator[Question]:
 
 
 @asynccontextmanager
+async def other_name(folder: Path) -> AsyncIterator[Question]:
+    """A route for every host does not say which names are the gateway's own."""
+    jenkins = Jenkins()
+    async with behind_gateway(folder, jenkins) as worker:
+        question = ask(jenkins, worker.plain)
+        target = replace(question.target, host="ci.example.com")
+        yield replace(question, target=target, connect_to=(HOST, worker.plain))
+
+
+@asynccontextmanager
+async def client_certificate_by_haproxy(folder: Path) -> AsyncIterator[Question]:
+    """Up to TLS 1.2 a server that misses one says no more than `handshake failure`."""
+    require_tool("haproxy")
+    jenkins, tls = Jenkins(websocket=True), good_tls(folder)
+    (port,) = free_ports(1)
+    bind = f"  bind {HOST}:{port} ssl crt {tls.pem(folder)} ca-file {tls.ca} verify required"
+    fields = f"{bind} ssl-max-ver TLSv1.2\n{HAPROXY_FIELDS}"
+    async with running(jenkins), haproxy_front(folder, jenkins.port, None, fields=fields):
+        yield ask(jenkins, port, tls)
+
+
+@asynccontextmanager
 async def upgrades_dropped(folder: Path) -> AsyncIterator[Question]:
     """444: nginx closes the connection without a word, as some firewalls do."""
     async with nginx_and_jenkins(
@@ -223,6 +245,31 @@ MORE_FAULTS: Final = (
         client_certificate,
         Cause.CLIENT_CERTIFICATE,
         ("wants a client certificate", "as optional"),
+    ),
+    Fault(
+        "client certificate wanted by HAProxy, TLS 1.2",
+        client_certificate_by_haproxy,
+        Cause.CLIENT_CERTIFICATE,
+        ("wants a client certificate", "bind ... verify optional"),
+    ),
+    Fault(
+        "HTTP/1.0, nginx' default",
+        nginx_and_jenkins(_websocket, fields=NGINX_FIELDS.replace("proxy_http_version 1.1;", "")),
+        Cause.UPGRADE_STRIPPED,
+        ("over HTTP/1.1", "proxy_http_version 1.1"),
+        frozenset({Cause.BUFFERED_UPLOAD}),
+    ),
+    Fault(
+        "the CLI by a name that the gateway does not know",
+        other_name,
+        Cause.CLI_ORIGIN,
+        ("none that it knows as its own", "controllers.NAME.jenkins_url to http://ci.example.com"),
+    ),
+    Fault(
+        "the CLI of a Jenkins with another URL, through the gateway",
+        through_the_gateway(lambda: Jenkins(websocket=True, root="https://ci.example.com/")),
+        Cause.CLI_ORIGIN,
+        ("the Origin that the gateway gives it", "set controllers.main.jenkins_url"),
     ),
     Fault(
         "upgrades dropped",

@@ -27,7 +27,7 @@ def refusal(status: int, body: str = "", **fields: str) -> Answer:
         (refusal(400, "<p>only WS connections accepted here</p>"), Cause.UPGRADE_STRIPPED),
         (refusal(400, "did not manage to upgrade"), Cause.UPGRADE_STRIPPED),
         (refusal(400, X_Gateway_Error="only WS connections accepted here"), Cause.UPGRADE_STRIPPED),
-        (refusal(200, "<title>Dashboard [Jenkins]"), Cause.UPGRADE_STRIPPED),
+        (refusal(200, "<title>Dashboard [Jenkins]"), Cause.NOT_JENKINS),
         (refusal(200, '<input type="password">'), Cause.SSO),
         (refusal(302, Location="https://idp.example.com/authorize"), Cause.SSO),
         (refusal(301, Location="https://ci.example.com/x/wsagents/"), Cause.REDIRECT_ELSEWHERE),

@@ -5,11 +5,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from gateway.demo.agent_http import Answer
+from gateway.demo.agent_http import Answer, Target
+from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
 from gateway.doctor.check_pages import check_clock, check_login
 from gateway.doctor.findings import Severity
+from gateway.doctor.question import Question
 from tests.doctor.conftest import Asking
+from tests.doctor.jenkins import Jenkins
+from tests.doctor.paths import running
 from tests.peers.raw_origin import OriginConnection, answering
 
 
@@ -79,6 +83,11 @@ async def test_a_gateway_is_looked_behind(asking: Asking) -> None:
             Cause.REDIRECT_TO_HTTPS,
         ),
         (page("302 Found", "", "Location: /oauth2/start"), page("200 OK"), Cause.SSO),
+        (
+            page("302 Found", "", "Location: /login", "X-Jenkins: 2"),
+            page("302 Found", "", "Location: /login"),
+            Cause.REDIRECT_ELSEWHERE,
+        ),
     ],
 )
 async def test_redirects_that_java_follows(
@@ -97,6 +106,40 @@ async def test_redirects_that_java_follows(
 
 
 @pytest.mark.parametrize(
+    ("answer", "cause", "words"),
+    [
+        (
+            page("200 OK", "<title>Guests</title> on to http://jenkins.example.com/login"),
+            Cause.NOT_JENKINS,
+            "Guests on to",
+        ),
+        (page("200 OK", '<html><head data-rooturl="" data-resurl="/static/1">'), None, ""),
+        (page("200 OK", "<title>Sign in - Jenkins</title>"), None, ""),
+        (
+            page("403 Forbidden", "", "X-Gateway-Error: not authorized"),
+            Cause.FORBIDDEN_IN_FRONT,
+            "allow_from",
+        ),
+        (
+            page("404 Not Found", "", "X-Gateway-Error: no route for this path"),
+            Cause.WRONG_PREFIX,
+            "expose",
+        ),
+        (
+            page("503 -", "", "X-Gateway-Error: the gateway is shutting down, try again"),
+            Cause.GATEWAY_NOT_READY,
+            "shutting down",
+        ),
+    ],
+)
+async def test_who_answers(asking: Asking, answer: bytes, cause: Cause | None, words: str) -> None:
+    async with asking(answering(answer)) as case:
+        found = await check_login(case)
+    assert [each.cause for each in found] == ([] if cause is None else [cause])
+    assert all(words in f"{each.title} {each.remedy} {each.seen}" for each in found)
+
+
+@pytest.mark.parametrize(
     ("minutes", "words"), [(0, None), (4, None), (-10, "ahead of"), (10, "behind")]
 )
 async def test_clocks(asking: Asking, minutes: int, words: str | None) -> None:
@@ -105,8 +148,9 @@ async def test_clocks(asking: Asking, minutes: int, words: str | None) -> None:
     async with asking(answering(b"")) as case:
         case.login, case.login_at = Answer(200, "OK", (("Date", stated),)), now
         found = await check_clock(case)
-        case.login = Answer(200, "OK", (("Date", "yesterday"),))
-        assert await check_clock(case) == []
+        for odd in ("yesterday", f"Fri, 20 Nov {'9' * 20} 17:00:00 GMT"):
+            case.login = Answer(200, "OK", (("Date", odd),))
+            assert await check_clock(case) == []
     if words is None:
         assert found == []
         return
@@ -124,3 +168,11 @@ async def test_other_addresses_are_asked_too(asking: Asking) -> None:
     assert found.cause is Cause.ADDRESS_DOWN
     assert "503" in found.seen[0]
     assert case.is_ready
+
+
+async def test_the_agent_port_is_no_url() -> None:
+    async with running(Jenkins()) as jenkins:
+        target = Target("http", *jenkins.agents.agent_address, "/")
+        (found,) = await check_login(Case(question=Question(target)))
+    assert found.cause is Cause.NOT_HTTP
+    assert "is Jenkins' TCP agent port" in found.title

@@ -21,6 +21,35 @@ async def test_an_answer_is_returned_whole(asking: Asking) -> None:
     assert (got.status, got.reason, got.header("x-jenkins"), got.body) == (404, "Nope", "2", b"hi")
 
 
+async def test_a_long_body_is_cut_and_not_waited_for(asking: Asking) -> None:
+    async def pour(connection: OriginConnection) -> None:
+        await connection.read_request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+        while True:
+            await connection.send(b"x" * 65536)
+
+    async with asking(pour) as case:
+        got = await get(case.question, "/")
+    assert (got.status, len(got.body)) == (200, 1024 * 1024)
+
+
+async def test_what_echoes_our_secrets_does_not_get_them_into_the_report(asking: Asking) -> None:
+    async def echo(connection: OriginConnection) -> None:
+        head = (await connection.read_request()).head
+        lines = [line for line in head.split(b"\r\n") if line.startswith(b"X-")]
+        answer = b"HTTP/1.1 400 s3cret\r\n%s\r\nContent-Length: %d\r\n\r\n%s"
+        await connection.send(answer % (b"\r\n".join(lines), len(head), head))
+
+    async with asking(echo) as case:
+        question = replace(case.question, secret=Secret("s3cret"), authorization=Secret("me:t0ken"))
+        sent = [*basic(question), ("X-Secret", "s3cret"), ("X-Token", "t0ken")]
+        got = await get(question, "/", sent)
+    shown = repr(got)
+    assert got.header("X-Secret") == "***"
+    assert b"Authorization: Basic ***" in got.body
+    assert [each for each in ("s3cret", "t0ken", "me:") if each in shown] == []
+
+
 async def _close(connection: OriginConnection) -> None:
     await connection.read_request()
 

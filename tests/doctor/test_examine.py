@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from gateway.doctor.causes import Cause
 from gateway.doctor.examine import examine
 from gateway.doctor.findings import Outcome
@@ -56,3 +58,36 @@ async def test_a_file_that_cannot_be_used_does_not_stop_the_rest(tmp_path: Path)
         report = await examine(ask(jenkins, jenkins.port, hold=0), inside.path, Observer())
     assert [each.cause for each in report.findings] == [Cause.CONFIGURATION]
     assert "upgrade" in {step.name for step in report.steps if step.outcome is Outcome.OK}
+
+
+async def test_where_one_controller_is_meant_it_is_named(tmp_path: Path) -> None:
+    jenkins = Jenkins()
+    async with behind_gateway(tmp_path, jenkins) as worker:
+        inside, _ = await loaded(tmp_path, controllers={"ci": {"url": jenkins.url}})
+        question = ask(jenkins, worker.plain, hold=0)
+        question = replace(
+            question,
+            target=replace(question.target, host="ci.example.com"),
+            connect_to=("127.0.0.1", worker.plain),
+        )
+        report = await examine(question, inside.path, Observer())
+    (found,) = [each for each in report.findings if each.cause is Cause.CLI_ORIGIN]
+    assert "controllers.ci.jenkins_url" in found.remedy
+    assert found.settings[0].text.startswith("controllers: {ci: {jenkins_url: http://ci.example")
+
+
+async def test_a_refusal_has_the_gateways_own_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reason(_: object) -> str:
+        return f"not authorized: locked out, and not for {'0' * 64}"
+
+    monkeypatch.setattr("gateway.doctor.examine.reason_of_refusal", reason)
+    jenkins = Jenkins()
+    async with behind_gateway(tmp_path, jenkins) as worker:
+        inside, _ = await loaded(tmp_path, controllers={"main": {"url": jenkins.url}})
+        question = ask(jenkins, worker.plain, secret="0" * 64)
+        report = await examine(question, inside.path, Observer())
+    first = report.findings[0]
+    assert first.cause is Cause.WRONG_SECRET
+    assert first.seen[-1] == "the gateway's own reason: not authorized: locked out, and not for ***"

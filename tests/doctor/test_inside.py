@@ -16,10 +16,9 @@ from gateway.doctor.inside import (
     check_configuration,
     check_interval,
     check_listeners,
-    check_running,
     check_state_dir,
-    fingerprint,
 )
+from gateway.doctor.inside_running import check_running
 from tests import certificates
 from tests.e2e.programs import HOST, free_ports
 
@@ -106,47 +105,3 @@ async def test_pings_that_come_too_late(tmp_path: Path) -> None:
     (found,) = await check_interval(inside)
     assert found.cause is Cause.PING_INTERVAL
     assert "OpenShift" in found.seen[0]
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (
-            {"state": "serving", "ready": True, "last_reload": {"ok": False, "reason": "line 3"}},
-            "the last reload failed",
-        ),
-        ({"state": "recovering", "ready": False}, "it is recovering"),
-    ],
-)
-async def test_what_a_running_gateway_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: dict[str, Any], words: str
-) -> None:
-    async def answer(*_: object, **__: object) -> dict[str, Any]:
-        return {"ok": True, "status": status}
-
-    monkeypatch.setattr("gateway.doctor.inside.ask", answer)
-    inside, _ = await loaded(tmp_path)
-    (found,) = await check_running(inside)
-    assert found.cause is Cause.GATEWAY_TROUBLE
-    assert words in found.title
-
-
-def cut(idle: float, how: str = "eof") -> dict[str, Any]:
-    return {"event": "session ended", "by": "agent", "how": how, "agent_idle_s": idle}
-
-
-@pytest.mark.parametrize(
-    ("events", "found"),
-    [
-        ([cut(60.0), cut(60.4), cut(12.0), cut(60.2)], True),
-        ([cut(60.0), cut(60.4)], False),
-        ([cut(60.0), cut(90.0), cut(120.0)], False),
-        ([cut(60.0, "closed")] * 5, False),
-        ([cut(0.1)] * 5, False),
-        ([{"event": "session started"}], False),
-    ],
-)
-def test_sessions_that_end_after_the_same_silence(
-    events: list[dict[str, Any]], found: bool
-) -> None:
-    assert causes(fingerprint("a", events)) == ([Cause.IDLE_CUT] if found else [])

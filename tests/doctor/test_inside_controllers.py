@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from gateway.agents.identity import Pin, PinStore
+from gateway.config.models import ControllerConfig
 from gateway.demo.identity import InstanceIdentity
 from gateway.doctor.causes import Cause
+from gateway.doctor.findings import Finding, error
+from gateway.doctor.inside import Inside
 from gateway.doctor.inside_controllers import check_controllers
 from tests.doctor.jenkins import IDENTITY, Jenkins
 from tests.doctor.paths import haproxy_front, running
@@ -100,3 +106,39 @@ async def test_what_only_the_gateways_own_client_can_reach(
         found = await check_controllers(inside)
     assert [each.cause for each in found] == ([] if tcp else [Cause.CONTROLLER_DOWN])
     assert capsys.readouterr().out == ""  # JSON may be on its way there
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_the_url_of_the_cli_is_compared(tmp_path: Path, right: bool) -> None:
+    root = "https://ci.example.com/"
+    async with running(Jenkins(websocket=True, root=root)) as jenkins:
+        url = root if right else "https://other.example.com/"
+        controllers = {"main": {"url": jenkins.url, "jenkins_url": url}}
+        inside, _ = await loaded(tmp_path, controllers=controllers)
+        found = await check_controllers(inside)
+    if right:
+        assert found == []
+        return
+    (only,) = found
+    assert only.cause is Cause.CLI_ORIGIN
+    assert "set controllers.main.jenkins_url to" in only.remedy
+
+
+async def test_many_controllers_are_asked_at_once(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 60 s, and one never ends: the others are told all the same."""
+
+    async def slow(_: Inside, name: str, controller: ControllerConfig) -> list[Finding]:
+        await trio.sleep(math.inf if name == "c0" else 60)
+        return [error(Cause.CONTROLLER_DOWN, "down", seen=name, meaning="m", remedy="r")]
+
+    monkeypatch.setattr("gateway.doctor.inside_controllers._one", slow)
+    controllers = {f"c{number}": {"url": f"http://{HOST}:9/"} for number in range(20)}
+    routes = [
+        {"id": name, "host": f"{name}.example.com", "controller": name} for name in controllers
+    ]
+    inside, _ = await loaded(tmp_path, controllers=controllers, routes=routes)
+    found = await check_controllers(inside)
+    assert len(found) == 19
+    assert inside.saw.startswith("c0: not looked at in time; c1: down")

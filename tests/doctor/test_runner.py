@@ -97,6 +97,7 @@ async def test_each_check_has_its_deadline(autojump_clock: MockClock) -> None:
         (Unanswered("the connection was reset"), "the connection was reset"),
         (ConnectionRefusedError(111, "x"), "connection refused"),
         (ValueError("odd"), "what came cannot be read: odd"),
+        (OverflowError(), "what came cannot be read: OverflowError"),
     ],
 )
 async def test_no_answer_is_a_finding_and_no_crash(error: Exception, words: str) -> None:
@@ -106,6 +107,36 @@ async def test_no_answer_is_a_finding_and_no_crash(error: Exception, words: str)
 
     _, (finding,) = await run(Subject(), [Check("one", "what", silent)], Observer())
     assert (finding.cause, finding.seen) == (Cause.CHECK_FAILED, (words,))
+
+
+@pytest.mark.parametrize(("needs", "severity"), [((), 1), (("one",), 2)])
+async def test_what_others_stand_on_is_no_warning_where_it_breaks(
+    needs: tuple[str, ...], severity: int
+) -> None:
+    async def broken(subject: Subject) -> Sequence[Finding]:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("odd")
+
+    checks = [Check("one", "what", broken), Check("two", "what", giving(), needs=needs)]
+    steps, (finding,) = await run(Subject(), checks, Observer())
+    assert finding.severity == severity
+    assert steps[1].outcome is (Outcome.SKIPPED if needs else Outcome.OK)
+
+
+async def test_a_secret_in_a_strangers_words_is_not_shown() -> None:
+    class Careful(Subject):
+        def hide(self, text: str) -> str:
+            return text.replace("s3cret", "***")
+
+    async def quoting(subject: Subject) -> Sequence[Finding]:
+        await trio.lowlevel.checkpoint()
+        subject.note("it said s3cret")
+        subject.tell("s3cret so far")
+        return [error(Cause.SSO, "s3cret", seen="s3cret", meaning="m", remedy="r")]
+
+    recorder = Recorder()
+    steps, found = await run(Careful(), [Check("one", "what", quoting)], recorder)
+    assert "s3cret" not in repr((steps, found, recorder.seen))
 
 
 async def test_progress_is_told() -> None:

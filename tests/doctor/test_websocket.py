@@ -33,7 +33,7 @@ async def session(serve: Serve) -> AsyncIterator[AgentSocket]:
         key = new_key()
         wire = await dial(question, None)
         request = agent_request(question, key, node="a", secret="s")
-        found = await upgrade(request, key, wire, within=5)
+        found = await upgrade(question, request, key, wire, within=5)
         assert found.answer.status == 101
         assert found.is_accepted
         yield found.open()

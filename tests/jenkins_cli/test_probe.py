@@ -41,7 +41,7 @@ def controller(url: str | None, **keys: Any) -> ControllerConfig:
             {"jenkins_url": "https://ci.example.com/"},
             b"403 Forbidden",
             UNEXPECTED,
-            CliWay("websocket", f"it refuses https://ci.example.com; {REMEDY}"),
+            CliWay("websocket", f"it refuses https://ci.example.com; {REMEDY}", is_refused=True),
         ),
         (
             {},
