@@ -39,7 +39,7 @@ def test_every_value_is_in_the_schema() -> None:
         ({"replicas": 2}, "$"),
         ({"config": {"listeners": []}}, "$.config"),
         ({"config": {"limits": {"bodyy": "1GiB"}}}, "$.config.limits"),
-        ({"config": {"access_log": False}}, "$.config.access_log"),
+        ({"config": {"limits": {"body": False}}}, "$.config.limits.body"),
         ({"config": {"controllers": {"a": {"url": 5}}}}, "$.config.controllers.a.url"),
         ({"listener": {"port": 443}}, "$.listener.port"),
         ({"listener": {"settings": {"tls": {"certificates": []}}}}, "$.listener.settings.tls"),
