@@ -260,6 +260,8 @@ class RelaySession:
         if self._closed is None:
             self._closed = _closed_by(way.source.side, way.scanner.close_code)
         way.ended.set()
+        if way.sink.side is Side.CLIENT:  # somebody may have paused it, with output still to come
+            await way.sink.stream.wait_acknowledged()
         with trio.move_on_after(CLOSE_TIMEOUT):
             await other.ended.wait()
         return self._closed
@@ -273,7 +275,9 @@ class RelaySession:
     async def _ping(self, way: Way, payload: bytes) -> None:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
-        if way.scanner.insert(frame):
+        if self._closed is not None:
+            await trio.sleep_forever()  # one of them has left: neither need answer any more
+        elif way.scanner.insert(frame):
             await way.send(frame)
         elif way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.

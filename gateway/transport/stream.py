@@ -43,6 +43,8 @@ _MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
+_FIRST_LOOK: Final = 0.005
+_LAST_LOOK: Final = 5.0
 _SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: what of TIOCOUTQ was never sent
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
@@ -449,6 +451,16 @@ class Stream:
             raise StreamBroken(self.broken)
         queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
         return self.activity.bytes_written - int(_INT.unpack(queued)[0])
+
+    async def wait_acknowledged(self) -> None:
+        """Wait until the peer's kernel has taken all that the kernel was given, or the peer is
+        gone: until then ``abort`` would take it away again. No limit; looks every 5 s at least.
+        """
+        pause = _FIRST_LOOK
+        with contextlib.suppress(StreamBroken):
+            while self.acknowledged() != self.activity.bytes_written:
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LAST_LOOK)
 
     def in_flight(self) -> int:
         """Return how many bytes were sent and are not acknowledged: none where the peer's window is
