@@ -41,6 +41,7 @@ from gateway.runtime.session_loop import (
     CLIENT_USER_TIMEOUT,
     CLOSE_TIMEOUT,
     LAST_WORDS,
+    STALL_AFTER,
     LegWatch,
     Limits,
     SessionLoop,
@@ -261,7 +262,7 @@ class RelaySession:
             self._closed = _closed_by(way.source.side, way.scanner.close_code)
         way.ended.set()
         if way.sink.side is Side.CLIENT:  # somebody may have paused it, with output still to come
-            await way.sink.stream.wait_acknowledged()
+            await way.sink.stream.wait_acknowledged(STALL_AFTER)
         with trio.move_on_after(CLOSE_TIMEOUT):
             await other.ended.wait()
         return self._closed

@@ -223,7 +223,7 @@ class TranslatedSession:
         # Who pauses its output has all of it in front of the EXIT still to come, and must not be
         # cut off there; ``_watch_client`` judges it. Whatever happens now, this is how it ended.
         self._ended = Ended(end, code)
-        await self._client.wait_acknowledged()
+        await self._client.wait_acknowledged(STALL_AFTER)
         return self._ended
 
     # -- keeping both sides alive ------------------------------------------------------------------

@@ -452,15 +452,22 @@ class Stream:
         queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
         return self.activity.bytes_written - int(_INT.unpack(queued)[0])
 
-    async def wait_acknowledged(self) -> None:
-        """Wait until the peer's kernel has taken all that the kernel was given, or the peer is
-        gone: until then ``abort`` would take it away again. No limit; looks every 5 s at least.
+    async def wait_acknowledged(self, patience: float) -> None:
+        """Wait until the peer's kernel has taken all that ours was given: until then ``abort``
+        would take it away again. Gives up on a peer that takes nothing for ``patience`` seconds or
+        is gone; looks every 5 s at least.
         """
         pause = _FIRST_LOOK
-        with contextlib.suppress(StreamBroken):
-            while self.acknowledged() != self.activity.bytes_written:
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LAST_LOOK)
+        taken, until = -1, 0.0
+        while self.broken is None:
+            before, taken = taken, self.acknowledged()
+            now = trio.current_time()
+            if taken != before:
+                until = now + patience
+            if taken == self.activity.bytes_written or now >= until:
+                return
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK)
 
     def in_flight(self) -> int:
         """Return how many bytes were sent and are not acknowledged: none where the peer's window is
