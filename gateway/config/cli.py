@@ -34,8 +34,11 @@ def _check_pattern(text: str) -> str:
 
 
 def _check_user(text: str) -> str:
-    if not text.strip() or ":" in text:
-        raise ValueError("allowed: the name of a user, without colon, as Basic authentication has")
+    if not text or text != text.strip() or ":" in text:
+        raise ValueError(
+            "allowed: the name of a user, without colon or space around it, as Basic"
+            " authentication has"
+        )
     return text
 
 

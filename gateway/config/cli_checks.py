@@ -41,9 +41,9 @@ def _check_inspection(cli: CliConfig, here: Location, findings: Findings) -> Non
 
 
 def _check_policy(policy: PolicyConfig, here: Location, findings: Findings) -> None:
-    users = [name.strip().casefold() for name in policy.users]
+    users = [name.lower() for name in policy.users]
     for name in policy.users:
-        if users.count(name.strip().casefold()) > 1:
+        if users.count(name.lower()) > 1:
             findings.error(
                 (*here, "users", name),
                 "allowed: each user once; Jenkins does not tell names apart by case",

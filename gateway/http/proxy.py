@@ -68,6 +68,12 @@ class Tap:
     def connected(self, address: Address) -> None:
         """There is a connection to ``address``; nothing has been sent on it."""
 
+    def answered(self, head: ResponseHead) -> None:
+        """The controller has answered; the client knows nothing of it yet.
+
+        Raises GatewayError, which is the client's answer then.
+        """
+
     def request_data(self, data: bytes) -> bytes:
         """Return what goes to the controller for a piece of the request's body.
 
@@ -158,12 +164,13 @@ def _is_hidden(controller: ControllerConfig, endpoint: Endpoint) -> bool:
     return endpoint is Endpoint.TCP_DISCOVERY and controller.tcp_discovery == "hide"
 
 
-def _is_command_line(exchange: Exchange) -> bool:
-    """Say whether this is half of the CLI's full-duplex pair (PROTOCOLS E.3): the one half uploads
-    for as long as the command runs, and is answered after that.
+def _is_upload_of_command_line(exchange: Exchange) -> bool:
+    """Say whether this is the half of the CLI's full-duplex pair (PROTOCOLS E.3) that uploads for
+    as long as the command runs, and is answered after that. The other is answered at once.
     """
     request = exchange.request
-    return request.method == b"POST" and request.path == b"%b/cli" % exchange.match.prefix.encode()
+    own_path = b"%b/cli" % exchange.match.prefix.encode()
+    return request.method == b"POST" and request.path == own_path and request.has_body
 
 
 def _request_head(exchange: Exchange, upstream: Upstream, tap: Tap) -> RequestHead:
@@ -239,7 +246,7 @@ class _Forwarding:
         route = exchange.match.route
         self._timeout: float = route.response_timeout
         self._minimum_rate: int = route.minimum_body_rate
-        if _is_command_line(exchange):
+        if _is_upload_of_command_line(exchange):
             self._timeout, self._minimum_rate = math.inf, 0
 
     async def run(self, head: RequestHead, body: bytes) -> None:
@@ -308,6 +315,7 @@ class _Forwarding:
     async def _answer(self) -> None:
         exchange, connection = self._exchange, self._connection
         head = await self._final_head()
+        self._tap.answered(head)
         fields = _answer_fields(exchange, head)
         exchange.queue_head(head.status, head.reason, fields, length=head.content_length)
         data = connection.body_at_hand()

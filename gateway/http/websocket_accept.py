@@ -102,6 +102,12 @@ class AcceptedWebSocket:
         except trio_websocket.ConnectionClosed:
             raise ClientClosed from None
 
+    async def wait_acknowledged(self, patience: float) -> None:
+        """Wait until the client has taken what was sent, is gone, or takes nothing for ``patience``
+        seconds.
+        """
+        await self._stream.inner.wait_acknowledged(patience)
+
     async def ping(self) -> None:
         """Send a ping and wait for its pong. Raises ClientClosed."""
         try:

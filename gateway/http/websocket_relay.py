@@ -24,15 +24,10 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.errors import Draining, PeerLost
+from gateway.http.websocket_ending import closed_by, explain, farewell, lost
 from gateway.http.websocket_way import Leg, Way
 from gateway.observability.logs import LEVELS, get_logger
-from gateway.protocol.websocket import (
-    CloseCode,
-    Opcode,
-    close_frame,
-    control_frame,
-    is_close_code,
-)
+from gateway.protocol.websocket import Opcode, control_frame
 from gateway.protocol.ws_relay import DEFAULT_MAX_FRAME, FrameScanner
 from gateway.runtime.ended_session import EndedSession, IdleTimes
 from gateway.runtime.session_end import Endable, How, SessionEnd, Side
@@ -41,6 +36,7 @@ from gateway.runtime.session_loop import (
     CLIENT_USER_TIMEOUT,
     CLOSE_TIMEOUT,
     LAST_WORDS,
+    STALL_AFTER,
     LegWatch,
     Limits,
     SessionLoop,
@@ -53,12 +49,6 @@ _log = get_logger("session")
 
 # How long the rest of a frame may take before a session is ended without a Close frame behind it.
 _FRAME_END: Final = 1.0
-# What a server says, in the mouth of a client: it leaves. 1008 is what the *agent* is told whose
-# node another one got; the controller has violated nothing.
-_TO_CONTROLLER: Final = {
-    int(CloseCode.SERVICE_RESTART): int(CloseCode.GOING_AWAY),
-    int(CloseCode.POLICY): int(CloseCode.GOING_AWAY),
-}
 
 
 class LiveSessions(Protocol):
@@ -226,7 +216,7 @@ class RelaySession:
                     # What it sent before it closed, such as a Close frame, is still on its way; the
                     # other pump ends the session when that is through.
                     await trio.sleep(LAST_WORDS)
-                    return self._closed or _lost(way.sink, error)
+                    return self._closed or lost(way.sink, error)
                 if way.inserted is not None and not scanner.inserting:
                     way.watch.unmute()
                     way.inserted.set()
@@ -239,7 +229,7 @@ class RelaySession:
             try:
                 data = await receive()
             except StreamBroken as error:
-                return self._closed or _lost(way.source, error)
+                return self._closed or lost(way.source, error)
             if not data:
                 side = way.source.side
                 text = f"the {side.value} closed the connection without a Close frame"
@@ -258,8 +248,10 @@ class RelaySession:
     async def _finish_handshake(self, way: Way, other: Way) -> SessionEnd:
         """Give the other end time to answer a Close frame that has just been passed on."""
         if self._closed is None:
-            self._closed = _closed_by(way.source.side, way.scanner.close_code)
+            self._closed = closed_by(way.source.side, way.scanner.close_code)
         way.ended.set()
+        if way.sink.side is Side.CLIENT:  # somebody may have paused it, with output still to come
+            await way.sink.stream.wait_acknowledged(STALL_AFTER)
         with trio.move_on_after(CLOSE_TIMEOUT):
             await other.ended.wait()
         return self._closed
@@ -273,7 +265,9 @@ class RelaySession:
     async def _ping(self, way: Way, payload: bytes) -> None:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
-        if way.scanner.insert(frame):
+        if self._closed is not None:
+            await trio.sleep_forever()  # one of them has left: neither need answer any more
+        elif way.scanner.insert(frame):
             await way.send(frame)
         elif way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.
@@ -304,21 +298,21 @@ class RelaySession:
         """
         if way.scanner.closed or way.sink.stream.broken is not None:
             return
-        farewell = way.frame(_farewell(end, way.sink.side))
+        close = way.frame(farewell(end, way.sink.side))
 
         def words() -> bytes:
-            return b"" if end.side is way.sink.side else way.scanner.last_words(_explain(end))
+            return b"" if end.side is way.sink.side else way.scanner.last_words(explain(end))
 
         try:
             if end.side is Side.GATEWAY:
                 with trio.move_on_after(_FRAME_END):
-                    await way.finish(lambda: words() + farewell)
+                    await way.finish(lambda: words() + close)
             if way.told:
                 return
             last = words()
             if last or (way.scanner.at_boundary and end.side is not Side.GATEWAY):
                 way.told = True
-                await way.send(last + farewell)
+                await way.send(last + close)
         except StreamBroken:
             return  # ``_close_leg`` finds out which side is gone
 
@@ -403,28 +397,3 @@ def _of_client(field: str) -> str:
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
-
-
-def _closed_by(side: Side, code: int | None) -> SessionEnd:
-    said = "without a code" if code is None else f"with {code}"
-    shown = code if code is not None and is_close_code(code) else CloseCode.NORMAL
-    reason = f"the {side.value} closed the session {said}"
-    return SessionEnd(side, reason, shown, "info", how=How.CLOSED)
-
-
-def _lost(leg: Leg, error: StreamBroken) -> SessionEnd:
-    how = How.RESET if leg.stream.was_reset else How.OTHER
-    return SessionEnd.of(leg.side, PeerLost(detail=f"{leg.side.value}: {error}"), how)
-
-
-def _explain(end: SessionEnd) -> str:
-    if end.side is Side.CONTROLLER:
-        return "the connection to the controller was lost"
-    return str(getattr(end.error, "public", end.reason))
-
-
-def _farewell(end: SessionEnd, to: Side) -> bytes:
-    code = end.close_code
-    if to is Side.CONTROLLER:
-        code = _TO_CONTROLLER.get(code, code)
-    return close_frame(code, getattr(end.error, "public", ""))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -90,9 +90,14 @@ def check_route(exchange: Exchange) -> None:
 
 
 def upgrade_request(
-    exchange: Exchange, *, agent_fields: bool, replaced: Iterable[Field] = ()
+    exchange: Exchange,
+    *,
+    agent_fields: bool,
+    replaced: Iterable[Field] = (),
+    dropped: Iterable[bytes] = (),
 ) -> RequestHead:
-    """Return the head that goes to the controller; ``replaced`` fields take others' places.
+    """Return the head that goes to the controller; ``replaced`` fields take others' places, and
+    those of the ``dropped`` names (in lower case) do not travel on.
 
     Raises RemoteProtocolError for a request that must not be forwarded.
     """
@@ -104,7 +109,7 @@ def upgrade_request(
         agent_fields=agent_fields,
         trace=exchange.trace,
     )
-    headers = headers.with_(*replaced)
+    headers = headers.without(dropped).with_(*replaced)
     headers = Headers([*headers, (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")])
     return RequestHead(b"GET", exchange.match.inside(request.target), b"1.1", headers)
 
@@ -236,7 +241,9 @@ class WebSocketUpgrades:
     ) -> None:
         self._sessions = sessions
         self._generation = generation
-        self._limits = RelayLimits.of(config)
+        limits = RelayLimits.of(config)
+        # Somebody may pause a program, its output with it, for longer than an agent may be silent.
+        self._limits = replace(limits, client=limits.controller)
         self._open = OpenWebSockets(1) if open_ones is None else open_ones
 
     async def forward(self, exchange: Exchange, upstream: Upstream) -> None:
@@ -261,10 +268,14 @@ class WebSocketUpgrades:
         return self._open.place(match.controller_id, match.controller.connections.websockets)
 
     async def ask(
-        self, exchange: Exchange, upstream: Upstream, replaced: Iterable[Field] = ()
+        self,
+        exchange: Exchange,
+        upstream: Upstream,
+        replaced: Iterable[Field] = (),
+        dropped: Iterable[bytes] = (),
     ) -> UpgradeAnswer:
-        """Ask the controller, with ``replaced`` fields in others' places. Raises as ``forward``."""
-        head = upgrade_request(exchange, agent_fields=False, replaced=replaced)
+        """Ask the controller; for the fields see ``upgrade_request``. Raises as ``forward``."""
+        head = upgrade_request(exchange, agent_fields=False, replaced=replaced, dropped=dropped)
         return await self._ask(exchange, upstream, head, exchange.match.route.response_timeout)
 
     async def run(

@@ -62,6 +62,7 @@ from gateway.protocol.plain_cli import MAX_MESSAGE
 _log = get_logger("session")
 
 _SEPARATORS: Final = re.compile(rb"[/\\;]+")
+_CLI: Final = frozenset({b"cli"})
 _DECODINGS: Final = 3  # as the router's: nothing between us and Stapler decodes more
 _JUDGED: Final = (401, 403)  # by a controller that does have the CLI
 
@@ -97,12 +98,17 @@ class CliEndpoint:
         """Say whether this is a client of the CLI, by whatever path; pages about it are not.
 
         A ``POST`` with ``Side`` is one wherever it goes: nothing else sends that, and Jenkins has
-        more paths to its CLI than anybody knows.
+        more paths to its CLI than anybody knows. Some of them do not even say ``cli``
+        (``/extensionList/...``), but each has to say ``ws``; so where commands are read, every
+        such path is the CLI's.
         """
         request = exchange.request
         if request.method == b"POST":
             return b"side" in request.headers or self._is_at(exchange, b"/cli")
-        return b"upgrade" in request.headers and _leads_to_websocket(request.path)
+        if b"upgrade" not in request.headers:
+            return False
+        inspects = exchange.match.controller.cli.inspects
+        return _leads_to_websocket(request.path, whose=frozenset() if inspects else _CLI)
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request that ``claims`` has claimed.
@@ -151,7 +157,9 @@ class CliEndpoint:
                 await self._translate(exchange, upstream, instead_of=None)
                 return
             origin = outgoing_origin(exchange, controller)
-            answer = await self._upgrades.ask(exchange, upstream, [(b"Origin", origin)])
+            answer = await self._upgrades.ask(
+                exchange, upstream, [(b"Origin", origin)], [b"sec-websocket-extensions"]
+            )
             if answer.accepted:
                 await self._upgrades.run(exchange, answer, CliFrameScanner)
                 return
@@ -231,7 +239,9 @@ class CliEndpoint:
 
     async def _serve_download(self, exchange: Exchange, session: str) -> None:
         name, controller = exchange.match.controller_id, exchange.match.controller
-        user = user_of(exchange.request.headers)
+        headers = exchange.request.headers
+        # With a cookie's login Jenkins may not look at any other.
+        user = None if b"cookie" in headers else user_of(headers)
         audit: CommandAudit | None = None
         if controller.cli.audit != "off":
             audit = CommandAudit(controller.cli.audit, _caller(exchange, session, user))
@@ -269,14 +279,14 @@ def _caller(exchange: Exchange, session: str, user: str | None) -> Caller:
     return Caller(session, match.controller_id, exchange.client_address, user, "http")
 
 
-def _leads_to_websocket(path: bytes) -> bool:
-    """Say whether Jenkins may read ``path`` as one that ends in ``/cli/ws``."""
+def _leads_to_websocket(path: bytes, *, whose: frozenset[bytes]) -> bool:
+    """Say whether Jenkins may read ``path`` as that of a ``ws`` that is ``whose``."""
     if b"ws" not in path and b"%" not in path:
         return False
     for _ in range(_DECODINGS):
         path = unquote_to_bytes(path)
     names = _SEPARATORS.split(path)
-    return b"ws" in names and b"cli" in names
+    return b"ws" in names and whose.issubset(names)
 
 
 def _refusal_fields(exchange: Exchange, answer: UpgradeAnswer, origin: bytes) -> list[Field]:

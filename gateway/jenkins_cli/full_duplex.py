@@ -40,7 +40,7 @@ _NOT_SENT: Final = frozenset(
 )
 _PREFIXES_NOT_SENT: Final = (b"sec-", b"content-", b"if-")
 _TARGET: Final = b"/cli?remoting=false"
-_DUPLEX: Final = b"hudson-duplex"
+DUPLEX: Final = b"hudson-duplex"
 _REFUSALS: Final = frozenset({401, 403, 404})
 # What an upload that has ended may take to be answered, seconds.
 _LAST_ANSWER: Final = 1.0
@@ -179,7 +179,7 @@ async def _begin(download: ControllerConnection) -> bytes:
         head = await download.receive_head()
     if head.status != 200:
         raise _refusal(head)
-    if _DUPLEX not in head.headers:
+    if DUPLEX not in head.headers:
         raise ControllerAnswered(
             404, "the controller has no full-duplex CLI", detail="200 without Hudson-Duplex"
         )

@@ -8,7 +8,8 @@ Must not know: how requests are forwarded (``http.proxy``), how other workers ar
 
 The download comes first and is there until the end, so a pair is what its download is. The upload
 is judged as the *download's* user: the controller runs the command as that one, and an upload
-without a login, or with another, must not be a way to other rules.
+without a login, or with another, must not be a way to other rules. Nor must a download that claims
+to be somebody else's: it makes a pair once the controller has accepted it, and only then.
 
 A command that is refused is replaced by one that no controller has, and whose name says why: the
 controller's own "No such command" and exit code 2 then reach the client on the download, whichever
@@ -27,7 +28,9 @@ from gateway.config.values import Address
 from gateway.errors import RemoteProtocolError
 from gateway.http.proxy import Tap
 from gateway.jenkins_cli.audit import CommandAudit
+from gateway.jenkins_cli.full_duplex import DUPLEX
 from gateway.jenkins_cli.policy import Command, Rules
+from gateway.protocol.http_head import ResponseHead
 from gateway.protocol.http_headers import Headers
 from gateway.protocol.plain_cli import (
     CliFrame,
@@ -83,24 +86,29 @@ class Pairs:
 
     @contextmanager
     def place(self, controller: str, session: str) -> Iterator[Callable[[Pair], None]]:
-        """Yield what a download calls once it has a connection; it is known until the block ends.
+        """Yield what a download calls once it is accepted; it is known until the block ends.
 
-        Raises RemoteProtocolError for a session that is under way already.
+        Both raise RemoteProtocolError for a session that is under way already.
         """
         key = (controller, session)
-        if key in self._pairs:
-            raise RemoteProtocolError("this session has a download already")
-        added: list[Pair] = []
+        self._check_free(key)
+        added = False
 
         def add(pair: Pair) -> None:
-            added.append(pair)
+            nonlocal added
+            self._check_free(key)  # another one may have been faster
             self._pairs[key] = pair
+            added = True
 
         try:
             yield add
         finally:
-            if added and self._pairs.get(key) is added[-1]:
+            if added:
                 del self._pairs[key]
+
+    def _check_free(self, key: tuple[str, str]) -> None:
+        if key in self._pairs:
+            raise RemoteProtocolError("this session has a download already")
 
     def known(self, controller: str, session: str) -> Pair | None:
         """Return a pair of this worker."""
@@ -131,20 +139,26 @@ def is_download(headers: Headers) -> bool:
 
 
 class DownloadTap(Tap):
-    """Looks for the exit code in a download that passes."""
+    """Makes a pair of a download that is accepted, and looks for the exit code in what passes."""
 
     def __init__(
-        self, connected: Callable[[Address], None], audit: CommandAudit | None = None
+        self, accepted: Callable[[Address], None], audit: CommandAudit | None = None
     ) -> None:
         """``audit`` None: nothing is read."""
-        self._connected = connected
+        self._accepted = accepted
+        self._connected_to: Address | None = None
         self._audit = audit
         self._frames: CliFrameReader | None = None
         self._begun = False
         self.exit_code: int | None = None
 
     def connected(self, address: Address) -> None:
-        self._connected(address)
+        self._connected_to = address
+
+    def answered(self, head: ResponseHead) -> None:
+        assert self._connected_to is not None, "nobody answers who is not connected"
+        if head.status == 200 and DUPLEX in head.headers:
+            self._accepted(self._connected_to)
 
     def response_data(self, data: bytes) -> bytes:
         if self._audit is not None and data:

@@ -31,6 +31,7 @@ MOST_ARGUMENT_BYTES: Final = 1024 * 1024
 # ENCODING and LOCALE before START: a client sends one of each, and keeps the upload alive by more.
 _MOST_SETTINGS: Final = 64
 _MAX_USER: Final = 256
+_BASIC: Final = b"Basic "
 
 
 class Rules:
@@ -76,24 +77,28 @@ class Policy:
 
 
 def _folded(name: str) -> str:
-    return name.strip().casefold()
+    return name.lower()
 
 
 def user_of(headers: Headers) -> str | None:
     """Return the user name of Basic authentication; None where there is none that can be trusted to
     be what the controller reads, too.
+
+    What Jenkins cannot read as Basic authentication it passes over, and runs the command for
+    nobody in particular: so only the one spelling counts that clients write.
     """
     values = headers.get_all(b"authorization")
-    if len(values) != 1:
+    if len(values) != 1 or not values[0].startswith(_BASIC):
         return None
-    scheme, _, rest = values[0].partition(b" ")
-    if scheme.lower() != b"basic":
-        return None
+    encoded = values[0].removeprefix(_BASIC)
     try:
-        name, colon, _ = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        decoded = base64.b64decode(encoded, validate=True)
+        name, colon, _ = decoded.decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return name[:_MAX_USER] if colon and name else None
+    if not name or not colon or len(name) > _MAX_USER or base64.b64encode(decoded) != encoded:
+        return None
+    return name
 
 
 class Command:

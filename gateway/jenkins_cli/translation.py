@@ -108,10 +108,9 @@ class TranslatedSession:
         self._finish(Ended(end, EXIT_FAILED, end.reason))
 
     def _finish(self, ended: Ended) -> None:
-        if self._ended is None:
-            self._ended = ended
-            if self._scope is not None:
-                self._scope.cancel()
+        self._ended = self._ended or ended
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """Run it to its end, and tell the client; closes the controller's connections."""
@@ -147,6 +146,9 @@ class TranslatedSession:
             ended = Ended(end, EXIT_FAILED, "the connection to the controller was lost")
         except GatewayError as error:
             ended = Ended(SessionEnd.of(Side.CLIENT, error), EXIT_FAILED, error.public)
+        except Exception as error:  # a bug ends its session, and not without a word to the client
+            end = SessionEnd.of(Side.GATEWAY, error)
+            ended = Ended(end, EXIT_FAILED, end.reason)
         self._finish(ended)
 
     # -- from client to controller -----------------------------------------------------------------
@@ -218,7 +220,11 @@ class TranslatedSession:
         end = SessionEnd(
             Side.CONTROLLER, f"exit code {code}", CloseCode.NORMAL, "info", how=How.CLOSED
         )
-        return Ended(end, code)
+        # Who pauses its output has all of it in front of the EXIT still to come, and must not be
+        # cut off there; ``_watch_client`` judges it. Whatever happens now, this is how it ended.
+        self._ended = Ended(end, code)
+        await self._client.wait_acknowledged(STALL_AFTER)
+        return self._ended
 
     # -- keeping both sides alive ------------------------------------------------------------------
 
@@ -286,13 +292,13 @@ class TranslatedSession:
 
     async def _leave_controller(self) -> None:
         """End the upload, and give the controller a moment to end its side."""
-        await self._controller.end_upload()
-        with trio.move_on_after(_INTERRUPT):
-            try:
+        try:
+            await self._controller.end_upload()
+            with trio.move_on_after(_INTERRUPT):
                 while await self._controller.receive():
                     pass
-            except ControllerUnreachable:
-                return  # that is an end, too
+        except Exception:
+            return  # that is an end, too; and whatever it is, the client must get its EXIT
 
     async def _tell_client(self, code: int, text: str | None) -> None:
         try:
@@ -336,6 +342,7 @@ class TranslatedSession:
             duration_s=round(trio.current_time() - self._began, 3),
             bytes_from_client=self._from_client,
             bytes_to_client=self._to_client,
+            exc_info=end.error if end.side is Side.GATEWAY and end.close_code == 1011 else None,
         )
 
 

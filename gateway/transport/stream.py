@@ -43,6 +43,8 @@ _MAX_PIECES: Final = 64
 # A send that took longer had to wait for the peer to take something: a sign that it lives.
 _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
+_FIRST_LOOK: Final = 0.005
+_LAST_LOOK: Final = 5.0
 _SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: what of TIOCOUTQ was never sent
 _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
@@ -446,6 +448,23 @@ class Stream:
         that stands still. One system call, Linux. Raises StreamBroken.
         """
         return self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ)
+
+    async def wait_acknowledged(self, patience: float) -> None:
+        """Wait until the peer's kernel has taken all that ours was given: until then ``abort``
+        would take it away again. Gives up on a peer that takes nothing for ``patience`` seconds or
+        is gone; looks every 5 s at least.
+        """
+        pause = _FIRST_LOOK
+        taken, until = -1, 0.0
+        while self.broken is None:
+            before, taken = taken, self.acknowledged()
+            now = trio.current_time()
+            if taken != before:
+                until = now + patience
+            if taken == self.activity.bytes_written or now >= until:
+                return
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK)
 
     def in_flight(self) -> int:
         """Return how many bytes were sent and are not acknowledged: none where the peer's window is

@@ -33,7 +33,7 @@ from tests.peers.ws_controller import WebSocketController, answer
 from tests.peers.ws_end import End
 
 CLI: Final = (
-    b"GET /cli/ws HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+    b"GET /cli/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
     b"Upgrade: websocket\r\nConnection: upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )

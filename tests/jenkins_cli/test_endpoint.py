@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ from tests.peers.cli_client import (
     Outcome,
     Refused,
     basic,
+    by_hand,
     opening,
+    read_all,
     run_full_duplex,
     run_websocket,
     utf,
@@ -123,6 +126,42 @@ async def test_a_relayed_client_is_told_that_the_gateway_stops(tmp_path: Path) -
         outcome = await client.finish(Outcome())
     assert (outcome.code, outcome.closed) == (1, 1012)
     assert b"shutting down" in outcome.stderr
+
+
+async def test_messages_are_not_compressed(tmp_path: Path) -> None:
+    """An EXIT that cannot be read would be followed by another one."""
+    controller = CliController()
+    offer = [(b"Sec-WebSocket-Extensions", b"permessage-deflate")]
+    async with site(tmp_path, controller) as gateway:
+        assert (await run_websocket(gateway.plain, b"who-am-i", headers=offer)).code == 0
+    (_, _, headers), *_ = controller.requests
+    assert "sec-websocket-extensions" not in headers
+
+
+@pytest.mark.parametrize("cli", [{}, {"transport": "http"}], ids=["relayed", "translated"])
+async def test_a_client_that_was_paused_gets_all_of_it(
+    tmp_path: Path, cli: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who pages through the output of a command that has ended must not lose its rest."""
+    monkeypatch.setattr("gateway.jenkins_cli.translation._LAST_WORDS", 0.1)
+    monkeypatch.setattr("gateway.http.websocket_accept.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("gateway.http.websocket_relay.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("tests.peers.cli_controller.AFTER_EXIT", 0.05)
+    agents = {"keepalive": {"interval": 0.2, "suspect_after": 0.2, "dead_after": 0.4}}
+    controller = CliController()
+    size = 6_000  # what the kernels hold
+    async with site(tmp_path, controller, cli=cli, agents=agents) as gateway:
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await sock.connect(("127.0.0.1", gateway.plain))
+        async with trio.SocketStream(sock) as stream:
+            await stream.send_all(by_hand(b"yes", b"%d" % size, b"2000"))
+            run = await controller.wait_for_run()
+            await run.ended.wait()
+            await trio.sleep(1.5)
+            received = await read_all(stream)
+    assert received.count(b"y") >= size
+    assert b"\x82\x05\x04\0\0\0\0" in received, "EXIT 0"
 
 
 # -- choosing --------------------------------------------------------------------------------------
@@ -469,6 +508,31 @@ async def test_the_upload_is_judged_as_the_downloads_user(tmp_path: Path) -> Non
             await client.aclose()
 
 
+async def test_a_name_beside_a_cookie_is_nobodys(tmp_path: Path) -> None:
+    """Jenkins runs the command as who the cookie says, for some logins without a look at more."""
+    policy = {"allow": ["who-am-i"], "users": {"alice": {"allow": ["*"]}}}
+    controller = CliController()
+    async with site(tmp_path, controller, cli={"policy": policy}) as gateway:
+        plain = await run_full_duplex(gateway.plain, b"groovy", b"x", headers=[ALICE])
+        assert plain.code == 0
+        both = [ALICE, (b"Cookie", b"JSESSIONID=bobs")]
+        outcome = await run_full_duplex(gateway.plain, b"groovy", b"x", headers=both)
+        assert outcome.code == 2
+
+
+async def test_where_commands_are_read_no_other_ws_passes(tmp_path: Path) -> None:
+    """Stapler leads to the CLI's WebSocket by the name of its class, too."""
+    path = "/extensionList/hudson.cli.CLIAction/hudson.cli.CLIAction/ws"
+    controller = CliController()
+    for cli, status, asked in (({"policy": POLICY}, 400, 0), ({}, 404, 1)):
+        async with site(tmp_path, controller, cli=cli) as gateway:
+            with pytest.raises(Refused) as caught:
+                async with websocket(gateway.plain, path=path):
+                    pass
+        assert caught.value.status == status
+        assert len(controller.requests) == asked
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -514,6 +578,14 @@ async def test_other_paths_to_full_duplex(tmp_path: Path, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "expected"),
+    [(b"/extensionList/x.Y/x.Y/ws", True), (b"/job/w%73/x", True), (b"/wsecho/", False)],
+)
+def test_what_may_lead_to_the_cli(path: bytes, expected: bool) -> None:
+    assert _leads_to_websocket(path, whose=frozenset()) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
     [
         (b"/cli/ws", True),
         (b"/cli%252fws", True),
@@ -524,7 +596,7 @@ async def test_other_paths_to_full_duplex(tmp_path: Path, target: str) -> None:
     ],
 )
 def test_what_leads_to_the_cli(path: bytes, expected: bool) -> None:
-    assert _leads_to_websocket(path) is expected
+    assert _leads_to_websocket(path, whose=frozenset({b"cli"})) is expected
 
 
 # -- several workers, bulk -------------------------------------------------------------------------

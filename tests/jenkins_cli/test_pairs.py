@@ -7,9 +7,17 @@ import pytest
 from gateway.config.cli import CommandRules
 from gateway.config.values import Address
 from gateway.errors import RemoteProtocolError
-from gateway.jenkins_cli.pairs import Pair, Pairs, UploadTap, is_download, session_of
+from gateway.jenkins_cli.pairs import (
+    DownloadTap,
+    Pair,
+    Pairs,
+    UploadTap,
+    is_download,
+    session_of,
+)
 from gateway.jenkins_cli.policy import Rules
-from gateway.protocol.http_headers import Headers
+from gateway.protocol.http_head import ResponseHead
+from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.plain_cli import CliFrame, Op, text_frame
 
 UUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -26,11 +34,41 @@ async def test_a_pair_is_known_while_its_download_is_there() -> None:
         assert await pairs.find("other", UUID) is None
         with pytest.raises(RemoteProtocolError, match="already"), pairs.place("main", UUID):
             pass
-        again = Pair("main", Address("10.0.0.3", 1), "alice")
-        add(again)  # the first connection was closed already
-        assert await pairs.find("main", UUID) == again
     assert await pairs.find("main", UUID) is None
     assert len(pairs) == 0
+
+
+async def test_of_two_downloads_one_makes_the_pair() -> None:
+    """The second may have another user's name, and with it other rules."""
+    pairs = Pairs()
+    with pairs.place("main", UUID) as first:
+        with pairs.place("main", UUID) as second:
+            first(PAIR)
+            with pytest.raises(RemoteProtocolError, match="already"):
+                second(Pair("main", THERE, "bob"))
+        assert await pairs.find("main", UUID) == PAIR
+    assert len(pairs) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "expected"),
+    [
+        (200, [(b"Hudson-Duplex", b"true")], [THERE]),
+        (200, [], []),
+        (401, [(b"Hudson-Duplex", b"true")], []),
+        (403, [], []),
+    ],
+)
+def test_a_download_counts_once_it_is_accepted(
+    status: int, fields: list[Field], expected: list[Address]
+) -> None:
+    """Whose name it claims is anybody's guess before that."""
+    accepted: list[Address] = []
+    tap = DownloadTap(accepted.append)
+    tap.connected(THERE)
+    assert accepted == []
+    tap.answered(ResponseHead(status, b"", b"1.1", Headers(fields)))
+    assert accepted == expected
 
 
 async def test_other_workers_are_asked() -> None:

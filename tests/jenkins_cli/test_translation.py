@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ from tests.peers.cli_client import (
     Outcome,
     WebSocketClient,
     basic,
+    by_hand,
     opening,
+    read_all,
     run_websocket,
     utf,
     websocket,
@@ -43,27 +44,6 @@ BULK = 100 * MIB
 async def begin(client: WebSocketClient, *args: bytes) -> None:
     for op, payload in opening(*args):
         await client.send(op, payload)
-
-
-def by_hand(*args: bytes) -> bytes:
-    """Return an upgrade and the frames of a command, for a client that answers nothing."""
-    frames = (
-        bytes((0x82, 0x80 | len(payload) + 1, 0, 0, 0, 0, op)) + payload
-        for op, payload in opening(*args)
-    )
-    return (
-        b"GET /cli/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
-        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + b"".join(frames)
-    )
-
-
-async def read_all(stream: trio.SocketStream) -> bytes:
-    data = b""
-    with suppress(trio.BrokenResourceError):
-        while piece := await stream.receive_some():
-            data += piece
-    return data
 
 
 def resident() -> int:
@@ -290,6 +270,28 @@ async def test_messages_that_end_it(tmp_path: Path, message: bytes | str) -> Non
         run = await controller.wait_for_run()
         await run.ended.wait()
         assert run.args == []
+
+
+@pytest.mark.parametrize("side", ["client", "controller"])
+async def test_a_bug_is_an_exit_too(
+    tmp_path: Path, side: str, monkeypatch: pytest.MonkeyPatch, log: LogCapture
+) -> None:
+    async def broken(*args: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    where = {
+        "client": "gateway.http.websocket_accept.AcceptedWebSocket.receive",
+        "controller": "gateway.jenkins_cli.full_duplex.FullDuplex.receive",
+    }
+    monkeypatch.setattr(where[side], broken)
+    controller = CliController()
+    async with site(tmp_path, controller, cli=HTTP) as gateway, websocket(gateway.plain) as client:
+        outcome = await client.finish(Outcome())
+    assert (outcome.code, outcome.closed) == (1, 1000)
+    assert outcome.stderr == b"internal error\n"
+    (ended,) = (each for each in log.entries if each["event"] == "session ended")
+    assert (ended["by"], ended["log_level"]) == ("gateway", "error")
+    assert isinstance(ended["exc_info"], ZeroDivisionError)
 
 
 async def test_a_gateway_that_stops_says_so(tmp_path: Path) -> None:

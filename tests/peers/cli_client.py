@@ -9,7 +9,7 @@ import base64
 import struct
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import h11
@@ -71,6 +71,27 @@ class Outcome:
             (self.code,) = struct.unpack("!i", payload)
             return True
         return False
+
+
+def by_hand(*args: bytes) -> bytes:
+    """Return an upgrade and the frames of a command, for a client that answers nothing."""
+    frames = (
+        bytes((0x82, 0x80 | len(payload) + 1, 0, 0, 0, 0, op)) + payload
+        for op, payload in opening(*args)
+    )
+    return (
+        b"GET /cli/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + b"".join(frames)
+    )
+
+
+async def read_all(stream: trio.SocketStream) -> bytes:
+    data = b""
+    with suppress(trio.BrokenResourceError):
+        while piece := await stream.receive_some():
+            data += piece
+    return data
 
 
 class Refused(Exception):

@@ -6,6 +6,7 @@ about itself in ``test_stream_records``.
 
 from __future__ import annotations
 
+import math
 import ssl
 
 import pytest
@@ -351,6 +352,23 @@ async def test_what_a_peer_takes_is_seen() -> None:
         with trio.fail_after(10):
             while stream.acknowledged() == before:
                 await peer.receive_some(1_000_000)
+
+
+async def test_what_the_kernel_holds_is_waited_for() -> None:
+    async with stream_and_socket(tcp=True) as (stream, peer):
+        while stream.send_nowait(bytes(100_000)):
+            pass
+        with trio.fail_after(10):  # nothing is taken for so long
+            await stream.wait_acknowledged(0.2)
+        assert stream.acknowledged() < stream.activity.bytes_written
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.wait_acknowledged, 5.0)
+            with trio.move_on_after(0.5):
+                while True:
+                    await peer.receive_some(1_000_000)
+        assert stream.acknowledged() == stream.activity.bytes_written
+        stream.abort()
+        await stream.wait_acknowledged(math.inf)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
