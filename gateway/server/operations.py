@@ -245,7 +245,8 @@ class Operations:
             for each in answer.get("ends", ())
         ]
         items.sort(key=lambda each: -each["at"])
-        return {"items": items[:MOST_ENDS], **_partial(_silent(answers, "ends"))}
+        last = [{**each, "at": _time(each["at"])} for each in items[:MOST_ENDS]]
+        return {"items": last, **_partial(_silent(answers, "ends"))}
 
     # -- the gateway -------------------------------------------------------------------------------
 
@@ -275,17 +276,26 @@ class Operations:
 
     async def reload(self, trigger: str, by: str) -> Message:
         """Load the configuration again. Raises Refused where the old one stays in force."""
-        result = await self.reloader.reload(trigger)
-        _log.info("reload", operator=by, details={"ok": result.ok})
+        result = await self.try_reload(trigger, by)
         if result.reason is not None:
             raise Refused("conflict", result.reason)
         return _reload(result)
 
+    async def try_reload(self, trigger: str, by: str) -> Reload:
+        """Load the configuration again; return how that went."""
+        result = await self.reloader.reload(trigger)
+        _log.info("reload", operator=by, details={"ok": result.ok})
+        return result
+
     async def drain(self, trigger: str, by: str) -> Message:
         """End the gateway in order."""
+        self.begin_drain(trigger, by)
+        return await self.drain_progress()
+
+    def begin_drain(self, trigger: str, by: str) -> None:
+        """Have the gateway end in order, and wait for nothing."""
         _log.info("drain", operator=by)
         self.stopping.ask(trigger)
-        return await self.drain_progress()
 
     async def drain_progress(self) -> Message:
         """Return how far the end has come."""

@@ -183,9 +183,11 @@ class StatusPage:
             return self._see("./")
         if not is_same_origin(request.fields):
             return self._not_meant("log in")
-        if self._trials >= MOST_TRIALS:
-            return self._login_page(request, 429, "Too many wrong tokens. Try again in a moment.")
+        # The right one first: strangers who try wrong ones must not keep anybody out.
         if not is_token(request.form.get("secret", ""), request.token):
+            if self._trials >= MOST_TRIALS:
+                text = "Too many wrong tokens. Try again in a moment."
+                return self._login_page(request, 429, text)
             self._trials += 1
             try:
                 await trio.sleep(TRIAL)

@@ -196,6 +196,10 @@ async def test_a_wrong_token_is_answered_slowly(
     async with trio.open_nursery() as nursery:
         for _ in range(MOST_TRIALS + 3):
             nursery.start_soon(guess)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        assert (await logged_in(page))["cookie"]  # strangers keep nobody out
+        assert trio.current_time() == began
     assert sorted(statuses) == [403] * MOST_TRIALS + [429] * 3
     assert (await logged_in(page))["cookie"]
 
