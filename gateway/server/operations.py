@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,7 @@ _log = get_logger("audit")
 # How old a list of sessions may be: ten viewers cost workers no more than one. Seconds.
 FRESH: Final = 1.0
 _CLOSED_BY_BLOCK: Final = 1008
+_MOST_NAMED: Final = 20
 
 
 class Refused(Exception):
@@ -127,7 +128,8 @@ class Operations:
         answer = await self._end_sessions(meant, **more)
         ended = answer["ended"]
         reason = more["reason"]
-        _log.info(operation, operator=by, details={**meant, "reason": reason, "ended": len(ended)})
+        done = {**meant, "reason": reason, "ended": len(ended), "nodes": _nodes(ended)}
+        _log.info(operation, operator=by, details=done)
         if not ended and not answer["partial"]:
             raise Refused("not-found", "there is no such session")
         return answer
@@ -335,6 +337,11 @@ class Operations:
 
 
 _MEANT: Final = {"node", "controller", "session"}
+
+
+def _nodes(ended: Sequence[Message]) -> list[object]:
+    """Return whose sessions ended, as far as a line of the log has room for names."""
+    return [each["node"] for each in ended[:_MOST_NAMED]]
 
 
 def _partial(silent: list[int]) -> Message:

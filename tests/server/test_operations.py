@@ -103,6 +103,8 @@ async def test_an_end_is_seen_at_once(
     (line,) = logs
     assert (line["event"], line["operator"]) == ("kick", "somebody")
     assert (line["details"]["node"], line["details"]["ended"]) == ("a", 1)
+    # Also where only a session's number was given.
+    assert line["details"]["nodes"] == ["a"]
     rig.fleet.answers["sessions"] = {1: {"sessions": []}}
     assert (await rig.on.sessions(SessionQuery()))["total"] == 0
 
