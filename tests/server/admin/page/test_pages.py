@@ -290,6 +290,14 @@ async def test_viewers_are_bounded(page: StatusPage) -> None:
     assert not isinstance(page.watch(Request()), Answer)
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_pages_of_others_take_no_viewers_place(page: StatusPage, site: str) -> None:
+    refused = page.watch(Request(fields={"sec-fetch-site": site}))
+    assert isinstance(refused, Answer)
+    assert refused.status == 403
+    assert not isinstance(page.watch(Request(fields=OURS)), Answer)
+
+
 def test_nothing_secret_in_reprs() -> None:
     assert TOKEN not in repr(Request(token=TOKEN))
     assert repr(Guard()) == "Guard(***)"
