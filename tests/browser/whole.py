@@ -62,7 +62,7 @@ def _gateway(
         "controllers": {"main": {"url": controller, "agents": {"identity": "discover"}}},
         "routes": [{"id": "main", "controller": "main"}],
         "shutdown": {"drain_spread": "0s"},
-        "access_log": "off",
+        "log": {"access": {"to": "off"}},
         "admin": {"listen": f"{HOST}:0", **admin},
     }
     path = folder / "gateway.yaml"
@@ -84,7 +84,7 @@ def _gateway(
         (serving,) = log.find("admin is serving")
         address = log.find("worker is serving")[0]["listeners"][0]
         scheme = "https" if "tls" in admin else "http"
-        page = f"{scheme}://{serving['listener']}/"
+        page = f"{scheme}://{serving['listeners'][0]}/"
         yield int(address.rpartition(":")[2]), Whole(page, path, log, process)
         process.terminate()
         assert process.wait(20) == 0, log.tail()
