@@ -51,8 +51,8 @@ def run(
     With --controller no file is needed: the gateway makes a self-signed certificate, keeps it in
     its state folder, discovers everything else, and prints the command line for agents.
     """
+    from gateway.server.program import run_supervisor
     from gateway.server.reloader import FileSource
-    from gateway.server.supervisor import run_supervisor
     from gateway.server.upgrade import probe
 
     check_exclusive(config, controller)
@@ -73,8 +73,8 @@ def run(
 def _run_single(
     controller: str, listen: str | None, inherited: int | None, probed: int | None
 ) -> NoReturn:
+    from gateway.server.program import run_supervisor
     from gateway.server.reloader import FixedSource
-    from gateway.server.supervisor import run_supervisor
     from gateway.server.upgrade import probe
 
     url, address = parse_controller(controller), parse_listen(listen or "0.0.0.0:8443")

@@ -73,7 +73,7 @@ def sessions(
     folder = folder_of(config, state_dir)
     wanted = {name: value for name, value in filters.items() if value is not None}
     if node is not None:
-        wanted["node"] = node.replace("[", "[[]")  # which is nobody's pattern here
+        wanted["node"] = node
     found = _ask(folder, wanted, limit)
     is_one = node is not None and not {"*", "?"} & {*node}
     if is_one:

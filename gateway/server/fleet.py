@@ -20,11 +20,13 @@ import trio
 
 from gateway.config.models import GatewayConfig
 from gateway.observability.logs import get_logger
+from gateway.server.asking import ask_others
 from gateway.server.children import Child, Starter, State, launch
 from gateway.server.control import Message
 from gateway.server.freezing import frozen
 from gateway.server.processes import start
 from gateway.server.restarts import Life, keep_running, status_of_stop
+from gateway.server.settings_spread import SettingsSpread
 from gateway.server.slots import Slots, cover
 
 _log = get_logger("system")
@@ -37,8 +39,6 @@ LAST_WORDS: Final = 1.0
 HURRY: Final = 10.0
 # How often workers that linger are looked at.
 OVERDUE_LOOK: Final = 30.0
-# How often it is seen whether every worker has what operators have set.
-SETTINGS_AGAIN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Fleet:
         self._changed = trio.Event()
         self._reloading = trio.Lock()
         self._asking: trio.Nursery | None = None
-        self._spreading = trio.Lock()
+        self._spread = SettingsSpread(lambda: self._children, settings)
         self.restarts = restarts
 
     # -- what others ask ---------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class Fleet:
         async with trio.open_nursery() as nursery:
             self._asking = nursery
             nursery.start_soon(self._keep_covered)
-            nursery.start_soon(self._keep_settings)
+            nursery.start_soon(self._spread.keep)
             async with trio.open_nursery() as lives:
                 for child in self._children:
                     lives.start_soon(self._watch_old, child)
@@ -410,72 +410,15 @@ class Fleet:
                         _kill(child)
 
     async def spread_settings(self) -> list[int]:
-        """Have every worker take what operators have set; return those that did not in time.
-
-        They are told again once they have said something.
-        """
-        late: list[int] = []
-
-        async def tell(child: Child) -> None:
-            settings = self._settings()
-            if child.settings == settings or child.state is State.STARTING:
-                return
-            answer = None if child.is_silent else await child.ask("settings", settings=settings)
-            if answer is not None:
-                child.settings = settings
-            else:
-                late.append(child.process.pid)
-
-        async with self._spreading, trio.open_nursery() as nursery:
-            for child in self._children:
-                nursery.start_soon(tell, child)
-        return sorted(late)
-
-    async def _keep_settings(self) -> None:
-        """Tell workers that were late, and those that are new."""
-        while True:
-            await trio.sleep(SETTINGS_AGAIN)
-            await self.spread_settings()
+        """Have every worker take what operators have set; return those that did not in time."""
+        return await self._spread.now()
 
     # -- questions ---------------------------------------------------------------------------------
 
     async def _ask_others(self, asker: Child, message: Message) -> Message:
-        """Answer a worker's question: what the first of the others has to say, or how many of them
-        have not answered. Where nobody waits for the rest any more, that is withdrawn.
-        """
-        question = str(message.get("question"))
-        more = {k: v for k, v in message.items() if k not in ("type", "id", "question")}
-        more["by"] = f"{asker.process.pid}:{message.get('id')}"
-        found: Message = {"session": None, "unanswered": 0}
-        others = {
-            child
-            for child in self._children
-            if child is not asker and child.state is not State.STARTING
-        }
-        open_ones = set(others)
-        done = trio.Event()
-
-        async def ask(child: Child) -> None:
-            answer = await child.ask(question, **more)
-            open_ones.discard(child)
-            if answer is None or "error" in answer:
-                found["unanswered"] += 1
-            elif answer.get("session") is not None:  # one that is gone has none
-                found.update(session=answer["session"], worker=child.process.pid)
-            if not open_ones or found["session"] is not None:
-                done.set()
-
         # In tasks of the fleet: cancelled with the asker, one might leave half a message behind.
         assert self._asking is not None
-        for child in others:
-            self._asking.start_soon(ask, child)
-        try:
-            if others:
-                await done.wait()
-        finally:
-            for child in open_ones:
-                self._asking.start_soon(partial(child.tell, "withdraw", by=more["by"]))
-        return found
+        return await ask_others(asker, message, self._children, self._asking)
 
     # -- handing over ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,7 @@ _log = get_logger("audit")
 # How old a list of sessions may be: ten viewers cost workers no more than one. Seconds.
 FRESH: Final = 1.0
 _CLOSED_BY_BLOCK: Final = 1008
+_MOST_NAMED: Final = 20
 
 
 class Refused(Exception):
@@ -127,7 +128,8 @@ class Operations:
         answer = await self._end_sessions(meant, **more)
         ended = answer["ended"]
         reason = more["reason"]
-        _log.info(operation, operator=by, details={**meant, "reason": reason, "ended": len(ended)})
+        done = {**meant, "reason": reason, "ended": len(ended), "nodes": _nodes(ended)}
+        _log.info(operation, operator=by, details=done)
         if not ended and not answer["partial"]:
             raise Refused("not-found", "there is no such session")
         return answer
@@ -245,7 +247,8 @@ class Operations:
             for each in answer.get("ends", ())
         ]
         items.sort(key=lambda each: -each["at"])
-        return {"items": items[:MOST_ENDS], **_partial(_silent(answers, "ends"))}
+        last = [{**each, "at": _time(each["at"])} for each in items[:MOST_ENDS]]
+        return {"items": last, **_partial(_silent(answers, "ends"))}
 
     # -- the gateway -------------------------------------------------------------------------------
 
@@ -275,17 +278,26 @@ class Operations:
 
     async def reload(self, trigger: str, by: str) -> Message:
         """Load the configuration again. Raises Refused where the old one stays in force."""
-        result = await self.reloader.reload(trigger)
-        _log.info("reload", operator=by, details={"ok": result.ok})
+        result = await self.try_reload(trigger, by)
         if result.reason is not None:
             raise Refused("conflict", result.reason)
         return _reload(result)
 
+    async def try_reload(self, trigger: str, by: str) -> Reload:
+        """Load the configuration again; return how that went."""
+        result = await self.reloader.reload(trigger)
+        _log.info("reload", operator=by, details={"ok": result.ok})
+        return result
+
     async def drain(self, trigger: str, by: str) -> Message:
         """End the gateway in order."""
+        self.begin_drain(trigger, by)
+        return await self.drain_progress()
+
+    def begin_drain(self, trigger: str, by: str) -> None:
+        """Have the gateway end in order, and wait for nothing."""
         _log.info("drain", operator=by)
         self.stopping.ask(trigger)
-        return await self.drain_progress()
 
     async def drain_progress(self) -> Message:
         """Return how far the end has come."""
@@ -325,6 +337,11 @@ class Operations:
 
 
 _MEANT: Final = {"node", "controller", "session"}
+
+
+def _nodes(ended: Sequence[Message]) -> list[object]:
+    """Return whose sessions ended, as far as a line of the log has room for names."""
+    return [each["node"] for each in ended[:_MOST_NAMED]]
 
 
 def _partial(silent: list[int]) -> Message:

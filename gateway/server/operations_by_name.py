@@ -45,6 +45,7 @@ _OPERATIONS: Final[dict[str, _Operation]] = {
     "blocks": _Operation(Nothing, lambda on, _: on.blocks()),
     "controllers": _Operation(Nothing, lambda on, _: on.controllers()),
     "fingerprints": _Operation(Nothing, lambda on, _: on.fingerprints()),
+    "ends": _Operation(Nothing, lambda on, _: on.ends()),
     "certificates": _Operation(Nothing, lambda on, _: on.certificates()),
     "configuration": _Operation(Nothing, lambda on, _: on.configuration()),
     "reloads": _Operation(Nothing, lambda on, _: on.reloads()),

@@ -92,7 +92,7 @@ class SessionQuery(BaseModel):
     def _fits(self, session: Session) -> bool:
         if self.controller is not None and session["controller"] != self.controller:
             return False
-        if self.node is not None and not fnmatchcase(session["node"], self.node):
+        if self.node is not None and not fnmatchcase(session["node"], _pattern(self.node)):
             return False
         if self.state is not None and session["suspect"] is not (self.state == "suspect"):
             return False
@@ -101,6 +101,11 @@ class SessionQuery(BaseModel):
         if self.address is not None and not _is_in(session["client"], self.address):
             return False
         return self.search is None or _holds(session, self.search.casefold())
+
+
+def _pattern(text: str) -> str:
+    """Return a pattern of ``fnmatch`` in which brackets, which names may have, mean themselves."""
+    return text.replace("[", "[[]")
 
 
 def _is_in(client: str, network: str) -> bool:

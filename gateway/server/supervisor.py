@@ -1,11 +1,11 @@
-"""The supervisor: binds the listeners, keeps workers running, owns the signals and the control
-socket, and replaces its own program by a newer one.
+"""The supervisor: keeps workers running, owns the signals and the control socket, and leaves to a
+newer program.
 
-Owns: the program's way from start to end, and everything that is done to a gateway that runs:
-reload, drain, status, upgrade, each by signal and by control socket. Workers get listening sockets
-by inheritance and the resolved configuration through their control streams, so that they need no
-file and no privilege. The sockets stay open here while there is no worker: clients wait in the
-backlog, nobody is refused.
+Owns: everything that is done to a gateway that runs: reload, drain, status, upgrade, each by signal
+and by control socket. What it begins with, and the next program, are ``program``'s. Workers get
+listening sockets by inheritance and the resolved configuration through their control streams, so
+that they need no file and no privilege. The sockets stay open here while there is no worker:
+clients wait in the backlog, nobody is refused.
 
 Must not know: HTTP, sessions, controllers.
 
@@ -30,7 +30,6 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -39,12 +38,10 @@ import trio
 
 from gateway import __version__
 from gateway.config.models import GatewayConfig
-from gateway.errors import ConfigError
 from gateway.observability import logs
 from gateway.observability.logs import get_logger
 from gateway.server import control_socket, handover, service_manager
-from gateway.server.admin.binding import AdminSocket, bind_admin
-from gateway.server.admin.binding import take_over as take_over_admin
+from gateway.server.admin.binding import AdminSocket
 from gateway.server.admin.composition import admin_routes
 from gateway.server.admin.listener import AdminListener, AdminTerms
 from gateway.server.aside import Aside
@@ -59,19 +56,18 @@ from gateway.server.log_level import LogLevel
 from gateway.server.log_orders import reopen_logs
 from gateway.server.metrics import Facts, GatewayMetrics
 from gateway.server.operations import Operations
-from gateway.server.operations_by_name import answer_operation
+from gateway.server.operations_by_name import BY, answer_operation
 from gateway.server.reloader import Reload, Reloader, Source
 from gateway.server.service_manager import notify
-from gateway.server.slots import Slots, bind_slots
-from gateway.server.snapshot import read_snapshot
+from gateway.server.slots import Slots
 from gateway.server.status import describe
 from gateway.server.stopping import Stopping
-from gateway.server.surroundings import prepare_state_dir, raise_descriptor_limit
-from gateway.server.upgrade import refusal_of_successor, replace_program
+from gateway.server.upgrade import refusal_of_successor
 from gateway.server.watch import watch
 from gateway.server.worker_count import worker_count
 
 _log = get_logger("system")
+_audit = get_logger("audit")
 
 # Each of them has its workers; their memory is what sessions through several upgrades cost.
 MOST_INCARNATIONS: Final = 16
@@ -83,97 +79,6 @@ _HEEDED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _CONTROL_SOCKET: Final = "control socket"
 
 Admin = tuple[AdminTerms | None, AdminSocket | None]
-
-
-def run_supervisor(
-    source: Source, *, announce: Callable[[], None] | None = None, inherited: int | None = None
-) -> int:
-    """Run the gateway until SIGTERM, SIGINT or SIGQUIT; return the exit status.
-
-    0 after an orderly stop; 1 when a worker had to be killed or a first one never became ready.
-    ``announce`` is called once, when every listener accepts. ``inherited``: where the program that
-    ran in this process before left what it had. Raises ConfigError when the configuration cannot be
-    used, an address cannot be bound, or the state folder is not to be had.
-    """
-    heritage = None if inherited is None else handover.read(inherited)
-    if inherited is not None:
-        os.close(inherited)
-    while True:
-        supervisor = _first(source, announce) if heritage is None else _successor(source, heritage)
-        status = trio.run(supervisor.run)
-        if status is not None:
-            supervisor.close()
-            return status
-        heritage = supervisor.leave()
-        reason = replace_program(source, heritage)  # returns only if that failed
-        _log.error("the program cannot be replaced; going on with this one", reason=reason)
-
-
-def _first(source: Source, announce: Callable[[], None] | None) -> Supervisor:
-    files: set[Path] = set()
-    config = source.load(files).config
-    logs.apply(config.log)
-    prepare_state_dir(config)
-    with ExitStack() as undo:
-        lock = control_socket.lock(config.state_dir)
-        undo.callback(os.close, lock)
-        raise_descriptor_limit()
-        passed = service_manager.adopt(service_manager.passed_sockets(), config.listeners)
-        slots = bind_slots(config.listeners, worker_count(config), kept=passed)
-        undo.callback(slots.close)
-        control = control_socket.bind(config.state_dir)
-        undo.callback(control.close)
-        admin = AdminTerms.read(config.admin), bind_admin(config)
-        undo.pop_all()
-    return Supervisor(source, config, files, slots, lock, control, admin=admin, announce=announce)
-
-
-def _successor(source: Source, heritage: Handover) -> Supervisor:
-    """Go on with what the program before left: whatever is wrong now, its workers must live."""
-    handover.keep_private(heritage.descriptors)
-    files: set[Path] = set()
-    kept = handover.take_listeners(heritage.listeners)
-    reason: str | None = None
-    try:
-        # Aside, since signals are held back until this is done.
-        config = trio.run(Aside().run, partial(source.load, files)).config
-        logs.apply(config.log)
-        slots = bind_slots(config.listeners, worker_count(config), kept=kept)
-    except Exception as error:  # it was usable a moment ago, for the probe
-        is_known = isinstance(error, ConfigError | TimeoutError)
-        # Anything else might show values, which may be secrets.
-        reason = str(error) if is_known else f"internal error ({type(error).__name__})"
-        _log.error("configuration not loaded; the old one stays in force", reason=reason)
-        config = read_snapshot(heritage.config)
-        logs.apply_or_complain(config.log)
-        slots = bind_slots(config.listeners, 1, kept=kept)
-    return Supervisor(
-        source,
-        config,
-        files,
-        slots,
-        heritage.lock,
-        socket.socket(fileno=heritage.control_socket),
-        admin=_admin_after(heritage, config),
-        heritage=heritage,
-        last=Reload.now("upgrade", heritage.generation + 1, reason),
-    )
-
-
-def _admin_after(heritage: Handover, config: GatewayConfig) -> Admin:
-    """Go on with the admin listener, or make another; without one, rather than not at all."""
-    kept = None if heritage.admin is None else take_over_admin(heritage.admin)
-    if kept is not None and kept.listen != str(config.admin.listen):
-        kept.close()
-        kept = None
-    try:
-        terms = trio.run(Aside().run, partial(AdminTerms.read, config.admin))
-        return terms, kept or bind_admin(config)
-    except (ConfigError, TimeoutError) as error:
-        _log.error("there is no admin listener until the next upgrade", reason=str(error))
-        if kept is not None:
-            kept.close()  # rather than let clients wait in its backlog
-        return None, None
 
 
 def _take_over(heritage: Handover | None) -> list[Child]:
@@ -488,19 +393,20 @@ class Supervisor:
             _, text = await self.metrics()
             return {"ok": True, "text": text.decode()}, None
         if wish == "reload":
-            result = await self._reloader.reload(_CONTROL_SOCKET)
+            result = await self._operations.try_reload(_CONTROL_SOCKET, BY)
             return {"ok": result.ok, "generation": result.generation, "reason": result.reason}, None
         if wish == "drain":
             return await self._answer_drain()
         if wish == "upgrade":
             refusal = await self._prepare_upgrade(_CONTROL_SOCKET)
+            _audit.info("upgrade", operator=BY, details={"ok": refusal is None})
             answer: Message = {"ok": refusal is None, "reason": refusal}
             answer["incarnation"] = self._incarnation + 1
             return answer, self._leave.set if refusal is None else None
         return await answer_operation(self._operations, str(wish), question), None
 
     async def _answer_drain(self) -> Answer:
-        self._stopping.ask(_CONTROL_SOCKET)
+        self._operations.begin_drain(_CONTROL_SOCKET, BY)
         shutdown = self._fleet.in_force.config.shutdown
         within = shutdown.pre_stop + shutdown.drain_timeout
         return {"ok": True, "within_s": within, "status": await self._status()}, None

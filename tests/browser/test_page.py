@@ -103,6 +103,32 @@ def test_a_phone_scrolls_one_way_only(
     assert box["height"] >= 24
 
 
+# What of a session's card lies under its button.
+COVERED = """() => [...document.querySelectorAll("#rows tr")].flatMap((row) => {
+  const button = row.querySelector("button").getBoundingClientRect();
+  const isUnder = (box) => box.left < button.right && box.right > button.left
+    && box.top < button.bottom && box.bottom > button.top;
+  return [...row.children].filter((cell) => !cell.contains(row.querySelector("button")))
+    .filter((cell) => {
+      const text = document.createRange();
+      text.selectNodeContents(cell);
+      return [...text.getClientRects()].some(isUnder);
+    }).map((cell) => cell.textContent);
+})"""
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_nothing_is_under_the_button_on_a_phone(
+    site: Site, open_page: Open, *, hostile: bool
+) -> None:
+    site.tell(hostile=hostile, sessions=9)
+    page = open_page(site.address, viewport=PHONE, is_mobile=True, has_touch=True)
+    expect(page.locator("#rows tr").first).to_be_visible()
+    for width in range(320, 480, 10):  # which of the facts ends beside the button changes with it
+        page.set_viewport_size({"width": width, "height": 667})
+        assert page.evaluate(COVERED) == [], width
+
+
 def test_a_page_that_is_too_wide_is_found(site: Site, open_page: Open) -> None:
     page = open_page(site.address, viewport=PHONE)
     page.evaluate("document.querySelector('h2').style.width = '500px'")

@@ -47,7 +47,7 @@ class _Supervisor:
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Supervisor:
     made = _Supervisor()
-    monkeypatch.setattr("gateway.server.supervisor.run_supervisor", made)
+    monkeypatch.setattr("gateway.server.program.run_supervisor", made)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     return made
 
@@ -186,7 +186,7 @@ def test_an_upgrade_loads_its_file_where_it_can_fall_back(
 ) -> None:
     """Not before the supervisor is there: workers hang on it."""
     monkeypatch.setattr(
-        "gateway.server.supervisor.run_supervisor", lambda source, *, inherited: inherited
+        "gateway.server.program.run_supervisor", lambda source, *, inherited: inherited
     )
     path = tmp_path / "gateway.yaml"
     path.write_text("nonsense")

@@ -134,6 +134,7 @@ async def test_every_question_is_answered_as_documented(tmp_path: Path) -> None:
         assert main["sessions"] == 4
         assert main["workers"][0]["addresses"][0]["up"] is True
         assert (await operator.get("/fingerprints"))["items"] == []
+        assert (await operator.get("/ends"))["items"] == []
         (certificate,) = (await operator.get("/certificates"))["items"]
         assert certificate["names"] == [HOST]
         config = (await operator.get("/config"))["configuration"]
@@ -179,6 +180,9 @@ async def test_kick_and_takeover(tmp_path: Path) -> None:
         await gateway.running.wait_for("session ended", count=2)
         past = (await operator.get("/nodes/linux-1/timeline"))["items"]
         assert [each["event"] for each in past] == ["opened", "takeover", "ended"]
+        ends = (await operator.get("/ends"))["items"]
+        assert [each["node"] for each in ends] == ["linux-1", "<b>evil</b>"]
+        assert ends[1]["reason"] == "ended by an operator: maintenance"
         assert (await operator.get("/sessions"))["total"] == 2
 
 

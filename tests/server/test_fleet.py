@@ -20,12 +20,12 @@ from gateway.server.fleet import (
     HURRY,
     KILL_AFTER,
     OVERDUE_LOOK,
-    SETTINGS_AGAIN,
     Fleet,
     InForce,
     StopOrder,
 )
 from gateway.server.freezing import FREEZE, RELOAD_ENDS
+from gateway.server.settings_spread import AGAIN
 from gateway.server.slots import bind_slots
 from gateway.server.snapshot import read_snapshot
 from tests.server.played import PlayedWorker, Stage, played_child
@@ -732,7 +732,7 @@ async def test_every_worker_gets_what_operators_have_set(autojump_clock: Clock) 
         assert late == [other.process.pid]
         question = await other.expect("ask")
         await other.control.send({"type": "answer", "id": question["id"], "taken": True})
-        await trio.sleep(2 * SETTINGS_AGAIN)  # by itself, since it has said something
+        await trio.sleep(2 * AGAIN)  # by itself, since it has said something
         question = await other.expect("ask")
         assert question["settings"] == settings
         assert await drop_messages(one) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -102,6 +103,8 @@ async def test_an_end_is_seen_at_once(
     (line,) = logs
     assert (line["event"], line["operator"]) == ("kick", "somebody")
     assert (line["details"]["node"], line["details"]["ended"]) == ("a", 1)
+    # Also where only a session's number was given.
+    assert line["details"]["nodes"] == ["a"]
     rig.fleet.answers["sessions"] = {1: {"sessions": []}}
     assert (await rig.on.sessions(SessionQuery()))["total"] == 0
 
@@ -146,6 +149,7 @@ async def test_the_last_ends_of_all_workers(
         3: {},
     }
     found = await rig.on.ends()
-    assert [each["at"] for each in found["items"]] == [float(100 - i) for i in range(50)]
+    seconds = [datetime.fromisoformat(each["at"]).timestamp() for each in found["items"]]
+    assert seconds == [float(100 - i) for i in range(50)]
     assert {each["worker"] for each in found["items"]} == {1, 2}
     assert (found["partial"], found["missing_workers"]) == (True, [3])

@@ -52,4 +52,4 @@ async def test_refusals(name: str, arguments: dict[str, Any], expected: str) -> 
 
 
 def test_the_names() -> None:
-    assert {"sessions", "kick", "block", "readiness", "log-level"} <= NAMES
+    assert {"sessions", "ends", "kick", "block", "readiness", "log-level"} <= NAMES

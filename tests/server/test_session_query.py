@@ -42,6 +42,8 @@ SESSIONS = [
         ({"controller": "main"}, ["a", "b"]),
         ({"node": "?"}, ["a", "b"]),
         ({"node": "c*"}, ["c[1]"]),
+        ({"node": "c[1]"}, ["c[1]"]),  # brackets are not a set of characters
+        ({"node": "[a-c]"}, []),
         ({"node": "A"}, []),
         ({"state": "suspect"}, ["b"]),
         ({"state": "live"}, ["a", "c[1]"]),

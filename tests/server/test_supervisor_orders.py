@@ -199,6 +199,23 @@ async def running(
         control.close()
 
 
+async def test_commands_are_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
+) -> None:
+    with capture_logs() as logs:
+        async with running(tmp_path, monkeypatch) as rig:
+            rig.refusal = "no such program"
+            await rig.ask("reload")
+            await rig.ask("upgrade")
+            await rig.ask("drain")
+    said = {
+        line["event"]: line.get("details")
+        for line in logs
+        if line.get("operator") == "control socket"
+    }
+    assert said == {"reload": {"ok": True}, "upgrade": {"ok": False}, "drain": None}
+
+
 LIMITED = StopOrder(1.0, 60.0)
 PATIENT = StopOrder(1.0, None)
 TERM, INT, QUIT = signal.SIGTERM, signal.SIGINT, signal.SIGQUIT

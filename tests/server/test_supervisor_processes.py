@@ -193,7 +193,7 @@ from pathlib import Path
 from gateway.config.load import Loaded
 from gateway.config.models import GatewayConfig
 from gateway.observability.logs import configure
-from gateway.server import fleet, supervisor
+from gateway.server import fleet, program
 from gateway.server.reloader import FixedSource
 configure()
 keep = fleet.keep_running
@@ -205,5 +205,5 @@ class Source(FixedSource):
     def load(self, named):
         return Loaded(self.config, (), Path())
 config = GatewayConfig.model_validate_json({config.model_dump_json()!r})
-sys.exit(supervisor.run_supervisor(Source(config)))
+sys.exit(program.run_supervisor(Source(config)))
 """

@@ -486,16 +486,16 @@ async def test_a_program_that_cannot_be_replaced_after_all_goes_on(tmp_path: Pat
     program = (
         "import sys\nfrom pathlib import Path\n"
         "from gateway.observability.logs import configure\n"
-        "from gateway.server import supervisor\n"
+        "from gateway.server import program\n"
         "from gateway.server.reloader import FileSource\n"
         "from gateway.server.upgrade import replace_program\n"
         "def replace(source, heritage):\n"
         "    sys.executable, there = '/nowhere/python', sys.executable\n"
         "    try:\n        return replace_program(source, heritage)\n"
         "    finally:\n        sys.executable = there\n"
-        "supervisor.replace_program = replace\n"
+        "program.replace_program = replace\n"
         "configure()\n"
-        f"sys.exit(supervisor.run_supervisor(FileSource(Path({str(path)!r}))))\n"
+        f"sys.exit(program.run_supervisor(FileSource(Path({str(path)!r}))))\n"
     )
     async with (
         a_controller() as url,

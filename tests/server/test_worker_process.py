@@ -69,7 +69,7 @@ async def test_the_whole_configuration_arrives(
         (other,) = numbers.pop("others")[3].items()
         assert (other[0], other[1].config, other[1].port) == (1, listeners[1].config, ports_of[1])
         other[1].socket.close()
-        assert numbers == {"workers": 4, "generation": 7}
+        assert numbers == {"workers": 4, "generation": 7, "settings": {"log_level": "debug"}}
         assert [each.config for each in listeners] == list(snapshot.listeners)
         for listener in listeners:
             ports.append(listener.port)
@@ -112,7 +112,7 @@ async def test_the_whole_configuration_arrives(
     )
     fds = [listening.dup().detach(), listening.dup().detach()]
     snapshot = config.model_dump(mode="json")
-    numbers = {"workers": 4, "generation": 7}
+    numbers = {"workers": 4, "generation": 7, "settings": {"log_level": "debug"}}
     others = {"3": {"1": listening.dup().detach()}}
     await run_in_process(
         {"type": "start", "snapshot": snapshot, "listeners": fds, "others": others, **numbers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 from pathlib import Path
@@ -11,6 +12,8 @@ import trio
 import trustme
 
 from gateway.config.models import GatewayConfig
+from gateway.observability.log_outputs import lines_to
+from gateway.observability.logs import sink_of
 from tests.certificates import client_context, tls_config
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import RawOrigin, answering
@@ -62,8 +65,12 @@ async def ask(worker: Worker, *, sni: str, host: str, certificate: bool) -> byte
 @pytest.mark.parametrize("sni", NAMES)
 @pytest.mark.parametrize("host", NAMES)
 async def test_the_rule_is_the_listeners_whatever_sni_and_host_say(
-    sni: str, host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sni: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    written = io.StringIO()
+    sink = sink_of("access")
+    monkeypatch.setattr(sink, "output", lines_to(written, name="access"))
+    monkeypatch.setattr(sink, "form", "json")
     async with trio.open_nursery() as nursery:
         origin: RawOrigin = await nursery.start(RawOrigin(answering(OK)).run)
         async with running_worker(config_of(tmp_path, origin)) as worker:
@@ -73,10 +80,9 @@ async def test_the_rule_is_the_listeners_whatever_sni_and_host_say(
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert len(origin.requests) == 1
         nursery.cancel_scope.cancel()
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    (line,) = map(json.loads, lines)
+    (line,) = map(json.loads, written.getvalue().splitlines())
     assert "CN=agent 7" in line["tls.client.subject"]
-    assert line["route"] == host.partition(".")[0]
+    assert line["gateway.route.id"] == host.partition(".")[0]
 
 
 # -- reloads ---------------------------------------------------------------------------------------

@@ -221,7 +221,11 @@ REQUEST_ERRORS = _counter(
     "Requests that the gateway itself refused, or that failed, by kind of error.",
     *("route", "controller", "error"),
 )
-WEBSOCKETS = _gauge("websockets", "Open WebSockets that are not agents' sessions.", "controller")
+WEBSOCKETS = _gauge(
+    "websockets",
+    "Open WebSockets that are not agents' sessions: people's, and those of CLI clients.",
+    "controller",
+)
 
 # -- connections of clients ------------------------------------------------------------------------
 

@@ -162,6 +162,15 @@ def api_routes(on: Operations) -> tuple[Route, ...]:
             ),
             tag="sessions",
         ),
+        get(
+            "/ends",
+            "listEnds",
+            "How the last sessions ended",
+            "Ends",
+            lambda request: on.ends(),
+            description="The last 50, as long as the workers that had them live.",
+            tag="sessions",
+        ),
         post(
             "/kick",
             "kick",

@@ -29,7 +29,7 @@ _MOST_NAMED: Final = 256  # characters of a certificate's subject
 class Authentication:
     """What one configuration asks of callers."""
 
-    __slots__ = ("_certificate_will_do", "_token")
+    __slots__ = ("_certificate_will_do", "_token", "is_over")
 
     def __init__(self, config: AdminConfig) -> None:
         """Read the token. Raises ConfigError where that is not to be had."""
@@ -38,6 +38,7 @@ class Authentication:
         except ValueError as error:
             raise ConfigError(f"admin.token_file: {error}") from None
         self._token = None if token is None else token.reveal().encode()
+        self.is_over = False  # who was let in by it is to be asked anew
         tls = config.tls
         # With ``require`` everybody has one; then the token is asked for, too, if there is one.
         self._certificate_will_do = tls is not None and tls.client_certificates.mode == "optional"
@@ -46,6 +47,13 @@ class Authentication:
     def asks_for_token(self) -> bool:
         """Say whether a token is needed by whoever has nothing else."""
         return self._token is not None
+
+    def asks_the_same(self, other: Authentication) -> bool:
+        """Say whether whoever may come in here may there."""
+        return (self._token, self._certificate_will_do) == (
+            other._token,
+            other._certificate_will_do,
+        )
 
     def look(self, exchange: Exchange) -> tuple[str, str | None]:
         """Return who asks, and the token that is still to be shown; None where nothing is.

@@ -105,6 +105,7 @@ class AdminHandler:
             caller,
             body,
             token,
+            lambda: self._authentication.is_over,
         )
         return await self._within_limit(route, request)
 

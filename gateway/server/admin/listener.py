@@ -85,6 +85,7 @@ class AdminListener:
         self._serving: Serving
         self._terms: Terms
         self._has_terms = terms is not None
+        self._authentication: Authentication | None = None
         if terms is not None:
             self.follow(terms)
 
@@ -97,11 +98,22 @@ class AdminListener:
         if self.socket is not None and self.socket.path is not None:
             with suppress(OSError):  # somebody took it away
                 self.socket.path.chmod(int(terms.config.socket_mode, 8))
-        handler = AdminHandler(self._routes, terms.authentication, terms.names, self._refused)
+        authentication = self._agreed(terms.authentication)
+        handler = AdminHandler(self._routes, authentication, terms.names, self._refused)
         self._terms = terms.terms
         self._serving = Serving(
             terms.listener, None, handler.handle, limits=LIMITS, demand=terms.terms.demand
         )
+
+    def _agreed(self, new: Authentication) -> Authentication:
+        """Return the one to go on with; what goes on for hours ends where it is another one."""
+        old = self._authentication
+        if old is not None and old.asks_the_same(new):
+            return old
+        if old is not None:
+            old.is_over = True
+        self._authentication = new
+        return new
 
     async def run(self) -> None:
         """Serve until cancelled. The socket stays open: the next program may want it."""

@@ -8,7 +8,7 @@ Must not know: routes, who may ask.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -39,6 +39,7 @@ class AdminRequest:
 
     ``body`` is the route's model, where it has one, ``data`` what it was made from. ``caller`` is
     who asks, for the audit log. ``token``, on routes for browsers: what is still to be shown.
+    ``is_over`` says that another token has taken the place of the one it was let in by.
     """
 
     exchange: Exchange
@@ -48,6 +49,7 @@ class AdminRequest:
     caller: str = "unknown"
     data: bytes = b""
     token: str | None = field(default=None, repr=False)
+    is_over: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)

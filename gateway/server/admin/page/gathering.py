@@ -88,6 +88,7 @@ class Gathering:
             connections=status["connections"],
             listeners=tuple(status["listeners"]),
             sessions=tuple(map(_session, found["sessions"]["sessions"])),
+            left_out=found["sessions"]["left_out"],
             ends=tuple(map(_end, found["ends"]["items"][:MOST_ROWS])),
             timers=tuple(map(_timer, self._timers["items"][:MOST_ROWS])),
             controllers=tuple(map(_controller, found["controllers"]["items"])),
@@ -150,7 +151,7 @@ def _session(each: Fields) -> SessionRow:
 
 def _end(each: Fields) -> EndRow:
     return EndRow(
-        at=each["at"],
+        at=_time(each["at"]),
         controller=each["controller"],
         node=each["node"],
         client=each["client"],

@@ -61,6 +61,13 @@ def _all(snapshot: Snapshot) -> Iterator[Notice]:
             " ends, its part of every number.",
             "workers",
         )
+    if snapshot.left_out:
+        yield Notice(
+            Health.WARNING,
+            f"{snapshot.left_out} sessions are not shown: they are too many for one answer of a"
+            " worker. More workers would show them all.",
+            "sessions",
+        )
     bad = [row for row in snapshot.controllers if row.health in (Health.BAD, Health.WARNING)]
     for row in bad[:_MOST]:
         detail = f": {plain(row.detail)}" if row.detail else ""

@@ -183,9 +183,11 @@ class StatusPage:
             return self._see("./")
         if not is_same_origin(request.fields):
             return self._not_meant("log in")
-        if self._trials >= MOST_TRIALS:
-            return self._login_page(request, 429, "Too many wrong tokens. Try again in a moment.")
+        # The right one first: strangers who try wrong ones must not keep anybody out.
         if not is_token(request.form.get("secret", ""), request.token):
+            if self._trials >= MOST_TRIALS:
+                text = "Too many wrong tokens. Try again in a moment."
+                return self._login_page(request, 429, text)
             self._trials += 1
             try:
                 await trio.sleep(TRIAL)
@@ -215,6 +217,9 @@ class StatusPage:
         """Answer ``GET /events``: a viewer's place, or why there is none (no stream then)."""
         if self._let_in(request) is None:
             return self._problem(403, "Not logged in", "The login has ended.")
+        # Nobody else's page could read it, but it could take the places of those who may.
+        if request.fields.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return self._problem(403, "Refused to follow", "A page of another site asks for this.")
         if self.looks.viewers >= self.looks.most_viewers:
             return self._problem(503, "Too many viewers", "Close other status pages.")
         return self.looks.watching(view_of(fields_of(request.query)))

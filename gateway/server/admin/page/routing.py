@@ -31,7 +31,7 @@ def page_routes(page: StatusPage) -> tuple[Route, ...]:
         return page.static(request.path["name"], read(request))
 
     async def events(request: AdminRequest) -> Answer | None:
-        return await _send_events(page, request.exchange, read(request))
+        return await _send_events(page, request)
 
     return (
         _get("/", "getStatusPage", _handler(page.status)),
@@ -105,8 +105,9 @@ def _post(path: str, operation: str, handle: RouteHandler) -> Route:
     )
 
 
-async def _send_events(page: StatusPage, exchange: Exchange, request: Request) -> Answer | None:
-    place = page.watch(request)
+async def _send_events(page: StatusPage, request: AdminRequest) -> Answer | None:
+    exchange = request.exchange
+    place = page.watch(read(request))
     if isinstance(place, Answer):
         return place
     answer = Answer(
@@ -123,7 +124,8 @@ async def _send_events(page: StatusPage, exchange: Exchange, request: Request) -
             return None
         try:
             async with exchange.cancel_if_client_leaves():
-                while (data := await viewer.next()) is not None:
+                # With another token the login is over, and so is what was let in by it.
+                while (data := await viewer.next()) is not None and not request.is_over():
                     exchange.queue_body(data)
                     await _flush(exchange)
                 exchange.queue_end()

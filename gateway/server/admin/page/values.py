@@ -127,7 +127,8 @@ class WorkerRow:
 class Snapshot:
     """Everything at one moment. ``silent``: workers that did not answer; what they know is missing.
 
-    ``generation``: of the configuration in force.
+    ``generation``: of the configuration in force. ``left_out``: sessions that did not fit into a
+    worker's answer.
     """
 
     at: float
@@ -140,6 +141,7 @@ class Snapshot:
     connections: int
     listeners: tuple[str, ...] = ()
     sessions: tuple[SessionRow, ...] = ()
+    left_out: int = 0
     ends: tuple[EndRow, ...] = ()
     timers: tuple[TimerRow, ...] = ()
     controllers: tuple[ControllerRow, ...] = ()

@@ -72,7 +72,7 @@ SESSION: dict[str, Any] = {
     "round_trip_ms": 12.5,
 }
 END: dict[str, Any] = {
-    "at": SINCE,
+    "at": AT,
     "controller": "main",
     "node": "n",
     "client": "192.0.2.1",

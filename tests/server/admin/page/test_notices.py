@@ -27,6 +27,7 @@ def test_nothing() -> None:
     ("changes", "health", "words", "section"),
     [
         ({"ready": False, "state": "draining"}, Health.BAD, "it is draining", "workers"),
+        ({"left_out": 7}, Health.WARNING, "7 sessions are not shown", "sessions"),
         ({"silent": (4101,)}, Health.BAD, "Worker 4101 did not answer", "workers"),
         (
             {"controllers": (ControllerRow("m", "", Health.BAD, "down", "\x1b why", "", 0),)},

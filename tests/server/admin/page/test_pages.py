@@ -196,6 +196,10 @@ async def test_a_wrong_token_is_answered_slowly(
     async with trio.open_nursery() as nursery:
         for _ in range(MOST_TRIALS + 3):
             nursery.start_soon(guess)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        assert (await logged_in(page))["cookie"]  # strangers keep nobody out
+        assert trio.current_time() == began
     assert sorted(statuses) == [403] * MOST_TRIALS + [429] * 3
     assert (await logged_in(page))["cookie"]
 
@@ -284,6 +288,14 @@ async def test_viewers_are_bounded(page: StatusPage) -> None:
     for place in places:
         place.__exit__(None, None, None)
     assert not isinstance(page.watch(Request()), Answer)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_pages_of_others_take_no_viewers_place(page: StatusPage, site: str) -> None:
+    refused = page.watch(Request(fields={"sec-fetch-site": site}))
+    assert isinstance(refused, Answer)
+    assert refused.status == 403
+    assert not isinstance(page.watch(Request(fields=OURS)), Answer)
 
 
 def test_nothing_secret_in_reprs() -> None:

@@ -180,6 +180,23 @@ async def test_events(page: StatusPage, source: ScriptedSource, log: LogCapture)
     assert [line["event"] for line in log.entries] == ["admin is serving"]
 
 
+async def test_another_token_ends_what_goes_on(page: StatusPage, source: ScriptedSource) -> None:
+    page.looks.interval = 0.05
+    async with serving(CLOSED, page_routes(page)) as admin, await admin.connect() as stream:
+        shown = f"Authorization: Bearer {TOKEN}"
+        await stream.send_all(request(target="/events", fields=[shown]))
+        assert b"event: sessions" in await read_until(stream, b"event: now")
+        admin.follow(CLOSED.model_copy(update={"connections": 50}))  # that is no reason
+        source.change(1, from_agent=4321 * 1024)
+        assert b"event: sessions" in await read_until(stream, b"event: now")
+        admin.follow(CLOSED.model_copy(update={"token": Secret(TOKEN[::-1])}))
+        source.change(2, from_agent=4321 * 1024)
+        with trio.fail_after(5):
+            rest = b"".join([piece async for piece in stream])
+        assert b"event: sessions" not in rest
+    assert page.looks.viewers == 0
+
+
 async def test_a_head_of_events_ends(page: StatusPage) -> None:
     async with serving(OPEN, page_routes(page)) as admin:
         answer = await admin.ask("HEAD", "/events")

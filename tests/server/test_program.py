@@ -13,8 +13,8 @@ import pytest
 from gateway.config.models import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.server import control_socket
+from gateway.server.program import run_supervisor
 from gateway.server.reloader import FixedSource
-from gateway.server.supervisor import run_supervisor
 from tests.server.processes import HOST
 
 
