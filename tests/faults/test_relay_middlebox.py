@@ -24,7 +24,8 @@ from tests.peers.ws_controller import WebSocketController
 from tests.peers.ws_end import End
 
 CLI: Final = (
-    b"GET /cli/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    b"GET /cli/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"
+    b"Upgrade: websocket\r\nConnection: upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 REQUESTS: Final = {"agent": agent_request(), "cli": CLI}

@@ -223,10 +223,10 @@ def client_hello() -> bytes:
     return TlsPeer(context, server_side=False, server_name="localhost").handshake()
 
 
-def address_of(stream: trio.SocketStream) -> str:
-    """Return the near end's address as the gateway's log writes it."""
+def address_of(stream: trio.SocketStream) -> dict[str, Any]:
+    """Return the near end's address in the fields that the gateway's log has for it."""
     host, port = stream.socket.getsockname()[:2]
-    return f"{host}:{port}"
+    return {"client": host, "client_port": port}
 
 
 def reset(stream: trio.SocketStream) -> None:

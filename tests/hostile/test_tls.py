@@ -101,10 +101,10 @@ async def _open_badly(site: Site, opening: Opening) -> None:
     log = site.gateway.log
     if opening.leave == "rst":
         # The kernel hands nobody a connection that was reset before it could be accepted.
-        lines = log.find("tls handshake failed", since=mark, client=client)
+        lines = log.find("tls handshake failed", since=mark, **client)
         assert all(opening.reason in line["reason"] for line in lines), opening.name
         return
-    (line,) = await log.wait_for("tls handshake failed", since=mark, client=client)
+    (line,) = await log.wait_for("tls handshake failed", since=mark, **client)
     assert opening.reason in line["reason"], opening.name
 
 
@@ -126,7 +126,7 @@ async def _break_the_last_flight(site: Site, version: ssl.TLSVersion) -> None:
         kind = b"\x17\x03\x03" if version is ssl.TLSVersion.TLSv1_3 else b"\x16\x03\x03"
         await stream.send_all(kind + b"\x00\x40" + random.Random(4).randbytes(64))
         await read_to_end(stream)
-    (line,) = await site.gateway.log.wait_for("tls handshake failed", since=mark, client=client)
+    (line,) = await site.gateway.log.wait_for("tls handshake failed", since=mark, **client)
     assert line["reason"].startswith("TLS: ")
 
 
@@ -143,7 +143,7 @@ async def _break_after_the_handshake(site: Site, before: bytes, noise: bytes) ->
         await read_to_end(sock)
     # The noise may still have arrived together with the last message of the handshake.
     events = ("connection broken", "tls handshake failed")
-    (line,) = await site.gateway.log.wait_for(*events, since=mark, client=client)
+    (line,) = await site.gateway.log.wait_for(*events, since=mark, **client)
     assert line["reason"].startswith("TLS: ")
 
 
