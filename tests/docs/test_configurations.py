@@ -96,7 +96,8 @@ def _complete(block: Block) -> str:
 
 def _with_files(text: str, folder: Path) -> str:
     """Make the files that a configuration names, and name them below ``folder``."""
-    text = re.sub(r"/(?:etc|run|var)/[\w/.-]*?([\w.-]+)(?=[,}\s])", r"\1", text)
+    text = re.sub(r"/etc/(?:tls/)?", "", text)
+    text = text.replace("/var/log/remoting-gateway/", "")
     leaf = issue(*_HOSTS)
     chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
     key = rsa_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -132,6 +133,22 @@ def test_a_configuration_can_be_used(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", [each for each in YAML if each not in CONFIGURATIONS], ids=str)
 def test_other_yaml_is_what_it_seems(block: Block) -> None:
     OTHERS[(block.page.name, _keys(block.text)[0])](block)
+
+
+@pytest.mark.parametrize("use", ["sidecar", "edge", "translator"])
+def test_the_uses_show_the_examples_that_are_to_be_copied(use: str) -> None:
+    """Of several controllers the page shows the first alone."""
+    blocks = [each for each in CONFIGURATIONS if each.page.name == "uses.md"]
+    example = yaml.safe_load((ROOT / f"deploy/kubernetes/{use}/gateway.yaml").read_text("utf-8"))
+    shown = yaml.safe_load(blocks[["sidecar", "edge", "translator"].index(use)].text)
+    assert shown["routes"] == example["routes"][:1]
+    assert {key: example["controllers"][key] for key in shown["controllers"]} == shown[
+        "controllers"
+    ]
+    rest = {"controllers", "routes"}
+    assert {k: v for k, v in shown.items() if k not in rest} == {
+        k: v for k, v in example.items() if k not in rest
+    }
 
 
 def test_a_mistake_is_found(tmp_path: Path) -> None:
