@@ -25,6 +25,12 @@ def _api() -> str:
     return api_reference()
 
 
+def _configuration() -> str:
+    from gateway.config.reference import configuration_page
+
+    return configuration_page()
+
+
 def _logs() -> str:
     from gateway.observability.log_reference import logs_reference
 
@@ -34,6 +40,7 @@ def _logs() -> str:
 # Topic -> what makes its page.
 TOPICS: Final[dict[str, Callable[[], str]]] = {
     "api": _api,
+    "configuration": _configuration,
     "logs": _logs,
     "metrics": _metrics,
 }
@@ -49,7 +56,7 @@ TOPICS: Final[dict[str, Callable[[], str]]] = {
     help="Write TOPIC, or all topics, to FOLDER/TOPIC.md.",
 )
 def reference(topic: str | None, folder: Path | None) -> None:
-    """Print what the program knows of itself: every metric, with its labels and meaning."""
+    """Print what the program knows of itself: configuration, logs, metrics, API."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for each in sorted(TOPICS) if topic is None else (topic,):

@@ -12,12 +12,14 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from gateway.config.models import GatewayConfig
-from gateway.config.values import SIZE_PATTERN, format_duration, format_size
+from gateway.config.values import SIZE_PATTERN, TextValue, format_duration, format_size
 
 
 class _Generator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
-        """Write a default; every float of the configuration is a duration."""
+        """Write a default as the file would; every float of the configuration is a duration."""
+        if isinstance(dft, TextValue):
+            return str(dft)
         return format_duration(dft) if isinstance(dft, float) else super().encode_default(dft)
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
