@@ -79,6 +79,7 @@ class Link:
         self._registry = registry
         self._nursery = nursery
         self._ended = 0
+        gc.collect()  # what earlier tests have left behind in cycles may hold descriptors
         self._before = in_use()
         self._agent = self.new_agent()
 
