@@ -68,6 +68,10 @@ CHALLENGE: Final = 5.0
 _CHALLENGE_LOOK: Final = 0.25
 # A line that is still being acknowledged so long after the ping was sent is a slow one.
 _SLOW: Final = 1.0
+# A session begins with a burst of classes, unlike its later life. A pong soon after it shows that
+# it was read, and a frozen peer is known as such in ``CHALLENGE`` seconds from then on, not only
+# after the first interval. So soon is the first look; each is twice as late as the one before.
+_FIRST_LOOK: Final = 1.0
 # Sessions that started together must not ping together for ever. Only downwards: an interval is a
 # promise.
 _JITTER: Final = 0.1
@@ -126,6 +130,7 @@ class LegWatch:
         "_asked_at",
         "_began_at",
         "_challenge",
+        "_early_at",
         "_interval",
         "_limits",
         "_lost_time",
@@ -180,6 +185,8 @@ class LegWatch:
         self._unanswered = Unanswered(stream)
         self._lost_time = current_lost_time() if lost_time is None else lost_time
         self._interval = self._jittered()
+        self._early_at = math.inf if send_ping is None else self._began_at
+        self._look_early(self._began_at)
         self.round_trip: float | None = None  # of the last answered ping, seconds
 
     @property
@@ -250,8 +257,10 @@ class LegWatch:
         """Return when to judge again: never later than the next moment at which anything can
         follow.
         """
+        self._look_early(now)
         return min(
             now + self._interval,
+            self._early_at,
             self.ping_due(),
             self._stalled_at(),
             self._lost_at(),
@@ -267,7 +276,15 @@ class LegWatch:
             if self._unanswered.is_ponged:
                 last = self._began_at if self._ping_at is None else self._ping_at
                 due = min(due, last + self._interval)
+                if not self._unanswered.is_little:
+                    due = min(due, self._early_at)
         return due
+
+    def _look_early(self, now: float) -> None:
+        """Set the next moment at which a beginning session is looked at; none after an interval."""
+        while self._early_at <= now:
+            age = max(2 * (self._early_at - self._began_at), _FIRST_LOOK)
+            self._early_at = self._began_at + age if age < self._interval else math.inf
 
     def start_ping(self, now: float) -> _Part:
         """Note that a ping is sent; return what sends it, to be run as a task of its own.

@@ -212,7 +212,36 @@ async def test_a_way_on_which_nothing_is_acknowledged(autojump_clock: MockClock)
     line.reads()
     made = Challenged(line, line.watch())
     line.sends(100_000)
-    assert await made.challenge() == [Sign.SILENT]
+    assert await made.challenge(at=0.5) == [Sign.SILENT]
+
+
+async def test_the_burst_of_a_beginning_is_soon_known_to_be_read(
+    autojump_clock: MockClock,
+) -> None:
+    """Classes for a new agent, more than would let its silence prove anything: it is asked soon,
+    with each look twice as late as the one before, and only while there is more to ask about.
+    """
+    line = Line()
+    watch = line.watch()
+
+    async def live() -> SessionEnd:
+        """Answer each ping at once; more classes come until 3 s, and freeze at 9 s."""
+        done = 0
+        while trio.current_time() < 9:
+            await trio.sleep(0.1)
+            if trio.current_time() < 3:
+                line.sends(5000, acknowledged=5000)
+            if len(line.pings) > done:
+                done = len(line.pings)
+                line.hears()
+                assert watch.receive_pong(line.pings[-1][1])
+        return await forever()
+
+    line.reads()
+    line.sends(5000, acknowledged=5000)
+    assert await Challenged(line, watch, live).challenge(at=9.5) == [Sign.SILENT]
+    assert trio.current_time() == pytest.approx(14.5)
+    assert [round(at, 1) for at, _ in line.pings] == [1.0, 2.0, 4.0, 9.5]
 
 
 async def test_a_peer_whose_window_is_shut(autojump_clock: MockClock) -> None:
