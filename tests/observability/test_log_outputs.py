@@ -117,7 +117,8 @@ def test_files_that_are_not_used_any_more_are_closed(tmp_path: Path) -> None:
     until = time.monotonic() + 10
     while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < until:
         time.sleep(0.005)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer: something of an earlier test has gone.
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert [len(lines_of(tmp_path / f"{i}", 1)) for i in range(5)] == [1] * 5
 
 
