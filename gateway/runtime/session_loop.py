@@ -68,9 +68,10 @@ CHALLENGE: Final = 5.0
 _CHALLENGE_LOOK: Final = 0.25
 # A line that is still being acknowledged so long after the ping was sent is a slow one.
 _SLOW: Final = 1.0
-# A session begins with a burst of classes, unlike its later life. A pong soon after it shows that
-# it was read, and a frozen peer is known as such in ``CHALLENGE`` seconds from then on, not only
-# after the first interval. So soon is the first look; each is twice as late as the one before.
+# An agent's session begins with a burst of classes, unlike its later life. A pong soon after it
+# shows that it was read, and a frozen agent is known as such in ``CHALLENGE`` seconds from then on,
+# not only after the first interval. So soon is the first look; each is twice as late as the one
+# before. Nobody challenges other peers, and so they see no ping before the interval.
 _FIRST_LOOK: Final = 1.0
 # Sessions that started together must not ping together for ever. Only downwards: an interval is a
 # promise.
@@ -185,7 +186,7 @@ class LegWatch:
         self._unanswered = Unanswered(stream)
         self._lost_time = current_lost_time() if lost_time is None else lost_time
         self._interval = self._jittered()
-        self._early_at = math.inf if send_ping is None else self._began_at
+        self._early_at = self._began_at if side is Side.AGENT and send_ping else math.inf
         self._look_early(self._began_at)
         self.round_trip: float | None = None  # of the last answered ping, seconds
 

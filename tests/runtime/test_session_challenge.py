@@ -244,6 +244,18 @@ async def test_the_burst_of_a_beginning_is_soon_known_to_be_read(
     assert [round(at, 1) for at, _ in line.pings] == [1.0, 2.0, 4.0, 9.5]
 
 
+@pytest.mark.parametrize("side", [Side.CLIENT, Side.CONTROLLER])
+async def test_nobody_but_an_agent_is_asked_so_soon(side: Side, autojump_clock: MockClock) -> None:
+    """Whom nobody challenges: there is nothing to know so early."""
+    line = Line()
+    watch = LegWatch(side, cast("Stream", line), LIMITS, send_ping=line.ping)
+    line.reads()
+    line.sends(5000, acknowledged=5000)
+    with trio.move_on_after(LIMITS.interval * 0.8):
+        await Challenged(line, watch).loop.run([forever])
+    assert line.pings == []
+
+
 async def test_a_peer_whose_window_is_shut(autojump_clock: MockClock) -> None:
     """A proxy in front of a slow line: it lives, and takes nothing for now."""
     line = Line()
