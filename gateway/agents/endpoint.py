@@ -12,7 +12,6 @@ controller's capability and cookie, and only before it can a refusal be an hones
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from gateway.agents.transport import Transport, Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.keys import PublicKey, fingerprint
 from gateway.config.models import ControllerConfig, GatewayConfig
+from gateway.config.networks import LOOPBACK, is_in
 from gateway.credentials.gate import Admission, Credentials
 from gateway.credentials.policy import CertificateNames, Granted, Presented
 from gateway.errors import (
@@ -61,7 +61,6 @@ from gateway.protocol.ws_handshake import check_upgrade, upgrade_answer
 from gateway.runtime.handshakes import Handshakes
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import Limits
-from gateway.transport.networks import is_in
 
 _log = get_logger("session")
 
@@ -69,8 +68,6 @@ _log = get_logger("session")
 FIRST_FRAMED_VERSION: Final = "4.2.1"
 # Jenkins allows any name that fits a file name; its own agents' secrets have 64 characters.
 _MAX_VALUE: Final = 1024
-# Real cookies have 64 hex characters; hudson.Util.fromHexString takes whole bytes only.
-_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # The gate refuses most of them; HTAB and C1 are legal in a field, but not in a name (PROTOCOLS
 # K.5).
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -239,7 +236,7 @@ class AgentEndpoint:
         if exchange.listener.tls is not None or exchange.listener.plain_agents:
             return
         host = exchange.peer.host
-        if is_in(_LOOPBACK, host) or is_in(self._config.trusted_proxies, host):
+        if is_in(LOOPBACK, host) or is_in(self._config.trusted_proxies, host):
             return
         raise RemoteProtocolError("use https")
 

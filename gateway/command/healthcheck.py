@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
-import trio
 
-from gateway.command.operate import folder_of, where
+from gateway.command.operate import call_gateway, folder_of, where
 from gateway.command.options import find_config
 from gateway.errors import ConfigError
 
@@ -39,7 +38,7 @@ def healthcheck(config: Path | None, state_dir: Path | None) -> None:
     port = None if state_dir is not None else _admin_port(config)
     try:
         folder = folder_of(config, state_dir)
-        found = _by_control_socket(folder, LIMIT if port is None else _ONE_WAY)
+        found = call_gateway(folder, "readiness", LIMIT if port is None else _ONE_WAY)
     except ConfigError as error:
         if port is None:
             _end(f"no answer: {error}")
@@ -55,15 +54,6 @@ def healthcheck(config: Path | None, state_dir: Path | None) -> None:
 def _end(text: str) -> NoReturn:
     click.echo(" ".join(text.split()))
     sys.exit(1)
-
-
-def _by_control_socket(folder: Path, limit: float) -> dict[str, Any]:
-    from gateway.server.control_socket import ask
-
-    async def call() -> dict[str, Any]:
-        return await ask(folder, {"do": "readiness"}, within=limit)
-
-    return trio.run(call)
 
 
 def _admin_port(config: Path | None) -> tuple[Address, bool] | None:

@@ -30,7 +30,7 @@ from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
     from gateway.config.credentials import ClientCertificateCondition
-    from gateway.credentials.conditions import Network
+    from gateway.config.networks import Network
     from gateway.credentials.nodes import Node
 
 _OVERLAP = 3600.0  # seconds; the help says so
@@ -247,13 +247,13 @@ def unlock(
     everything: bool,
 ) -> None:
     """Have every worker forget wrong secrets: of NODE, from an address, or all."""
-    from gateway.credentials.lockout import site_of
+    from gateway.config.networks import peer_address
 
     if controller is not None and node is None:
         raise click.UsageError("NODE is missing.")
     if everything == (controller is not None or address is not None):
         raise click.UsageError("Give CONTROLLER NODE, --address IP, or --all.")
-    if address is not None and site_of(address) is None:
+    if address is not None and peer_address(address) is None:
         raise ConfigError(f'--address: found "{address}"; allowed: an IP address')
     pair = None if controller is None or node is None else (controller, node)
     with opened(config, controller, node) as site:

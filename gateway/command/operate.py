@@ -70,7 +70,7 @@ def drain(config: Path | None, state_dir: Path | None, *, wait: bool) -> None:
     while wait:
         time.sleep(_LOOK)
         try:
-            _call(folder, "status", _ANSWER)
+            call_gateway(folder, "status", _ANSWER)
         except ConfigError:
             return
 
@@ -105,7 +105,7 @@ def upgrade(config: Path | None, state_dir: Path | None) -> None:
     while time.monotonic() < deadline:
         time.sleep(_LOOK)
         try:
-            found = _call(folder, "status", _ANSWER).get("status", {})
+            found = call_gateway(folder, "status", _ANSWER).get("status", {})
         except ConfigError:
             continue  # asked between two programs
         if found.get("incarnation", 0) >= answer["incarnation"] and found["upgraded"]:
@@ -154,13 +154,14 @@ def ask_gateway(
 ) -> dict[str, Any]:
     """Return what the gateway answers; say so and exit with 3 where there is none to be asked."""
     try:
-        return _call(folder, wish, timeout, **more)
+        return call_gateway(folder, wish, timeout, **more)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(_NO_GATEWAY)
 
 
-def _call(folder: Path, wish: str, timeout: float, **more: object) -> dict[str, Any]:
+def call_gateway(folder: Path, wish: str, timeout: float, **more: object) -> dict[str, Any]:
+    """Return what the gateway answers. Raises ConfigError where there is none to be asked."""
     from gateway.server.control_socket import ask
 
     async def call() -> dict[str, Any]:

@@ -7,7 +7,6 @@ Must not know: which paths a set means (``http.exposure``), controllers' own key
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from gateway.config.base import Model, Name
+from gateway.config.networks import is_ip_address
 from gateway.config.values import Duration, Network, Size, parse_host, parse_prefix
 
 _HTTPS_PORT = 443
@@ -36,7 +36,7 @@ def parse_route_host(text: str) -> str:
     wildcard = text.startswith("*.")
     try:
         host = parse_host(text[2:] if wildcard else text)
-        if wildcard and _is_address(host):
+        if wildcard and is_ip_address(host):
             raise ValueError
     except ValueError:
         raise ValueError(
@@ -44,14 +44,6 @@ def parse_route_host(text: str) -> str:
             " host name without scheme, port and any other wildcard"
         ) from None
     return f"*.{host}" if wildcard else host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _parse_exposed_path(text: str) -> str:

@@ -7,12 +7,12 @@ Must not know: routes, listeners, agents' sessions.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
 from gateway.config.keys import check_certificate, check_key, read_file
+from gateway.config.networks import is_ip_address
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,15 +91,7 @@ def _has_one_address(controller: ControllerConfig) -> bool:
     hosts = [address.host for address in controller.addresses]
     if not hosts and controller.url is not None:
         hosts = [controller.url.host]
-    return len(hosts) == 1 and _is_ip(hosts[0])
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return len(hosts) == 1 and is_ip_address(hosts[0])
 
 
 def _check_tls(

@@ -21,6 +21,8 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainSerializ
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import core_schema
 
+from gateway.config.networks import is_ip_address, is_loopback
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -92,17 +94,12 @@ def format_size(size: int) -> str:
 def parse_host(text: str) -> str:
     """Return a host name or IP address in lower case, IPv6 without brackets; else ValueError."""
     host = text.lower()
-    if _is_ip(host) or (_HOST_NAME.fullmatch(host) and not _looks_like_ipv4(host)):
+    # A zone has no meaning on another machine, and breaks Host headers.
+    if "%" not in host and (
+        is_ip_address(host) or (_HOST_NAME.fullmatch(host) and not _looks_like_ipv4(host))
+    ):
         return host
     raise ValueError("allowed: a host name (ASCII; punycode for others) or an IP address")
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return "%" not in host  # a zone has no meaning on another machine, and breaks Host headers
 
 
 def _looks_like_ipv4(host: str) -> bool:
@@ -253,9 +250,7 @@ class Address(TextValue):
     @property
     def is_loopback(self) -> bool:
         """Say whether only this machine can reach the address."""
-        if self.host == "localhost":
-            return True
-        return _is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost" or is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.config.networks import site_of
 from gateway.credentials.conditions import format_time
-from gateway.credentials.lockout import Lock, site_of
+from gateway.credentials.lockout import Lock
 from gateway.credentials.nodes import AuditEntry
 from gateway.credentials.policy import Presented
 from gateway.observability.logs import get_logger

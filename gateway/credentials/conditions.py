@@ -10,15 +10,12 @@ reason.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.config.credentials import ClientCertificateCondition, NodeRule, NodesConfig
+from gateway.config.networks import Network, is_in
 from gateway.credentials.policy import CertificateNames, Presented
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +133,6 @@ class Pattern:
                 return False
             at = found + len(part)
         return True
-
-
-def is_in(networks: Sequence[Network], host: str) -> bool:
-    """Say whether ``host`` is an address in one of ``networks``; a Unix peer never is."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
 
 
 def format_time(time: float) -> str:

@@ -14,7 +14,6 @@ after the question: what differs by microseconds cannot be measured from outside
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +24,9 @@ from typing import Final
 import trio
 
 from gateway.config.models import GatewayConfig
+from gateway.config.networks import LOOPBACK, is_in
 from gateway.credentials.audit import Audit
 from gateway.credentials.clock import SteadyClock, earliest
-from gateway.credentials.conditions import is_in
 from gateway.credentials.lockout import Lockout
 from gateway.credentials.modes import Policy
 from gateway.credentials.node_store import FILE_NAME, SqliteNodeStore
@@ -47,7 +46,6 @@ REFUSAL_STEP: Final = 0.025  # seconds
 # would still tell how long judging took. A thread's sleep ends when it is to.
 _LAST_WAIT: Final = 0.003  # seconds
 _LAST_WAITS: Final = 8  # threads; more refusals at a time are a little later
-_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _LOCKED: Final = "locked out after too many wrong secrets"
 
 End = Callable[[NotAuthorized], None]
@@ -176,7 +174,7 @@ class Credentials:
 
 
 def _exemption(config: GatewayConfig) -> Callable[[str], bool]:
-    networks = (*_LOOPBACK, *config.trusted_proxies, *config.lockout.exempt)
+    networks = (*LOOPBACK, *config.trusted_proxies, *config.lockout.exempt)
 
     def is_exempt(address: str) -> bool:
         return is_in(networks, address)

@@ -21,7 +21,6 @@ each; the oldest go first, those that are locked last.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -32,12 +31,11 @@ from typing import Final, Generic, TypeVar
 import trio
 
 from gateway.config.credentials import LockoutConfig
+from gateway.config.networks import site_of
 
 REMEMBERED: Final = 60.0  # seconds
 MOST: Final = 10_000  # entries of each table
 _LOOK_AT: Final = 16  # entries, in search of one that is not locked
-# Who has an IPv6 address usually has all of its /64 (RFC 6177), so that is what counts as one.
-_IPV6_SITE: Final = 64
 
 K = TypeVar("K")
 
@@ -256,16 +254,3 @@ class Lockout:
         if not self._config.enabled or self._is_exempt(address):
             return None
         return site_of(address)
-
-
-def site_of(host: str) -> str | None:
-    """Return what counts as one address: an IPv4 address, an IPv6 /64; None for a Unix peer."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, _IPV6_SITE), strict=False))

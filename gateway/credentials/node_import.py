@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
 
 from gateway.config.credentials import ClientCertificateCondition
+from gateway.config.networks import Network
 from gateway.config.times import parse_time
-from gateway.credentials.conditions import Conditions, Network
+from gateway.credentials.conditions import Conditions
 from gateway.credentials.issuing import NodeError, check_times, make_node
 from gateway.credentials.node_exchange import FORMAT, check_name, check_secret
 from gateway.credentials.nodes import MOST_VALID, Credential, Node

@@ -10,7 +10,6 @@ here, Java makes of it, but for authorities that only one of the two has.
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import trio
 from cryptography import x509
 
+from gateway.config.networks import is_ip_address, is_loopback
 from gateway.demo.agent_http import Target
 from gateway.doctor.case import Case
 from gateway.doctor.causes import Cause
@@ -103,7 +103,7 @@ async def _at(case: Case, address: Address, *, first: bool) -> list[Finding]:
 def _in_clear(case: Case) -> list[Finding]:
     """Return the finding for an agent that sends its secret over a network as it is."""
     host = (case.address or address_of(case.question))[0]
-    if case.question.node is None or case.question.tcp or _is_loopback(host):
+    if case.question.node is None or case.question.tcp or host == "localhost" or is_loopback(host):
         return []
     return [
         warning(
@@ -114,13 +114,6 @@ def _in_clear(case: Case) -> list[Finding]:
             remedy="Use https:// in -url; this gateway, or any proxy, can end TLS for Jenkins.",
         )
     ]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _silent(reason: str) -> Finding:
@@ -147,11 +140,7 @@ async def _look(case: Case, address: Address) -> TlsLook:
 
 
 def _server_name(host: str) -> str | None:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return None
+    return None if is_ip_address(host) else host
 
 
 async def _verify(case: Case, address: Address, context: ssl.SSLContext) -> ssl.SSLError | None:

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.config.networks import is_in
 from gateway.config.routing import ExposeConfig
 from gateway.errors import NotAuthorized, RouteNotFound
 from gateway.http.router import Endpoint, Reading, RouteMatch
 from gateway.protocol.http_head import RequestHead
-from gateway.transport.networks import is_in
 
 _SETS: Final = {
     Endpoint.AGENTS: "agents",

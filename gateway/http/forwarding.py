@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.config.networks import Network, is_in, read_address
 from gateway.errors import RemoteProtocolError
 from gateway.http.request_id import given_request_id, new_request_id
 from gateway.http.trace_context import FIELDS as TRACE_FIELDS
@@ -32,7 +33,6 @@ from gateway.http.trace_context import TraceContext
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.http_rules import is_authority
-from gateway.transport.networks import Network, is_in, read_address
 from gateway.transport.stream import UNKNOWN
 
 # RFC 9110 section 7.6.1, with the credentials that are meant for a proxy, and what framing decides

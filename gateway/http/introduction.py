@@ -8,8 +8,7 @@ Must not know: the header's bytes (``protocol.proxy_protocol``), connections to 
 
 from __future__ import annotations
 
-import ipaddress
-
+from gateway.config.networks import is_ip_address
 from gateway.http.exchange import Exchange
 from gateway.protocol.proxy_protocol import Endpoint, write_proxy_header
 
@@ -29,8 +28,4 @@ def proxy_header(exchange: Exchange) -> bytes:
 
 def _endpoint(host: str, port: int) -> Endpoint | None:
     """Return an address, None for one that is not known, or that is a Unix socket's."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return Endpoint(host, port)
+    return Endpoint(host, port) if is_ip_address(host) else None

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from gateway.config.models import ControllerConfig, GatewayConfig
+from gateway.config.networks import is_in, is_ip_address, site_of
 from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import Address
 from gateway.errors import ConfigError, ControllerTimeout, ControllerUnreachable
@@ -40,11 +41,10 @@ from gateway.observability.metrics.table import (
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
 from gateway.protocol.proxy_protocol import write_local_header
-from gateway.runtime.admission import counted_sites, site_of
+from gateway.runtime.admission import counted_sites
 from gateway.transport.client_tls import client_tls
 from gateway.transport.dial import dial
-from gateway.transport.networks import is_in
-from gateway.transport.tls_context import ClientTls, is_ip_address
+from gateway.transport.tls_context import ClientTls
 
 _log = get_logger("system")
 

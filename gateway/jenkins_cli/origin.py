@@ -18,12 +18,12 @@ the client came by, which is what older controllers compare with.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.models import ControllerConfig
+from gateway.config.networks import is_ip_address
 from gateway.config.values import ControllerUrl
 from gateway.errors import OriginRefused
 from gateway.http.exchange import Exchange
@@ -111,18 +111,10 @@ def _allowed(exchange: Exchange) -> set[Origin]:
 def _is_named(route_host: str, host: str) -> bool:
     """Say whether the route is for ``host``, and not for whatever a name server leads here."""
     if route_host == "*":
-        return host == "localhost" or _is_ip_address(host)
+        return host == "localhost" or is_ip_address(host)
     if route_host.startswith("*."):
         return host.endswith(route_host[1:]) and len(host) > len(route_host) - 1
     return host == route_host.removesuffix(".").lower()
-
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _explain(exchange: Exchange, found: Origin) -> str:

@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gateway.config.networks import peer_address
 from gateway.observability.clusters import WINDOW, Cluster, find_cluster
 from gateway.observability.known_timers import Counts, KnownTimer, timers_of
 
@@ -352,26 +353,16 @@ def _around(finding: Finding) -> set[tuple[bool, int]]:
 
 def site_of(address: str) -> str:
     """Return the network that an address is counted in; the text itself if it is no IP address."""
-    parsed = _parse(address)
+    parsed = peer_address(address)
     if parsed is None:
         return address
     width = _IPv4_SITE if parsed.version == 4 else _IPv6_SITE
     return str(ipaddress.ip_network((parsed, width), strict=False))
 
 
-def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return parsed.ipv4_mapped
-    return parsed
-
-
 def _common(site: str, addresses: Iterable[str]) -> _Network | str:
     """Return the smallest network within ``site`` that holds all ``addresses``."""
-    parsed = [each for each in map(_parse, addresses) if each is not None]
+    parsed = [each for each in map(peer_address, addresses) if each is not None]
     if not parsed:
         return site
     low, high = min(map(int, parsed)), max(map(int, parsed))
@@ -382,7 +373,7 @@ def _common(site: str, addresses: Iterable[str]) -> _Network | str:
 def _is_in(address: str, network: _Network | str) -> bool:
     if isinstance(network, str):
         return True  # all ends of such a path have this address
-    parsed = _parse(address)
+    parsed = peer_address(address)
     return parsed is not None and parsed in network
 
 

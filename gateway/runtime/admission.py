@@ -8,17 +8,13 @@ Must not know: what a connection is used for.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Final
 
+from gateway.config.networks import site_of
 from gateway.errors import LimitExceeded
-
-# Who has an IPv6 address usually has all of its /64 (RFC 6177), so that is what counts as one.
-_IPV6_SITE: Final = 64
-
 
 # Hosts whose site is remembered, so that not every request has its address parsed.
 _REMEMBERED: Final = 4096
@@ -92,16 +88,3 @@ def counted_sites(is_exempt: Callable[[str], bool] = _is_nobody) -> Callable[[st
         return None if is_exempt(host) else site_of(host)
 
     return site
-
-
-def site_of(host: str) -> str | None:
-    """Return what counts as one address: an IPv4 address, an IPv6 /64; None for a Unix peer."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, _IPV6_SITE), strict=False))

@@ -40,8 +40,8 @@ from typing import Final
 
 import trio
 
+from gateway.config.networks import site_of
 from gateway.errors import Draining, LimitExceeded
-from gateway.runtime.admission import site_of
 from gateway.runtime.drain import Drain
 from gateway.runtime.expected import Expected
 

@@ -25,6 +25,7 @@ from gateway.agents.takeover import Takeovers
 from gateway.agents.transport import Transports
 from gateway.agents.websocket_leg import WebSocketLegs
 from gateway.config.models import GatewayConfig
+from gateway.config.networks import is_in
 from gateway.credentials.gate import Credentials
 from gateway.http.client_limits import ClientLimits
 from gateway.http.proxy import Proxy
@@ -45,7 +46,6 @@ from gateway.runtime.drain import Drain
 from gateway.runtime.handshakes import Handshakes
 from gateway.server.dispatch import Dispatcher
 from gateway.transport.listeners import Terms
-from gateway.transport.networks import is_in
 
 
 class Lasting:

@@ -18,9 +18,9 @@ from typing import Final
 import trio
 
 from gateway.config.models import ListenerConfig
+from gateway.config.networks import Network
 from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine
-from gateway.transport.networks import Network
 from gateway.transport.proxied import take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
 from gateway.transport.tls_context import ClientDemand, ServerContexts

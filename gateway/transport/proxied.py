@@ -17,9 +17,9 @@ from typing import Final
 
 import trio
 
+from gateway.config.networks import Network, is_in
 from gateway.errors import RemoteProtocolError
 from gateway.protocol.proxy_protocol import ProxyHeader, ProxyHeaderReader
-from gateway.transport.networks import Network, is_in
 from gateway.transport.stream import UNKNOWN, PeerAddress, Stream, StreamBroken
 
 # nginx: 5 s (FIELD 1a); the header is the first thing that a balancer sends.

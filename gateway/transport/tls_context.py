@@ -10,7 +10,6 @@ Must not know: sockets, routes, sessions.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
 from gateway.config.base import CertificateConfig
 from gateway.config.listener_tls import ClientCertificatesConfig, TlsConfig
+from gateway.config.networks import is_ip_address
 from gateway.errors import ConfigError
 from gateway.protocol.tls import openssl_reason
 
@@ -127,15 +127,6 @@ def verify_server_name(connection: SSL.Connection, name: str) -> str | None:
     except (VerificationError, CertificateError):
         return f"the certificate is not for {name}"
     return None
-
-
-def is_ip_address(name: str) -> bool:
-    """Say whether ``name`` is an IP address and not a host name."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 class ServerContexts:

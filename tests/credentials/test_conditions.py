@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.config.credentials import ClientCertificateCondition, NodesConfig
-from gateway.credentials.conditions import Conditions, NodeRules, Pattern, format_time, is_in
+from gateway.config.networks import is_in
+from gateway.credentials.conditions import Conditions, NodeRules, Pattern, format_time
 from gateway.credentials.policy import CertificateNames, Presented
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp()

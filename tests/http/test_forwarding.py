@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.config.networks import Network, is_in
 from gateway.errors import RemoteProtocolError
 from gateway.http.forwarding import (
     Provenance,
@@ -18,7 +19,6 @@ from gateway.http.forwarding import (
 )
 from gateway.protocol.http_head import RequestHead, ResponseHead
 from gateway.protocol.http_headers import Field, Headers
-from gateway.transport.networks import Network, is_in
 
 NETWORKS: list[Network] = [
     ipaddress.ip_network("10.0.0.0/8"),

@@ -12,6 +12,7 @@ import trio.testing
 import trustme
 
 from gateway.config.models import ControllerConfig
+from gateway.config.networks import is_ip_address
 from gateway.config.upstream import HealthCheckConfig
 from gateway.config.values import ControllerUrl
 from gateway.errors import ControllerTimeout, ControllerUnreachable
@@ -19,7 +20,6 @@ from gateway.http.proxy import Proxy
 from gateway.http.upkeep import Upkeep
 from gateway.http.upstream import Upstream, Upstreams, fetch
 from gateway.transport import client_tls
-from gateway.transport.tls_context import is_ip_address
 from tests.http.serving import make_config, start
 from tests.peers.raw_client import RawClient
 from tests.peers.raw_origin import OriginConnection, RawOrigin, Script, answering

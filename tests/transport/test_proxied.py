@@ -13,10 +13,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gateway.config.models import ListenerConfig, TlsConfig
+from gateway.config.networks import Network
 from gateway.config.values import Address
 from gateway.protocol.proxy_protocol import Endpoint, write_local_header, write_proxy_header
 from gateway.transport.listeners import BoundListener, Terms, accept_forever, bind
-from gateway.transport.networks import Network
 from gateway.transport.proxied import PROXY_HEADER_TIMEOUT
 from gateway.transport.stream import UNKNOWN, PeerAddress, Stream
 from tests import certificates

@@ -21,7 +21,6 @@ from gateway.errors import ConfigError
 from gateway.protocol.tls import TlsEngine, TlsError
 from gateway.transport.tls_context import (
     ServerContexts,
-    is_ip_address,
     pinning_client_context,
     verifying_client_context,
 )
@@ -262,23 +261,6 @@ def _refused(certificate: Path, key: Path) -> None:
         ServerContexts(config)
     assert str(certificate) in str(caught.value)
     assert str(key) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("2001:db8::1", True),
-        ("localhost", False),
-        ("jenkins.example.com", False),
-        ("1.2.3", False),
-        ("[::1]", False),
-        ("", False),
-    ],
-)
-def test_is_ip_address(name: str, is_one: bool) -> None:
-    assert is_ip_address(name) == is_one
 
 
 def test_when_certificates_end(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ neither of the last two; a browser sends them by itself, and no page can change 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from gateway.config.admin import AdminConfig
+from gateway.config.networks import is_ip_address, is_loopback
 from gateway.http.exchange import Exchange
 from gateway.server.admin.messages import Problem
 
@@ -44,10 +44,10 @@ class Names:
         if value is None or not self._is_strict:
             return
         host = host_in(value.decode("latin-1"))
-        if host in self._hosts or (self._takes_loopback and _is_loopback(host)):
+        if host in self._hosts or (self._takes_loopback and is_loopback(host)):
             return
         # A balancer's probe asks for the address; no name of a page's is one.
-        if not self._takes_loopback and _is_address(host):
+        if not self._takes_loopback and is_ip_address(host):
             return
         raise Problem(
             421,
@@ -81,15 +81,3 @@ def host_in(authority: str) -> str:
     if authority.startswith("["):
         return authority[1:].partition("]")[0].lower()
     return authority.partition(":")[0].lower().removesuffix(".")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
