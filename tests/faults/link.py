@@ -145,9 +145,7 @@ class Link:
         await self.controller.wait_for_no_channel(NODE)
         for _ in range(100):
             await trio.testing.wait_all_tasks_blocked(0.01)
-            tasks, descriptors = in_use()
-            # Fewer descriptors: something of an earlier test has gone meanwhile.
-            if tasks == self._before[0] and descriptors <= self._before[1]:
+            if in_use() == self._before:
                 return
         raise AssertionError(f"{in_use()} tasks and descriptors are there, not {self._before}")
 
