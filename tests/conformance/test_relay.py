@@ -13,7 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,7 @@ RANKS: Final = (
 )
 
 Verdicts = dict[str, tuple[str, str]]
+Judge = Callable[..., Awaitable[Verdicts]]
 
 
 def verdicts_in(report: Path) -> dict[str, Verdicts]:
@@ -54,7 +55,9 @@ def verdicts_in(report: Path) -> dict[str, Verdicts]:
     }
 
 
-def worse(through: Verdicts, direct: Verdicts) -> dict[str, tuple[tuple[str, str], ...]]:
+def worse(
+    through: Verdicts, direct: Verdicts
+) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
     """Return the cases in which the gateway did harm."""
     assert through.keys() == direct.keys()
     return {
@@ -65,6 +68,26 @@ def worse(through: Verdicts, direct: Verdicts) -> dict[str, tuple[tuple[str, str
             for a, b in zip(through[case], direct[case], strict=True)
         )
     }
+
+
+async def judge_both(judge: Judge, folder: Path, *options: str) -> tuple[Verdicts, Verdicts]:
+    """Return the verdicts through the gateway, and directly.
+
+    Whether the library still echoes what came before a bad frame is a race between its own threads,
+    lost nearly always ("NON-STRICT"). Where it was won directly and only there, the direct verdict
+    is given once more.
+    """
+    through = await judge(folder, "through", *options)
+    direct = await judge(folder, "direct", *options)
+    lucky = [
+        case
+        for case, ((behavior, close), (_, direct_close)) in worse(through, direct).items()
+        if behavior == "NON-STRICT" and close == direct_close
+    ]
+    if lucky:
+        again = [each for case in lucky for each in ("-i", case)]
+        direct |= await judge(folder, "again", *again)
+    return through, direct
 
 
 def start(command: list[str]) -> subprocess.Popen[bytes]:
@@ -99,30 +122,28 @@ async def run(command: list[str]) -> None:
 # -- a server behind the gateway -------------------------------------------------------------------
 
 
-async def judge_server(folder: Path, *options: str) -> tuple[Verdicts, Verdicts]:
-    """Return the verdicts on an echo server: through the gateway, and directly."""
-    found = []
+async def judge_server(folder: Path, name: str, *options: str) -> Verdicts:
+    """Return the verdicts on an echo server, through the gateway if that is the ``name``."""
+    report = folder / name
     async with started([*PEER, "server"]) as process:
         assert process.stdout is not None
         port = int(await trio.to_thread.run_sync(process.stdout.readline))
         async with gateway_to(port, folder) as own:
-            for name, address in (("through", own), ("direct", port)):
-                report = folder / name
-                command = [KOSOKU, "-m", "fuzzingclient", "-p", "4", *options, "-o", str(report)]
-                await run([*command, f"127.0.0.1:{address}"])
-                (verdicts,) = verdicts_in(report).values()
-                found.append(verdicts)
-    return found[0], found[1]
+            address = own if name == "through" else port
+            command = [KOSOKU, "-m", "fuzzingclient", "-p", "4", *options, "-o", str(report)]
+            await run([*command, f"127.0.0.1:{address}"])
+    (verdicts,) = verdicts_in(report).values()
+    return verdicts
 
 
 async def test_a_server_behind_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_server(tmp_path, *PROTOCOL)
+    through, direct = await judge_both(judge_server, tmp_path, *PROTOCOL)
     assert len(through) == 247
     assert worse(through, direct) == {}
 
 
 async def test_compression_with_a_server_behind_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_server(tmp_path, *DEFLATE)
+    through, direct = await judge_both(judge_server, tmp_path, *DEFLATE)
     assert set(through.values()) == {("OK", "OK")}
     assert len(through) == 5
     assert worse(through, direct) == {}
@@ -130,7 +151,7 @@ async def test_compression_with_a_server_behind_the_gateway(tmp_path: Path) -> N
 
 @pytest.mark.slow
 async def test_long_messages_to_a_server_behind_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_server(tmp_path, "-i", "9.*")
+    through, direct = await judge_both(judge_server, tmp_path, "-i", "9.*")
     assert len(through) == 54
     assert worse(through, direct) == {}
 
@@ -143,13 +164,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def judge_client(folder: Path, *options: str) -> tuple[Verdicts, Verdicts]:
-    """Return the verdicts on an echo client: through the gateway, and directly."""
-    through = await judge_one_client(folder, "through", *options)
-    return through, await judge_one_client(folder, "direct", *options)
-
-
-async def judge_one_client(folder: Path, name: str, *options: str) -> Verdicts:
+async def judge_client(folder: Path, name: str, *options: str) -> Verdicts:
+    """Return the verdicts on an echo client, through the gateway if that is the ``name``."""
     port = free_port()
     report = folder / name
     command = [KOSOKU, "-m", "fuzzingserver", *options, "-o", str(report), f"127.0.0.1:{port}"]
@@ -164,13 +180,13 @@ async def judge_one_client(folder: Path, name: str, *options: str) -> Verdicts:
 
 
 async def test_a_client_in_front_of_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_client(tmp_path, *PROTOCOL)
+    through, direct = await judge_both(judge_client, tmp_path, *PROTOCOL)
     assert len(through) == 247
     assert worse(through, direct) == {}
 
 
 async def test_compression_with_a_client_in_front_of_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_client(tmp_path, *DEFLATE)
+    through, direct = await judge_both(judge_client, tmp_path, *DEFLATE)
     assert set(through.values()) == {("OK", "OK")}
     assert len(through) == 5
     assert worse(through, direct) == {}
@@ -178,7 +194,7 @@ async def test_compression_with_a_client_in_front_of_the_gateway(tmp_path: Path)
 
 @pytest.mark.slow
 async def test_long_messages_to_a_client_in_front_of_the_gateway(tmp_path: Path) -> None:
-    through, direct = await judge_client(tmp_path, "-i", "9.*")
+    through, direct = await judge_both(judge_client, tmp_path, "-i", "9.*")
     assert len(through) == 54
     assert worse(through, direct) == {}
 
