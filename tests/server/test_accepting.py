@@ -32,6 +32,8 @@ class Worker:
         self.own, self.other = listener(), listener()
         self.accepting = Accepting([self.own], {1: {0: self.other}}, self._accept)
         self.accepted = 0
+        self.may_accept = trio.Event()
+        self.may_accept.set()
         self._delay = delay
 
     async def _accept(self, i: int, bound: BoundListener) -> None:
@@ -39,6 +41,7 @@ class Worker:
         word = b"own" if bound.port == self.own.port else b"other"
         with bound.socket:
             while True:
+                await self.may_accept.wait()
                 await trio.sleep(self._delay)
                 connection, _ = await bound.socket.accept()
                 # Connections live on when accepting ends.
@@ -105,8 +108,10 @@ async def test_another_slot_is_taken_once_there_are_descriptors_for_it() -> None
 async def test_whoever_waits_is_accepted_before_the_socket_is_closed() -> None:
     async with running(Worker(delay=0.01)) as worker:
         port = worker.own.port
+        worker.may_accept = trio.Event()
         clients = [await trio.open_tcp_stream(HOST, port) for _ in range(20)]
         assert backlog(worker.own.socket) > 10
+        worker.may_accept.set()
         await worker.accepting.finish()
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream(HOST, port)
