@@ -56,9 +56,13 @@ class Running:
 
     async def wait_for(self, event: str, *, count: int = 1, within: float = PATIENCE) -> Line:
         """Return the ``count``-th line of ``event``, once it is there."""
-        with trio.fail_after(within):
+        found: list[Line] = []
+        with trio.move_on_after(within):
             while len(found := self.all(event)) < count:
                 await self._more.wait()
+        if len(found) < count:
+            last = "\n".join(str(line) for line in self.lines[-30:])
+            raise trio.TooSlowError(f"no {event!r} within {within:g} s; the last lines:\n{last}")
         return found[count - 1]
 
     def all(self, event: str) -> list[Line]:
