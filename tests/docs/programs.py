@@ -66,7 +66,7 @@ def _file(name: str) -> Path:
 # -- docker ----------------------------------------------------------------------------------------
 
 _DOCKER: Final[Mapping[str, Options]] = {
-    "build": {"-f": VALUE, "-t": VALUE},
+    "build": {"-f": VALUE, "-t": VALUE, "--build-arg": VALUE},
     "run": {
         **dict.fromkeys(("-d", "--read-only"), FLAG),
         **dict.fromkeys(("-p", "-v", "--name", "--tmpfs", "--cap-drop"), VALUE),
@@ -88,11 +88,22 @@ def _our_image() -> str:
     return str(_compose()["services"]["gateway"]["image"])
 
 
+def _base_image() -> str:
+    found = re.search(
+        r"^ARG PYTHON_IMAGE=(\S+)$", (_DEPLOY / "Dockerfile").read_text("utf-8"), re.M
+    )
+    assert found is not None
+    return found[1]
+
+
 def docker(words: list[str], *, whole: bool) -> None:
     """Check files, image, folders of the image, the time to stop, and the command inside."""
     command, *rest = words
     if command == "compose":
         _docker_compose(rest)
+        return
+    if command == "buildx":
+        assert rest == ["imagetools", "inspect", _base_image()], rest
         return
     assert command in _DOCKER, f"docker {command}"
     if not whole and (not rest or rest == ["-t"]):
@@ -102,6 +113,8 @@ def docker(words: list[str], *, whole: bool) -> None:
         assert [_file(each).is_dir() for each in arguments] == [True]
         assert _file(options["-f"]).name == "Dockerfile"
         assert options["-t"] == _our_image()
+        if "--build-arg" in options:
+            assert options["--build-arg"] == f"PYTHON_IMAGE={_base_image()}@sha256:DIGEST"
     elif command == "run":
         image, *inside = arguments
         assert image == _our_image(), image

@@ -102,6 +102,8 @@ def test_a_command_can_be_given(line: Line, words: list[str]) -> None:
         "docker exec gatewy remoting-gateway reload",
         "docker build -f Dockerfile -t remoting-gateway .",
         "docker build -f deploy/Dockerfile -t gateway .",
+        "docker build -f deploy/Dockerfile -t remoting-gateway --build-arg PYTHON=x .",
+        "docker buildx imagetools inspect python:3.12-slim",
         "docker run --readonly remoting-gateway",
         "docker run -p 8443:8080 remoting-gateway",
         "docker run -v ./tls:/etc/tls remoting-gateway",
