@@ -2,13 +2,14 @@
 
 Owns: what each end of each session has asked, heard and been answered, and comparing the two ends.
 
-Each end asks, up to ``WINDOW`` commands ahead, and answers what it hears. Contents and sizes follow
-from node, end and number, so whoever receives a command knows every byte of it beforehand: a
+Each end asks, up to ``_WINDOW`` commands ahead, and answers what it hears. Contents and sizes
+follow from node, end and number, so whoever receives a command knows every byte of it beforehand: a
 command that is lost, doubled, changed or out of order fails the test at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import trio
 from gateway.demo.channel import CommandChannel, command
 from gateway.demo.stream import ConnectionEnded
 
-WINDOW: Final = 3
+_WINDOW: Final = 3
 _PAUSE: Final = 0.4  # seconds between two of an end's questions
 _LARGEST: Final = 20_000  # bytes: a few chunks
 # No answer takes that long in a session that lives; the machine may be busy with something else.
@@ -32,19 +33,40 @@ def _made(kind: str, asker: str, node: str, number: int) -> bytes:
 
 @dataclass
 class End:
-    """One end of one session. ``asked``, ``answered``: its own commands; ``heard``: the other's."""
+    """One end of one session. ``asked``, ``answered``: its own commands; ``heard``: the other's.
+
+    ``waited``: once the session has ended, for how many seconds its oldest question had no answer.
+    """
 
     name: str
     channel: CommandChannel
     asked: int = 0
     answered: int = 0
     heard: int = 0
+    waited: float = 0.0
+    _open: deque[float] = field(default_factory=deque)  # when they were asked
     changed: trio.Event = field(default_factory=trio.Event)
 
     @property
     def is_open(self) -> bool:
         """Say whether the session lives, as far as this end knows."""
         return self.channel.end is None
+
+    def ask(self) -> int:
+        """Return the number of the next question, which counts as asked."""
+        self.asked += 1
+        self._open.append(trio.current_time())
+        return self.asked
+
+    def take_answer(self) -> None:
+        """Count an answer to the oldest question."""
+        self.answered += 1
+        self._open.popleft()
+
+    def finish(self) -> None:
+        """Note that no answer comes any more."""
+        if self._open:
+            self.waited = trio.current_time() - self._open[0]
 
     def notify(self) -> None:
         """Wake up whoever waits for a change."""
@@ -73,6 +95,7 @@ class Conversation:
                 with suppress(ConnectionEnded):
                     async for payload in channel:
                         await self._take(end, other, payload)
+                end.finish()
                 nursery.cancel_scope.cancel()
 
         return talk
@@ -118,11 +141,10 @@ class Conversation:
         with suppress(ConnectionEnded):
             while not self._silence.is_set():
                 with trio.fail_after(_PATIENCE):
-                    while end.asked - end.answered >= WINDOW:
+                    while end.asked - end.answered >= _WINDOW:
                         await end.changed.wait()
-                number = end.asked + 1
-                end.asked = number  # also where sending fails in the middle of it
-                await end.channel.send_command(_made("ask", end.name, end.channel.node, number))
+                # It counts as asked also where sending fails in the middle of it.
+                await end.channel.send_command(_made("ask", end.name, end.channel.node, end.ask()))
                 with trio.move_on_after(_PAUSE):
                     await self._silence.wait()
 
@@ -133,5 +155,5 @@ class Conversation:
             await end.channel.send_command(_made("answer", other, node, end.heard))
         else:
             assert payload == _made("answer", end.name, node, end.answered + 1), payload[:80]
-            end.answered += 1
+            end.take_answer()
         end.notify()
