@@ -75,7 +75,7 @@ EVENTS: Final = (
     _audit("credential first used", "info", "an issued secret was presented the first time"),
     _audit("credential issued", "info", "`nodes issue`"),
     _audit("credential rotated", "info", "`nodes rotate`"),
-    _audit("credential changed", "info", "`nodes set`: other conditions"),
+    _audit("credential changed", "info", "`nodes change`: other conditions"),
     _audit("credential revoked", "info", "`nodes revoke`"),
     _audit("credential expiry set", "info", "`nodes expire`"),
     _audit("credential imported", "info", "`nodes import`"),

@@ -1,6 +1,7 @@
 """Kubernetes manifests: made, validated, and asked about.
 
-Shapes come from Kubernetes' own OpenAPI (schemas/kubernetes.json), with unknown fields as errors.
+Shapes come from Kubernetes' own OpenAPI (schemas/kubernetes.json), those of others' kinds from
+their documentation (schemas/others.yaml), with unknown fields as errors.
 """
 
 from __future__ import annotations
@@ -18,18 +19,10 @@ from jsonschema import Draft202012Validator
 from tests.tools import require_tool
 
 Manifest = dict[str, Any]
+_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCHEMAS: Final = Path(__file__).parent / "schemas" / "kubernetes.json"
-# Kinds that are not Kubernetes' own; who has them installed validates them.
-FOREIGN: Final = frozenset(
-    {
-        "cert-manager.io/v1/Certificate",
-        "cloud.google.com/v1/BackendConfig",
-        "gateway.networking.k8s.io/v1/HTTPRoute",
-        "monitoring.coreos.com/v1/PrometheusRule",
-        "monitoring.coreos.com/v1/ServiceMonitor",
-        "route.openshift.io/v1/Route",
-    }
-)
+# Kinds that are not Kubernetes' own.
+_OTHERS: Final = Path(__file__).parent / "schemas" / "others.yaml"
 
 
 @cache
@@ -38,15 +31,53 @@ def _schemas() -> dict[str, Any]:
     return found
 
 
+@cache
+def _others() -> dict[str, Any]:
+    """Return the schemas of others' kinds, closed, with the parts that all kinds have."""
+    found: dict[str, Any] = {}
+    for kind, schema in yaml.safe_load(_OTHERS.read_text("utf-8")).items():
+        common = {
+            "apiVersion": {"const": kind.rpartition("/")[0]},
+            "kind": {"const": kind.rpartition("/")[2]},
+            "metadata": {"$ref": f"#/$defs/{_META}"},
+        }
+        properties = {
+            key: {"allOf": [common[key], value]} if key in common else value
+            for key, value in _closed(schema)["properties"].items()
+        }
+        found[kind] = {
+            "type": "object",
+            "required": ["apiVersion", "kind", "metadata", *schema["required"]],
+            "properties": {**common, **properties},
+            "additionalProperties": False,
+        }
+    return found
+
+
+def _closed(node: Any, *, where: str = "") -> Any:
+    """Return a schema in which objects hold their properties and nothing else. In ``metadata``
+    that is for annotations alone: the rest of it is Kubernetes'.
+    """
+    if isinstance(node, list):
+        return [_closed(each, where=where) for each in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _closed(value, where=key) for key, value in node.items()}
+    if "properties" in made and where != "metadata":
+        made = {"type": "object", "additionalProperties": False, **made}
+    return made
+
+
 def problems_of(manifest: Manifest) -> list[str]:
     """Return what Kubernetes would not take; a kind that is not known is a problem, too."""
     kind = f"{manifest.get('apiVersion')}/{manifest.get('kind')}"
-    if kind in FOREIGN:
-        return []
     schemas = _schemas()
-    if kind not in schemas["kinds"]:
+    if kind in _others():
+        schema = {**_others()[kind], "$defs": schemas["$defs"]}
+    elif kind in schemas["kinds"]:
+        schema = {"$ref": f"#/$defs/{schemas['kinds'][kind]}", "$defs": schemas["$defs"]}
+    else:
         return [f"unknown kind {kind}"]
-    schema = {"$ref": f"#/$defs/{schemas['kinds'][kind]}", "$defs": schemas["$defs"]}
     errors = Draft202012Validator(schema).iter_errors(manifest)
     return [f"{kind}: {each.json_path}: {each.message[:200]}" for each in errors]
 

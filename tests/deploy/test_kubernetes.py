@@ -4,6 +4,7 @@ fit.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -121,6 +122,16 @@ def test_what_stands_in_front(path: Path) -> None:
         manifests = parse(path.read_text())
         assert [problem for each in manifests for problem in problems_of(each)] == []
         assert all({"apiVersion", "kind", "metadata"} <= each.keys() for each in manifests)
+
+
+def test_gke_finds_its_backend_config() -> None:
+    manifests = parse((FOLDER / "in-front/gke.yaml").read_text())
+    config, service = the_only(manifests, "BackendConfig"), the_only(manifests, "Service")
+    named = json.loads(service["metadata"]["annotations"]["cloud.google.com/backend-config"])
+    assert named == {"default": config["metadata"]["name"]}
+    assert json.loads(service["metadata"]["annotations"]["cloud.google.com/neg"]) == {
+        "ingress": True
+    }
 
 
 def test_nginx_takes_its_example(tmp_path: Path) -> None:
