@@ -166,7 +166,7 @@ class TlsEngine:
             self.handshake_done = True
         return self.data_to_send()
 
-    def receive_data(self, data: bytes) -> bytes:
+    def receive_data(self, data: bytes | memoryview) -> bytes:
         """Decrypt ``data``; return all plaintext that is complete, possibly nothing."""
         plain: list[bytes] = []
         connection = self._connection

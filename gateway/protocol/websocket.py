@@ -330,7 +330,7 @@ class WebSocketReader:
         event = self._next_event()
         if event is None and self._pos:
             # What was read is let go now: an idle session would keep its last batch, of up to
-            # 256 KiB, until the next one came.
+            # 512 KiB, until the next one came.
             self._data = self._data[self._pos :]
             self._pos = 0
         return event

@@ -11,7 +11,7 @@ from tests.agents.rig import running_session
 from tests.peers.raw_frames import BINARY, CONTINUATION, PING, PONG, frame
 from tests.peers.ws_agent import Pong
 
-RECEIVE: Final = 256 * 1024  # bytes, what one wake-up may bring
+RECEIVE: Final = 512 * 1024  # bytes, what one wake-up may bring
 ASKED: Final = frame(PING, b"asked last")
 
 

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from gateway.runtime import memory
 from gateway.runtime.admission import ConnectionPlaces
+from gateway.transport.stream import RECEIVE_LARGE
 
 
 def _hold(places: ConnectionPlaces, count: int) -> ExitStack:
@@ -80,14 +81,20 @@ async def test_cycles_are_collected_at_the_next_look(autojump_clock: MockClock) 
 
 
 def test_the_allocator_is_left_to_whoever_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONMALLOC", raising=False)
+    names = ["PYTHONMALLOC", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(memory, "_has_glibc", lambda: True)
-    assert memory.allocator_environment() == {"PYTHONMALLOC": "malloc"}
-    monkeypatch.setenv("PYTHONMALLOC", "debug")
-    assert memory.allocator_environment() == {}
+    wanted = memory.allocator_environment()
+    assert sorted(wanted) == sorted(names)
+    assert wanted["PYTHONMALLOC"] == "malloc"
+    assert int(wanted["MALLOC_MMAP_THRESHOLD_"]) > RECEIVE_LARGE
+    for name in names:
+        monkeypatch.setenv(name, "0")
+        del wanted[name]
+        assert memory.allocator_environment() == wanted
 
 
 def test_the_allocator_of_another_library_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONMALLOC", raising=False)
     monkeypatch.setattr(memory, "_has_glibc", lambda: False)
     assert memory.allocator_environment() == {}
