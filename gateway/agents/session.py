@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -275,8 +275,9 @@ class AgentSession:
         self._first = b""
         return payload
 
-    async def _ping(self, payload: bytes) -> None:
-        await self._agent.send_all(control_frame(Opcode.PING, payload))
+    def _ping(self, payload: bytes) -> Awaitable[None] | None:
+        sent = self._agent.send_nowait(control_frame(Opcode.PING, payload))
+        return None if sent else self._agent.flush()
 
     def _lost(self, side: Side, error: StreamBroken) -> SessionEnd:
         stream = self._agent if side is Side.AGENT else self._controller

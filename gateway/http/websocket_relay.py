@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -256,26 +256,25 @@ class RelaySession:
             await other.ended.wait()
         return self._closed
 
-    async def _ping_client(self, payload: bytes) -> None:
-        await self._ping(self._down, payload)
+    def _ping_client(self, payload: bytes) -> Awaitable[None] | None:
+        return self._ping(self._down, payload)
 
-    async def _ping_controller(self, payload: bytes) -> None:
-        await self._ping(self._up, payload)
+    def _ping_controller(self, payload: bytes) -> Awaitable[None] | None:
+        return self._ping(self._up, payload)
 
-    async def _ping(self, way: Way, payload: bytes) -> None:
+    def _ping(self, way: Way, payload: bytes) -> Awaitable[None] | None:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
         if self._closed is not None:
-            await trio.sleep_forever()  # one of them has left: neither need answer any more
-        elif way.scanner.insert(frame):
-            await way.send(frame)
-        elif way.scanner.inserting:
+            return trio.Event().wait()  # one of them has left: neither need answer any more
+        if way.scanner.insert(frame):
+            return None if way.sink.stream.send_nowait(frame) else way.sink.stream.flush()
+        if way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.
             way.watch.mute()
-            way.inserted = inserted = trio.Event()
-            await inserted.wait()
-        else:
-            await trio.sleep_forever()  # nothing may follow a Close frame; the session is ending
+            way.inserted = trio.Event()
+            return way.inserted.wait()
+        return trio.Event().wait()  # nothing may follow a Close frame; the session is ending
 
     # -- endings -----------------------------------------------------------------------------------
 

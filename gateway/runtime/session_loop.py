@@ -1,4 +1,4 @@
-"""Run one session: two pumps and a watchdog; the first to finish decides how it ended.
+"""Run one session: two pumps under a watchdog; the first to finish decides how it ended.
 
 Owns: liveness. When to ping, when a peer is suspect, when it is lost, when a send has stalled.
 
@@ -12,7 +12,8 @@ The rules, per leg (docs/operations.md explains them to operators):
   no ping of ours is unanswered: a peer that only downloads must be able to show that it lives.
   And where both are busy, once the last one is answered: only a pong shows what was read.
 * Any byte received is a sign of life, and so is progress of a send that had to wait.
-* A ping waits for its turn behind other sends, and nobody waits for it: judging goes on.
+* A ping that has to wait for its turn behind other sends does so in a task of its own: judging
+  goes on.
 * No answer ``suspect_after`` after a ping was sent: suspect. No byte for ``dead_after``: lost.
 * A peer is not suspect while a send or the ping waits, and what was sent since its last pong has
   time for a slow line, unless bytes are under way and not one is acknowledged: the way is cut.
@@ -47,6 +48,7 @@ from gateway.errors import PeerLost, Stalled
 from gateway.runtime.lost_time import LostTime, current_lost_time, let_readers_run
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.unanswered import SLOWEST, Unanswered
+from gateway.runtime.watchdogs import TOGETHER, current_watchdogs
 from gateway.transport.stream import Stream, StreamBroken
 
 # hudson.remoting and jenkins.websocket both give up on one write after five minutes.
@@ -80,6 +82,8 @@ _JITTER: Final = 0.1
 Pump = Callable[[], Awaitable[SessionEnd]]
 # A part of a session that may end without ending it.
 _Part = Callable[[], Awaitable[SessionEnd | None]]
+# Sends a ping; returns what is still to be waited for, None if the kernel has taken it.
+SendPing = Callable[[bytes], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class LegWatch:
         stream: Stream,
         limits: Limits,
         *,
-        send_ping: Callable[[bytes], Awaitable[None]] | None = None,
+        send_ping: SendPing | None = None,
         mark: bytes = b"rgw",
         owes: Callable[[], bool] = lambda: False,
         lost_time: LostTime | None = None,
@@ -287,29 +291,34 @@ class LegWatch:
             age = max(2 * (self._early_at - self._began_at), _FIRST_LOOK)
             self._early_at = self._began_at + age if age < self._interval else math.inf
 
-    def start_ping(self, now: float) -> _Part:
-        """Note that a ping is sent; return what sends it, to be run as a task of its own.
-
-        It returns the end if the ping cannot be sent.
+    def start_ping(self, now: float) -> _Part | SessionEnd | None:
+        """Send a ping. Return what has to wait for its turn, to be run as a task of its own, or the
+        end if it cannot be sent.
         """
+        assert self._send_ping is not None
         self._sequence += 1
         if not self._outstanding():
             self._oldest_unanswered = now
             self._acknowledged = self._unanswered.acknowledged()
         self._unanswered.asked()
         self._ping_at = now
-        self._pinging = True
         self._lost_time.attend(self)
         self._interval = self._jittered()
-        return self._ping
+        try:
+            waiting = self._send_ping(self._payload())
+        except StreamBroken as error:
+            return self._unsent(error)
+        if waiting is None:
+            return None
+        self._pinging = True
+        return partial(self._finish_ping, waiting)
 
-    async def _ping(self) -> SessionEnd | None:
-        assert self._send_ping is not None
+    async def _finish_ping(self, waiting: Awaitable[None]) -> SessionEnd | None:
         begun = self._ping_at
         try:
-            await self._send_ping(self._payload())
+            await waiting
         except StreamBroken as error:
-            return SessionEnd.of(self.side, PeerLost(detail=str(error)))
+            return self._unsent(error)
         self._pinging = False
         if self._ping_at == begun and not self._unanswered.is_ponged:
             # It is asked from here on, however long it had to wait for its turn.
@@ -318,6 +327,9 @@ class LegWatch:
                 self._oldest_unanswered = now
             self._ping_at = now
         return None
+
+    def _unsent(self, error: StreamBroken) -> SessionEnd:
+        return SessionEnd.of(self.side, PeerLost(detail=str(error)))
 
     # -- challenges --------------------------------------------------------------------------------
 
@@ -429,14 +441,13 @@ class LegWatch:
 
 
 class SessionLoop:
-    """Two pumps and a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
+    """Two pumps under a watchdog; ``end`` stops them from outside (shutdown, takeover)."""
 
-    __slots__ = ("_end", "_lost_time", "_nursery", "_scope", "_watches")
+    __slots__ = ("_end", "_nursery", "_scope", "_watches")
 
     def __init__(self, watches: Sequence[LegWatch]) -> None:
         self._watches = watches
         self._scope = trio.CancelScope()
-        self._lost_time = current_lost_time()
         self._end: SessionEnd | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -453,13 +464,19 @@ class SessionLoop:
 
     async def run(self, pumps: Sequence[Pump]) -> SessionEnd:
         """Run until somebody returns an end. Raises nothing but ``trio.Cancelled`` from outside."""
+        first, *others = pumps
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    for pump in pumps:
-                        nursery.start_soon(self._run, pump)
-                    nursery.start_soon(self._run, partial(self._watch, nursery))
+                    entry = current_watchdogs().add(self)
+                    try:
+                        for pump in others:
+                            nursery.start_soon(self._run, pump)
+                        await self._run(first)  # a task less for each session
+                        await trio.sleep_forever()
+                    finally:
+                        entry.leave()
         finally:
             self._nursery = None
             for watch in self._watches:
@@ -483,8 +500,7 @@ class SessionLoop:
             if not watch.can_be_challenged(within):
                 return Sign.UNCLEAR
             challenge = watch.challenge(now, within)
-            # The ping is the session's, not the asker's, who may leave in the middle of it.
-            self._nursery.start_soon(self._run, watch.start_ping(now))
+            self._ping(watch, now)
         while self.is_running:
             sign = watch.answer_to(challenge, trio.current_time())
             if sign is Sign.SILENT:
@@ -505,18 +521,35 @@ class SessionLoop:
         if end is not None:
             self.end(end)
 
-    async def _watch(self, nursery: trio.Nursery) -> SessionEnd:
-        while True:
-            now = trio.current_time()
+    def look(self, now: float) -> float:
+        """Look after both legs; return when to do so again. Raises nothing."""
+        try:
             for watch in self._watches:
-                end = watch.judge(now)
-                if end is not None:
-                    await let_readers_run()
-                    end = watch.judge(trio.current_time())
-                if end is not None:
-                    return end
-                if watch.ping_due() <= now:
-                    nursery.start_soon(self._run, watch.start_ping(now))
-            due = min(watch.next_look(now) for watch in self._watches)
-            await trio.sleep_until(due)
-            self._lost_time.woken(due)
+                if watch.judge(now) is not None:
+                    self._start(partial(self._condemn, watch))
+                    return now + TOGETHER
+                if watch.ping_due() <= now + TOGETHER:
+                    self._ping(watch, now)
+            return min(watch.next_look(now) for watch in self._watches)
+        except Exception as error:  # a bug here ends this session, too, and no other
+            self.end(SessionEnd.of(Side.GATEWAY, error))
+            return math.inf
+
+    async def _condemn(self, watch: LegWatch) -> SessionEnd | None:
+        """Return the end after one more chance: what lies in the kernel counts."""
+        await let_readers_run()
+        return watch.judge(trio.current_time())
+
+    def _ping(self, watch: LegWatch, now: float) -> None:
+        """Ping the peer. What has to wait is the session's, not that of whoever wants to know, who
+        may leave in the middle of it.
+        """
+        rest = watch.start_ping(now)
+        if isinstance(rest, SessionEnd):
+            self.end(rest)
+        elif rest is not None:
+            self._start(rest)
+
+    def _start(self, part: _Part) -> None:
+        if self._nursery is not None and self._end is None:
+            self._nursery.start_soon(self._run, part)

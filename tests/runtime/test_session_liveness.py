@@ -391,8 +391,8 @@ async def test_who_cannot_be_asked_and_owes_something_has_five_minutes(
 async def test_a_ping_counts_from_when_it_was_sent(autojump_clock: MockClock) -> None:
     line = Line()
     line.reads()
-    watch = line.watch()
-    watch.start_ping(trio.current_time())
+    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=lambda payload: None)
+    assert watch.start_ping(trio.current_time()) is None
     watch.mute()
     await trio.sleep(100)
     watch.unmute()

@@ -19,7 +19,7 @@ from trio.testing import MockClock
 from gateway.errors import Draining, PeerLost, Stalled
 from gateway.runtime.lost_time import LostTime
 from gateway.runtime.session_end import SessionEnd, Side
-from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop
+from gateway.runtime.session_loop import LegWatch, Limits, Pump, SessionLoop
 from gateway.transport.stream import Activity, Stream
 from tests.loopback import stream_and_socket
 from tests.runtime.line import DONE, LIMITS, NEVER, Line, after, forever, send_for_ever
@@ -255,3 +255,30 @@ async def test_a_slow_reader_lives_by_what_it_takes(kernel_clock: MockClock) -> 
         pumps = [lambda: _receive_for_ever(stream), send, take]
         assert await SessionLoop([watch]).run(pumps) == DONE
         assert trio.current_time() >= 120
+
+
+async def test_a_bug_in_the_watchdog_ends_one_session(autojump_clock: MockClock) -> None:
+    """All are looked after by one task, which must outlive it."""
+
+    class Broken(LegWatch):
+        __slots__ = ()
+
+        def judge(self, now: float) -> SessionEnd | None:
+            if now >= 10:
+                raise ZeroDivisionError
+            return super().judge(now)
+
+    line, other = Line(), Line(answers=0.1)
+    watch = Broken(Side.AGENT, cast("Stream", line), LIMITS, send_ping=line.ping)
+    ends: list[SessionEnd] = []
+
+    async def run(watch: LegWatch, *pumps: Pump) -> None:
+        ends.append(await SessionLoop([watch]).run(pumps))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, watch, forever)
+        nursery.start_soon(run, other.watch(), other.answer, after(100))
+    assert ends[0].side is Side.GATEWAY
+    assert isinstance(ends[0].error, ZeroDivisionError)
+    assert ends[1] == DONE
+    assert len(other.pings) >= 4
