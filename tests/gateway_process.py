@@ -143,7 +143,7 @@ async def running_program(
         )
     log = GatewayLog(log_path)
     try:
-        (serving,) = await log.wait_for("worker is serving", within=30)
+        serving, *_ = await log.wait_for("worker is serving", within=30)
         yield GatewayProcess(process, log, serving)
     finally:
         await _end(process, _worker_of(log))

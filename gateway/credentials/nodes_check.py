@@ -28,7 +28,7 @@ from gateway.credentials.nodes import (
 )
 from gateway.credentials.policy import Granted, Presented, Unrecognised
 from gateway.credentials.store_access import StoreAccess
-from gateway.credentials.store_keys import StoreKeys
+from gateway.credentials.store_keys import StoreKeyError, StoreKeys
 from gateway.errors import CredentialsUnavailable, NotAuthorized
 from gateway.observability.logs import get_logger
 
@@ -38,10 +38,17 @@ _NOTHING = os.urandom(32)  # a digest that no secret has
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A node whose valid secret was presented."""
+    """A node whose valid secret was presented, and the keys as they were then."""
 
     node: Node
     credential: Credential
+    keys: StoreKeys
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether its use is known, and its digest made with the key in use."""
+        credential = self.credential
+        return credential.first_used_at is not None and credential.key_id == self.keys.ids[0]
 
 
 class NodesCheck:
@@ -93,9 +100,10 @@ class NodesCheck:
     async def _upstream(self, found: _Found) -> str:
         node, sealed = found.node, found.node.upstream
         if sealed is not None:
-            return await self._access.call_with_keys(
-                lambda _, keys: keys.open_sealed("upstream-secret", node.context, sealed)
-            )
+            try:
+                return found.keys.open_sealed("upstream-secret", node.context, sealed)
+            except StoreKeyError as error:
+                raise CredentialsUnavailable(detail=str(error)) from None
         if self._source is None:
             raise CredentialsUnavailable(
                 detail=f"no secret of {node.context} for the controller: give one to `nodes"
@@ -105,15 +113,13 @@ class NodesCheck:
 
     async def _note_use(self, found: _Found, presented: Presented, now: float) -> None:
         """Note a first use, and use of an old key; that it cannot be noted keeps nobody out."""
-        credential, secret = found.credential, presented.secret
-
-        def note(store: NodeStore, keys: StoreKeys) -> bool:
-            if credential.first_used_at is not None and credential.key_id == keys.ids[0]:
-                return False
-            return _note(store, keys, found, secret, now, presented.client_address)
-
+        if found.is_noted:
+            return
+        secret, address = presented.secret, presented.client_address
         try:
-            first = await self._access.call_with_keys(note)
+            first = await self._access.call_with_keys(
+                lambda store, keys: _note(store, keys, found, secret, now, address)
+            )
         except CredentialsUnavailable as error:
             _log.warning("the use of a secret could not be noted", reason=error.detail)
             return
@@ -142,7 +148,7 @@ def _find(
         if any(each.key_id not in keys.ids for each in valid):
             return Unrecognised("what was issued needs a key that is not in the key file")
         return Unrecognised("wrong secret, or one that has ended")
-    return _Found(node, match)
+    return _Found(node, match, keys)
 
 
 def _note(

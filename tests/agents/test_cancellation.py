@@ -282,7 +282,7 @@ async def leaving(bridge: Bridge, probe: Probe) -> None:
 
 # Each with the steps that it has at least: with fewer, the probe watched something else.
 LIVES: Final[dict[str, tuple[Life, int]]] = {
-    "a whole life": (whole_life(by_close_frame), 50),
+    "a whole life": (whole_life(by_close_frame), 35),
     "the agent's EOF": (only_the_end(by_eof), 8),
     "the controller's end": (only_the_end(by_controller), 8),
     "the gateway's end": (only_the_end(by_gateway), 8),
