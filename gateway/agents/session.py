@@ -28,6 +28,7 @@ from gateway.protocol.websocket import (
     Close,
     CloseCode,
     Data,
+    Event,
     Opcode,
     Ping,
     Pong,
@@ -176,21 +177,26 @@ class AgentSession:
     async def _pump_to_controller(self) -> SessionEnd:
         reader = self._reader
         receive = self._agent.receive_some
-        send = self._controller.send_all
+        controller = self._controller
         data = self._leading
         self._leading = b""
         while True:
             if data:
                 reader.receive_data(data)
+                payload = reader.read_binary()
+                ending = None
                 try:
-                    payload, ending = await self._unwrap(reader)
+                    event = reader.next_event()
+                    if event is not None or not self._framed:
+                        payload, ending = await self._unwrap(reader, payload, event)
                 except RemoteProtocolError as error:
                     return SessionEnd.of(Side.AGENT, error)
                 except StreamBroken as error:
                     return self._lost(Side.AGENT, error)
                 if payload:
                     try:
-                        await send(payload)
+                        if not controller.send_nowait(payload):
+                            await controller.flush()
                     except StreamBroken as error:
                         # What it sent before it closed is still on its way to the agent; the other
                         # pump ends the session when that is through.
@@ -210,13 +216,14 @@ class AgentSession:
     async def _pump_to_agent(self) -> SessionEnd:
         cutter = ChunkCutter(one_per_message=self.info.chunks_per_message == "one")
         receive = self._controller.receive_some
-        send = self._agent.send_all
+        agent = self._agent
         data = self._leg.leading
         while True:
             frames = _frame(cutter.receive_data(data)) if data else b""
             if frames:
                 try:
-                    await send(frames)
+                    if not agent.send_nowait(frames):
+                        await agent.flush()
                 except StreamBroken as error:
                     return self._lost(Side.AGENT, error)
             data = frames = b""
@@ -230,12 +237,12 @@ class AgentSession:
 
     # -- everything that is not plain payload ------------------------------------------------------
 
-    async def _unwrap(self, reader: WebSocketReader) -> tuple[bytes, SessionEnd | None]:
-        """Return the payload of what was received, and the end if a Close frame followed it."""
-        payload = reader.read_binary()
-        event = reader.next_event()
-        if event is None and self._framed:
-            return payload, None
+    async def _unwrap(
+        self, reader: WebSocketReader, payload: bytes, event: Event | None
+    ) -> tuple[bytes, SessionEnd | None]:
+        """Return ``payload`` and what else was received with it, and the end if a Close frame
+        followed.
+        """
         parts = [payload]
         ending = None
         turn = 0

@@ -25,7 +25,7 @@ import struct
 import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 
@@ -52,9 +52,6 @@ _INT: Final = struct.Struct("i")
 _ABORT: Final = struct.pack("ii", 1, 0)
 # A reset that came before a send is seen as a broken pipe.
 _RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
-
-
-_Read = TypeVar("_Read", bytes, memoryview)
 
 
 class StreamBroken(Exception):
@@ -223,7 +220,7 @@ class Stream:
                     await self._write([out])
                 if engine.handshake_done:
                     break
-                data = await self._receive_raw(self._read)
+                data = bytes(await self._receive_raw(self._read))
                 if not data:
                     raise StreamBroken("connection closed during the TLS handshake")
         except TlsError as error:
@@ -257,7 +254,9 @@ class Stream:
         second later) or ``interrupt`` was called.
         """
         engine = self._engine
-        read = self._read if engine is None else self._read_ciphertext
+        read: Callable[[int], bytes | memoryview] = self._read
+        if engine is not None:
+            read = self._read_ciphertext
         activity = self.activity
         if self._leading:
             await trio.lowlevel.checkpoint()
@@ -270,20 +269,19 @@ class Stream:
                 return b""
             activity.reading_since = trio.current_time()
             try:
-                data = await self._receive_raw(read, until)
+                raw = await self._receive_raw(read, until)
             finally:
                 activity.reading_since = None
             # An end is not a byte, with close_notify or without: how long a peer had been silent
             # before it left tells what cut the connection.
-            if not data:
+            if not raw:
                 self._eof = True
                 return b""
             now = trio.current_time()
-            if engine is not None:
-                try:
-                    data = engine.receive_data(data)
-                except TlsError as error:
-                    raise self._break(f"TLS: {error}") from None
+            try:
+                data = bytes(raw) if engine is None else engine.receive_data(raw)
+            except TlsError as error:
+                raise self._break(f"TLS: {error}") from None
             if data or engine is None or not engine.peer_closed:
                 activity.received_at = now
             if data:
@@ -294,7 +292,9 @@ class Stream:
         """Have ``data``, the end of what was received last, be received again, also by TLS."""
         self._leading = data + self._leading
 
-    async def _receive_raw(self, read: Callable[[int], _Read], until: float = math.inf) -> _Read:
+    async def _receive_raw(
+        self, read: Callable[[int], bytes | memoryview], until: float = math.inf
+    ) -> bytes | memoryview:
         self._interrupted = False
         if until != math.inf:
             self.until = until
@@ -304,8 +304,10 @@ class Stream:
                 # Not ``socket.recv``, which tries first: here that is nearly always in vain, since
                 # the last receive took everything. Where it did not, this waits for nothing.
                 await trio.lowlevel.wait_readable(self._open_fd())
-                with contextlib.suppress(BlockingIOError):  # rare: woken for nothing
+                try:
                     return read(self._open_fd())
+                except BlockingIOError:  # rare: woken for nothing
+                    continue
         except trio.ClosedResourceError as error:
             if self._interrupted and self._socket.fileno() >= 0:
                 raise ReceiveInterrupted from None

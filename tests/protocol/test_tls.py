@@ -472,3 +472,58 @@ def test_a_certificate_that_cannot_be_read(client: TlsEngine) -> None:
     client._connection = cast("SSL.Connection", Odd())
     with pytest.raises(TlsError, match="unreadable certificate: UnsupportedAlgorithm"):
         client.peer_public_key()
+
+
+# -- records are counted ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 100, 16_383, 16_384, 16_385, 70_000]), max_size=6),
+    cuts=st.lists(st.integers(0, 200_000), max_size=12),
+)
+def test_every_complete_record_is_read_at_once(
+    version: ssl.TLSVersion, server_contexts: ServerContexts, sizes: list[int], cuts: list[int]
+) -> None:
+    """However the bytes are cut: what is there of whole records comes out, not one read later."""
+    server = TlsEngine(server_contexts.entry, server_side=True)
+    client = peer_client(version)
+    shake(client, server)
+    stream = b"".join(client.send(body(size)) for size in sizes)
+    sent = b"".join(body(size) for size in sizes)
+    ends = _record_ends(stream)
+    got = b""
+    last = 0
+    for cut in sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)}):
+        got += server.receive_data(stream[last:cut])
+        last = cut
+        whole_records = sum(end <= cut for end in ends)
+        assert len(got) == _plain_sizes(sizes, whole_records)
+    assert got == sent
+
+
+def _record_ends(stream: bytes) -> list[int]:
+    ends, pos = [], 0
+    while pos < len(stream):
+        pos += 5 + int.from_bytes(stream[pos + 3 : pos + 5], "big")
+        ends.append(pos)
+    return ends
+
+
+def _plain_sizes(sizes: list[int], count: int) -> int:
+    """Return the plaintext of the first ``count`` records: full ones, then the rest of a send."""
+    plain = []
+    for size in sizes:
+        plain += [16_384] * (size // 16_384) + [size % 16_384] * (size % 16_384 > 0)
+    return sum(plain[:count])
+
+
+@pytest.mark.parametrize("header", [b"\x17\x03\x03\xff\xff", b"GET / HTTP/1.1\r\n"])
+def test_what_is_too_long_for_a_record_fails_at_once(header: bytes, server: TlsEngine) -> None:
+    """Not when all of it has come, which may be never."""
+    shake(peer_client(), server)
+    with pytest.raises(TlsError):
+        server.receive_data(header)
