@@ -220,27 +220,31 @@ class TlsEngine:
     def _feed(self, data: bytes | memoryview) -> None:
         """Give ``data`` to OpenSSL, and count the records that it completes.
 
-        RFC 8446 section 5.1: the last two of a header's five bytes are the length. What is no
-        record fails in OpenSSL, which looks at once at one that is too long.
+        RFC 8446 section 5.1: type, version, two bytes of length. OpenSSL looks at once at what
+        cannot be a record, and says so.
         """
         self._connection.bio_write(data)
         end = len(data)
         pos = self._missing
+        header: bytes | memoryview = b""
         if self._header:
             needed = _HEADER - len(self._header)
-            self._header += bytes(data[:needed])
+            header = self._header = self._header + bytes(data[:needed])
             if end < needed:
                 return
-            pos = needed + (self._header[3] << 8 | self._header[4])
+            pos = needed + (header[3] << 8 | header[4])
             self._header = b""
         count = int(0 < pos <= end)
         while end - pos >= _HEADER:
-            pos += _HEADER + (data[pos + 3] << 8 | data[pos + 4])
+            header = data[pos : pos + _HEADER]
+            pos += _HEADER + (header[3] << 8 | header[4])
             count += pos <= end
         if pos < end:
             self._header = bytes(data[pos:])
         self._missing = max(pos - end, 0)
-        self._complete += count + (self._missing > _MAX_RECORD)
+        self._complete += count
+        if self._missing and header and not _is_plausible(header):
+            self._complete += 1
 
     def send_data(self, data: bytes | memoryview) -> list[bytes]:
         """Encrypt ``data``; return the ciphertext to send, in order, in pieces of about 64 KiB."""
@@ -298,6 +302,12 @@ class TlsEngine:
             return
         except SSL.Error as error:
             raise TlsError(openssl_reason(error)) from None
+
+
+def _is_plausible(header: bytes | memoryview) -> bool:
+    """Say whether that may be the beginning of a record."""
+    length = header[3] << 8 | header[4]
+    return 20 <= header[0] <= 23 and header[1] == 3 and length <= _MAX_RECORD
 
 
 def openssl_reason(error: SSL.Error) -> str:

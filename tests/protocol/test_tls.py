@@ -521,9 +521,21 @@ def _plain_sizes(sizes: list[int], count: int) -> int:
     return sum(plain[:count])
 
 
-@pytest.mark.parametrize("header", [b"\x17\x03\x03\xff\xff", b"GET / HTTP/1.1\r\n"])
-def test_what_is_too_long_for_a_record_fails_at_once(header: bytes, server: TlsEngine) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x17\x03\x03\xff\xff",
+        b"GET / HTTP/1.1\r\n",
+        b"\x18\x03\x03\x10\x00",
+        b"\x17\x02\x00\x10\x00",
+    ],
+)
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_what_cannot_be_a_record_fails_at_once(data: bytes, cut: Cut, server: TlsEngine) -> None:
     """Not when all of it has come, which may be never."""
     shake(peer_client(), server)
+    *first, last = cut(data[:5])
+    for piece in first:
+        server.receive_data(piece)
     with pytest.raises(TlsError):
-        server.receive_data(header)
+        server.receive_data(last)
