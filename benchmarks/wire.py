@@ -57,3 +57,18 @@ def controller_block() -> bytes:
 
 # What the far end says last; agents look for it at the end of what they receive.
 MARKER: Final = b"<<end of this work>>"
+
+ANSWER_BODY: Final = 8
+
+
+def message_frame(size: int) -> bytes:
+    """Return a frame whose payload is one chunk of ``size`` bytes, its header included."""
+    return masked_frame(struct.pack("!H", size - 2) + bytes(size - 2))
+
+
+def batch_frames(size: int) -> tuple[bytes, int]:
+    """Return about ``size`` bytes of frames, and how long their payload is."""
+    if size < len(CHUNK):
+        return message_frame(size), size
+    count = size // CHUNK_BODY
+    return masked_frame(CHUNK) * count, len(CHUNK) * count

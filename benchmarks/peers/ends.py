@@ -2,7 +2,8 @@
 over TLS).
 
 Owns: the work, told by the agent in its first chunk as JSON: ``sink`` (read so many bytes, then
-answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes).
+answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes),
+``pace`` (send a message every so often).
 The answers to ``sink`` and ``source`` name the CPU seconds that the work took this process, so that
 a result can show whether it was this end that limited it.
 
@@ -21,6 +22,7 @@ import ssl
 import struct
 import sys
 import threading  # noqa: TID251 - load generators block
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,8 @@ from benchmarks.wire import CAPABILITY, MARKER, controller_block, origin_block, 
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _READ: Final = 64 * 1024
+# There may be 5,000 threads, each asleep in one read.
+_STACK: Final = 256 * 1024
 
 
 def cpu_seconds() -> float:
@@ -57,6 +61,8 @@ class End:
                 for _ in range(order["blocks"]):
                     self._sock.sendall(self._block)
                 self._send_cpu(before)
+            elif order["do"] == "pace":
+                self._pace(order["size"], order["every"], order["times"], order["wait"])
             else:
                 self._echo(order["times"], order["bytes"], order["answer"])
 
@@ -65,6 +71,11 @@ class End:
         mask = b""
         if self._framed:
             head = self._exactly(2)
+            while head is not None and head[0] == 0x89:  # a relay pings both ends
+                mask = self._exactly(4) or b""
+                pong = self._exactly(head[1] & 0x7F, mask) or b""
+                self._sock.sendall(bytes((0x8A, len(pong))) + pong)
+                head = self._exactly(2)
             if head is None or head[0] != 0x82:
                 return None
             if head[1] & 0x7F == 126:
@@ -104,6 +115,15 @@ class End:
         for _ in range(times):
             self._sink(size)
             self._sock.sendall(reply)
+
+    def _pace(self, size: int, every: float, times: int, wait: float) -> None:
+        message = struct.pack("!H", size - 2) + bytes(size - 2)
+        if self._framed:
+            message = server_frame(message)
+        began = time.monotonic() + wait
+        for number in range(times):
+            time.sleep(max(0.0, began + number * every - time.monotonic()))
+            self._sock.sendall(message)
 
     def _send_cpu(self, before: float) -> None:
         self._send(json.dumps({"cpu": cpu_seconds() - before}).encode() + MARKER)
@@ -198,6 +218,7 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
     accept = accept_controller if kind == "controller" else accept_origin
+    threading.stack_size(_STACK)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     while True:
