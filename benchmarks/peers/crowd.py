@@ -63,6 +63,7 @@ class Session:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
         self._plain = bytearray()
+        self._early: list[bytes] = []
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -137,12 +138,14 @@ class Session:
     # -- frames ------------------------------------------------------------------------------------
 
     def idle(self) -> None:
-        """Take what came while there is no work: pings."""
+        """Take what came while there is no work: pings, or the answer to the work before."""
         if self._fill() and (payload := self._take()) is not None:
-            raise SystemExit(f"load-{self.number}: {payload!r} came unasked for")
+            self._early.append(payload)
 
     def _take(self) -> bytes | None:
         """Return the payload of the next whole data frame; answer pings in front of it."""
+        if self._early:
+            return self._early.pop(0)
         plain = self._plain
         while len(plain) >= 2:
             size, start = plain[1] & 0x7F, 2

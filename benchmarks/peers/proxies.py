@@ -100,7 +100,7 @@ def _start_gateway(
     port = free_port()
     config = folder / f"{name}.yaml"
     config.write_text(f"""
-state_dir: {state or folder / "state"}
+state_dir: {state or folder / f"{name}.state"}
 {settings}
 listeners:
   - address: "127.0.0.1:{port}"
@@ -176,6 +176,15 @@ http {{
 """)
     process = start_process([program, "-p", str(folder), "-c", str(config)], folder, "nginx")
     return wait(Proxy("nginx", version_of([program, "-v"]), port, "/bench/", process))
+
+
+def start_floor(folder: Path, certificates: Certificates, origin_port: int) -> Proxy:
+    """Start the least that a relay in Python can do (``floor``)."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.floor", str(port), str(origin_port)]
+    files = [str(certificates.chain), str(certificates.key)]
+    process = start_process([*command, *files], folder, "floor")
+    return wait(Proxy("floor", "", port, "/bench/", process))
 
 
 def start_process(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
