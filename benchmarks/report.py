@@ -22,6 +22,11 @@ from rich.table import Table
 
 RESULTS: Final = Path(__file__).parent / "results"
 
+
+class Unavailable(Exception):
+    """This benchmark cannot run here; the text says why and what would help."""
+
+
 # Of one thing -> measurement -> one value of each round.
 Samples = dict[str, dict[str, list[float]]]
 

@@ -18,8 +18,6 @@ AFTER: Final = "KiB/session, after bulk"
 STORM: Final = "set-up CPU ms, 16 at a time"
 PROXIES: Final = ("gateway", "haproxy", "nginx")
 _WARM: Final = 32
-# So that what is freed late is free, and handshakes' garbage is collected.
-_SETTLE: Final = 5.0
 
 
 def measure(setting: Setting, samples: Samples, *, rounds: int) -> None:
@@ -37,13 +35,13 @@ def _measure_one(setting: Setting, samples: Samples, name: str) -> None:
             return
         with setting.crowds(proxy, _WARM, first=sessions):
             pass
-        time.sleep(_SETTLE)
+        time.sleep(setting.sizes.settle)
         before, cpu = proxy.pss_bytes(), proxy.cpu_seconds()
         with setting.crowds(proxy, sessions, processes=2) as crowds:
             into = samples[name]
             into[STORM].append((proxy.cpu_seconds() - cpu) * 1000 / sessions)
-            time.sleep(_SETTLE)
+            time.sleep(setting.sizes.settle)
             into[NEVER].append((proxy.pss_bytes() - before) / 1024 / sessions)
             crowds.ask(do="bulk", mib=1, together=4)
-            time.sleep(_SETTLE)
+            time.sleep(setting.sizes.settle)
             into[AFTER].append((proxy.pss_bytes() - before) / 1024 / sessions)

@@ -32,7 +32,9 @@ TOGETHER = 16
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is done. ``growth`` are the numbers of sessions that are compared."""
+    """How much is done. ``growth`` are the numbers of sessions that are compared; ``settle`` are
+    seconds before memory is looked at, so that what is freed late is free.
+    """
 
     sessions: int
     runs: int
@@ -40,6 +42,7 @@ class Sizes:
     setups: int
     batches: int
     mib: int
+    settle: float
 
     @property
     def growth(self) -> tuple[int, ...]:

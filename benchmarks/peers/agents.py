@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from benchmarks.peers.certificates import Certificates
@@ -20,6 +22,14 @@ BLOCK: Final = len(CHUNK) * CHUNKS_PER_BLOCK
 def blocks_of(mib: int) -> int:
     """Return how many blocks of chunks are about ``mib`` MiB."""
     return max(1, (mib << 20) // BLOCK)
+
+
+def warm_up(proxies: Iterable[Proxy], certificates: Certificates) -> None:
+    """Have a little work done, so that what a proxy still does after its start is not measured."""
+    for proxy in proxies:
+        for work in ("upload", "download"):
+            run_agent(proxy, certificates, work, 4)
+    time.sleep(1)
 
 
 def run_agent(proxy: Proxy, certificates: Certificates, work: str, amount: int) -> dict[str, Any]:

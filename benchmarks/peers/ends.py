@@ -1,5 +1,5 @@
-"""What accepts at the far end of a relay: a controller (JNLP4 over TLS) or an origin (WebSocket
-over TLS).
+"""What accepts at the far end of a relay: a controller (JNLP4 over TLS), an origin (WebSocket over
+TLS) or a plain stream (TLS and nothing else, for tunnels that unwrap).
 
 Owns: the work, told by the agent in its first chunk as JSON: ``sink`` (read so many bytes, then
 answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes),
@@ -7,7 +7,7 @@ answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer eve
 The answers to ``sink`` and ``source`` name the CPU seconds that the work took this process, so that
 a result can show whether it was this end that limited it.
 
-``python -m benchmarks.peers.ends controller|origin FOLDER`` prints its port and serves until
+``python -m benchmarks.peers.ends controller|origin|stream FOLDER`` prints its port and serves until
 killed.
 """
 
@@ -181,6 +181,17 @@ def accept_origin(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket 
     return sock
 
 
+def accept_stream(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket | None:
+    return context.wrap_socket(raw, server_side=True, suppress_ragged_eofs=True)
+
+
+_ACCEPT: Final = {
+    "controller": accept_controller,
+    "origin": accept_origin,
+    "stream": accept_stream,
+}
+
+
 def _string(text: str) -> bytes:
     data = text.encode()
     return struct.pack("!H", len(data)) + data
@@ -217,7 +228,9 @@ def main() -> None:
     kind, folder = sys.argv[1], Path(sys.argv[2])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
-    accept = accept_controller if kind == "controller" else accept_origin
+    accept = _ACCEPT[kind]
+    if kind == "stream":
+        context.num_tickets = 0  # websockify waits for data as soon as one arrives
     threading.stack_size(_STACK)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)

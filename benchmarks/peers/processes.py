@@ -5,12 +5,16 @@ Owns: walking the tree, and the wish for enough descriptors.
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from benchmarks.report import Unavailable
+
+_TICK: Final = os.sysconf("SC_CLK_TCK")
 _CPUCLOCK_SCHED: Final = 2  # include/linux/posix-timers_types.h
 
 
@@ -24,8 +28,15 @@ def tree(pid: int) -> Iterator[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user + system seconds of the tree so far, threads that have ended included."""
-    return sum(time.clock_gettime(_clock_of(each)) for each in tree(pid))
+    """Return user + system seconds of the tree so far: threads that have ended and children that
+    were waited for included.
+    """
+    return sum(time.clock_gettime(_clock_of(each)) + _ended_children(each) for each in tree(pid))
+
+
+def _ended_children(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / _TICK
 
 
 def _clock_of(pid: int) -> int:
@@ -44,10 +55,10 @@ def pss_bytes(pid: int) -> int:
 
 
 def need_descriptors(number: int) -> None:
-    """Raise the limit of this process and its children; end the benchmark if it is too low."""
+    """Raise the limit of this process and its children; Unavailable if that is too low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < number:
-        raise SystemExit(
+        raise Unavailable(
             f"{number} open files are needed, {hard} are allowed: raise `ulimit -Hn`, or take fewer"
             " sessions (--sessions)"
         )

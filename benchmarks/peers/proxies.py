@@ -7,12 +7,14 @@ packages) relay the WebSocket as it is; the gateway translates to JNLP4, or rela
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -187,9 +189,18 @@ def start_floor(folder: Path, certificates: Certificates, origin_port: int) -> P
     return wait(Proxy("floor", "", port, "/bench/", process))
 
 
-def start_process(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
-    log = (folder / f"{name}.log").open("wb")
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+def start_process(
+    command: list[str], folder: Path, name: str, *, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its output in ``folder``; ``environment`` is added to ours."""
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
 
 
 def wait(proxy: Proxy) -> Proxy:

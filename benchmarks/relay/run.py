@@ -22,7 +22,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from benchmarks.peers.agent import ECHO_BODY
-from benchmarks.peers.agents import BLOCK, blocks_of, run_agent
+from benchmarks.peers.agents import BLOCK, blocks_of, run_agent, warm_up
 from benchmarks.peers.certificates import Certificates, make_certificates
 from benchmarks.peers.crowds import End
 from benchmarks.peers.proxies import (
@@ -95,6 +95,7 @@ def _start(folder: Path, certificates: Certificates, stack: ExitStack) -> list[P
 
 def _measure(proxies: list[Proxy], certificates: Certificates, sizes: Sizes) -> Samples:
     samples: Samples = defaultdict(lambda: defaultdict(list))
+    warm_up(proxies, certificates)
     for number in range(sizes.runs):
         for proxy in proxies:
             print(f"run {number + 1} of {sizes.runs}: {proxy.name}", file=sys.stderr, flush=True)
