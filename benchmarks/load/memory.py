@@ -10,14 +10,13 @@ import sys
 import time
 from typing import Final
 
-from benchmarks.load.setting import Setting
+from benchmarks.load.setting import WARM, Setting
 from benchmarks.report import Samples
 
 NEVER: Final = "KiB/session, never in bulk"
 AFTER: Final = "KiB/session, after bulk"
 STORM: Final = "set-up CPU ms, 16 at a time"
 PROXIES: Final = ("gateway", "haproxy", "nginx")
-_WARM: Final = 32
 
 
 def measure(setting: Setting, samples: Samples, *, rounds: int) -> None:
@@ -33,7 +32,7 @@ def _measure_one(setting: Setting, samples: Samples, name: str) -> None:
     with setting.proxy(name) as proxy:
         if proxy is None:
             return
-        with setting.crowds(proxy, _WARM, first=sessions):
+        with setting.crowds(proxy, WARM, first=sessions):
             pass
         time.sleep(setting.sizes.settle)
         before, cpu = proxy.pss_bytes(), proxy.cpu_seconds()

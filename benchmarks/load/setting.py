@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from benchmarks.peers.certificates import Certificates, make_certificates
 from benchmarks.peers.crowd import secret_of
@@ -27,7 +28,8 @@ from gateway.credentials.node_store import SqliteNodeStore
 
 # What single agents (``peers/agent.py``) present.
 _SINGLE_NODE, _SINGLE_SECRET = "bench", "0" * 64
-TOGETHER = 16
+_TOGETHER: Final = 16
+WARM: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Sizes:
 
     @property
     def nodes(self) -> int:
-        """How many secrets are issued: those who stay, and newcomers of every round."""
-        return self.sessions + (self.runs + 2) * self.setups
+        """How many secrets are issued: those who stay, who warm up, newcomers of every round."""
+        return self.sessions + WARM + (self.runs + 1) * self.setups
 
 
 class Setting:
@@ -107,7 +109,7 @@ class Setting:
             proxy, self.certificates, processes=processes, first=first, most=sessions // processes
         )
         try:
-            crowds.open(sessions, together=TOGETHER)
+            crowds.open(sessions, together=_TOGETHER)
             yield crowds
         finally:
             crowds.stop()
