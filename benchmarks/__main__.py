@@ -122,10 +122,11 @@ def main() -> int:
         measured = _measure(options, console)
     known = _known(measured, saved=not options.quick)
     targets.print_table(console, known)
-    if options.write:
-        page = targets.PAGE
-        page.write_text(targets.write_into(page.read_text(), targets.as_markdown(known)))
-        console.print(f"written into {page}")
+    if options.name == "summary" and options.write:
+        saved = {name: found for name in BENCHMARKS if (found := latest(name)) is not None}
+        table = targets.as_markdown(saved)
+        targets.PAGE.write_text(targets.write_into(targets.PAGE.read_text("utf-8"), table))
+        console.print(f"written into {targets.PAGE}")
     if options.name == "all" and not options.quick and not options.no_save:
         plots.draw(console)
     if options.name == "summary":

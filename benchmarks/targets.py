@@ -130,10 +130,17 @@ def print_table(console: Console, results: Mapping[str, Mapping[str, Any]]) -> N
     console.print(table)
 
 
-def as_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the table as it stands in the documentation."""
+def as_markdown(saved: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> str:
+    """Return the table as it stands in the documentation, and what it was made from."""
     lines = ["| " + " | ".join(_HEAD) + " |", "|---" * len(_HEAD) + "|"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(results)]
+    found = {name: result for name, (_, result) in saved.items()}
+    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows(found)]
+    for path, result in saved.values():
+        if result.get("figures"):
+            settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+            versions = ", ".join(result["versions"].values())
+            lines += ["", f"`benchmarks/results/{path.name}`: {result['machine']};"]
+            lines += [f"load average {result['load_average']:.1f}; {settings}; {versions}."]
     return "\n".join(lines)
 
 

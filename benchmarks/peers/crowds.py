@@ -29,8 +29,8 @@ class End:
         self.port = int(self._process.stdout.readline())
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        with self._process:
+            self._process.kill()
 
 
 class Crowds:
@@ -105,4 +105,5 @@ class Crowds:
             with suppress(BrokenPipeError):
                 process.stdin.close()  # type: ignore[union-attr]
         for process in self._processes:
-            process.wait(60)
+            with process:
+                process.wait(60)

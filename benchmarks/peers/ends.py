@@ -31,6 +31,8 @@ from benchmarks.wire import CAPABILITY, MARKER, controller_block, origin_block, 
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _READ: Final = 64 * 1024
+# What is read and dropped; shared by all threads, and nobody looks at it.
+_DROPPED: Final = bytearray(_READ)
 # There may be 5,000 threads, each asleep in one read.
 _STACK: Final = 256 * 1024
 
@@ -48,7 +50,6 @@ class End:
         self._sock = sock
         self._framed = framed
         self._block = origin_block() if framed else controller_block()
-        self._buffer = bytearray(_READ)
 
     def serve(self) -> None:
         """Take orders until the agent leaves."""
@@ -103,7 +104,7 @@ class End:
     def _sink(self, size: int) -> None:
         receive = self._sock.recv_into
         while size > 0:
-            got = receive(self._buffer, min(size, _READ))
+            got = receive(_DROPPED, min(size, _READ))
             if not got:
                 raise ConnectionError("the agent left in the middle")
             size -= got
