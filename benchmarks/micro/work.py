@@ -12,16 +12,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.wire import CHUNK, message_frame, server_frame
-from gateway.config.models import GatewayConfig
 from gateway.protocol.chunks import ChunkCutter
 from gateway.protocol.masking import apply_mask
-from gateway.protocol.tls import TlsEngine
 from gateway.protocol.websocket import Opcode, WebSocketReader, frame_header
 from gateway.protocol.ws_relay import FrameScanner
-from gateway.transport.tls_context import ServerContexts, pinning_client_context
+
+if TYPE_CHECKING:
+    from gateway.protocol.tls import TlsEngine
 
 FRAMES: Final = 8
 _SMALL: Final = 200
@@ -43,7 +43,7 @@ class Work:
 
 
 def works(folder: Path) -> Iterator[Work]:
-    """Yield all of them; certificates are in ``folder``."""
+    """Yield all of them, those without TLS first; certificates are in ``folder``."""
     batch = message_frame(len(CHUNK)) * FRAMES
     small = message_frame(_SMALL)
     chunks = CHUNK * FRAMES
@@ -109,6 +109,11 @@ def _cut(cutter: ChunkCutter) -> Callable[[bytes], bytes]:
 
 def _connected(folder: Path) -> tuple[TlsEngine, TlsEngine]:
     """Return a client and a server after their handshake, with the gateway's own contexts."""
+    # Imported here because under callgrind each import takes a hundred times as long.
+    from gateway.config.models import GatewayConfig
+    from gateway.protocol.tls import TlsEngine
+    from gateway.transport.tls_context import ServerContexts, pinning_client_context
+
     files = {"certificate": str(folder / "chain.pem"), "key": str(folder / "key.pem")}
     listener = {"address": "127.0.0.1:0", "tls": {"certificates": [files]}}
     controllers = {"main": {"url": "http://127.0.0.1:9/"}}
@@ -130,7 +135,7 @@ def _connected(folder: Path) -> tuple[TlsEngine, TlsEngine]:
 
 def main() -> None:
     name, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    (work,) = [work for work in works(folder) if work.name == name]
+    work = next(work for work in works(folder) if work.name == name)
     for _ in range(count):
         work.do(work.prepare())
 
