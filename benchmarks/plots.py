@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parent.parent / "docs/images"
 # Told apart by those who see no colours, and in grey.
-_COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#999999")
+_COLOURS: Final = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7")
 
 Result = Mapping[str, Any]
 
@@ -54,12 +54,12 @@ def draw(console: Console, folder: Path = FOLDER) -> int:
 def _draw_one(path: Path, fill: Any, result: Result, source: str) -> None:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
     fill(axes, result)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.supxlabel(source, fontsize=6, color="#666666")
-    # Without a date and version of the program the same result makes the same file.
+    # Without the version of the program a picture that did not change is the same file.
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
@@ -98,7 +98,7 @@ def _bars(
         bars = axes.bar(
             places, middle, width * 0.95, yerr=spread, capsize=3, label=label, color=_COLOURS[index]
         )
-        axes.bar_label(bars, fmt="%.3g", label_type="center", color="white")
+        axes.bar_label(bars, fmt="%.3g", label_type="center")
     axes.set_xticks([place + width * (len(rows) - 1) / 2 for place in range(len(names))], names)
 
 
@@ -130,6 +130,9 @@ def _growth(axes: Axes, result: Result) -> None:
             )
     axes.axhspan(0.9, 1.1, color="#eeeeee", zorder=0)
     axes.set_xscale("log")
+    numbers = sorted({int(name.rpartition(", ")[2]) for name in medians})
+    axes.set_xticks(numbers, [f"{each:,}" for each in numbers])
+    axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("sessions")
     axes.set_ylabel("CPU, against the fewest sessions")
