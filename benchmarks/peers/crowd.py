@@ -41,6 +41,8 @@ _READ: Final = 256 * 1024
 _PIECE: Final = 64 * 1024
 # Gateways limit what one address may have; loopback has 16 million addresses.
 _PER_ADDRESS: Final = 500
+# Between two sessions that end: thousands at once would only measure how ends die.
+_CLOSING: Final = 0.0005
 _PAYLOAD: Final = len(CHUNK) * CHUNKS_PER_BLOCK
 
 Work = Generator[int, None, None]
@@ -201,6 +203,14 @@ class Session:
         yield from self.order(do="source", blocks=blocks)
         yield from self.read_marker()
 
+    def prepare(self, times: int, size: int) -> Work:
+        """Tell the far end that batches come, and wait until it is ready.
+
+        The far end has a thread for each session: thousands that wake up at once would starve it.
+        """
+        yield from self.order(do="echo", times=times, bytes=size, answer=ANSWER_BODY, ready=True)
+        yield from self.read_bytes(2 + ANSWER_BODY)
+
     def batch(self, data: bytes) -> Work:
         """Send ``data``, wait for the answer."""
         yield from self.send(data)
@@ -230,13 +240,16 @@ class Crowd:
                 continue
             line = os.read(0, 1 << 16)  # one order at a time, and each fits into a pipe
             if not line:
-                return
+                break
             order = json.loads(line)
             began, cpu = time.perf_counter(), cpu_seconds()
             result = getattr(self, f"_{order.pop('do')}")(**order) or {}
             result["seconds"] = time.perf_counter() - began
             result["cpu"] = cpu_seconds() - cpu
             print(json.dumps(result), flush=True)
+        for session in self._sessions:
+            session.sock.close()
+            time.sleep(_CLOSING)
 
     # -- orders ------------------------------------------------------------------------------------
 
@@ -266,9 +279,8 @@ class Crowd:
         times = batches // len(self._sessions)
         for session in self._sessions:
             expected = len(data) if self._framed else payload
-            work = session.order(do="echo", times=times, bytes=expected, answer=ANSWER_BODY)
-            self._start(session, work)
-        self._finish()
+            self._start(session, session.prepare(times, expected))
+            self._wait(session)
 
     def _batches(self, size: int, batches: int) -> dict[str, Any]:
         """Send batches of ``size``, one session after the other, each when the last is answered."""

@@ -65,7 +65,9 @@ class End:
             elif order["do"] == "pace":
                 self._pace(order["size"], order["every"], order["times"], order["wait"])
             else:
-                self._echo(order["times"], order["bytes"], order["answer"])
+                self._echo(
+                    order["times"], order["bytes"], order["answer"], ready=order.get("ready")
+                )
 
     def _read_order(self) -> dict[str, Any] | None:
         """Read one chunk; behind a frame header and mask where there is framing."""
@@ -109,10 +111,12 @@ class End:
                 raise ConnectionError("the agent left in the middle")
             size -= got
 
-    def _echo(self, times: int, size: int, answer: int) -> None:
+    def _echo(self, times: int, size: int, answer: int, *, ready: bool | None) -> None:
         reply = struct.pack("!H", answer) + bytes(answer)
         if self._framed:
             reply = server_frame(reply)
+        if ready:
+            self._sock.sendall(reply)
         for _ in range(times):
             self._sink(size)
             self._sock.sendall(reply)
@@ -233,6 +237,9 @@ def main() -> None:
     if kind == "stream":
         context.num_tickets = 0  # websockify waits for data as soon as one arrives
     threading.stack_size(_STACK)
+    # Threads that wait for the interpreter wake up this often: at 5 ms, the default, a few thousand
+    # would keep a processor busy. Every one lets go by itself when it reads or sends.
+    sys.setswitchinterval(1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     while True:
