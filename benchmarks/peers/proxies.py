@@ -90,7 +90,11 @@ def start_gateway_relay(folder: Path, certificates: Certificates, origin_port: i
     """Start ``remoting-gateway run`` in front of the origin, as a controller with WebSocket."""
     url = f"url: https://localhost:{origin_port}/, tls: {{ca_file: {certificates.authority}}}"
     agents = f"{url}, agents: {{transport: websocket}}"
-    return _start_gateway(folder, certificates, "gateway relay", agents, RELAYED_TARGET)
+    # The origin counts bytes of frames, which a ping of the gateway among them would upset.
+    settings = "agents: {keepalive: {interval: 55s, dead_after: 5m}}"
+    return _start_gateway(
+        folder, certificates, "gateway relay", agents, RELAYED_TARGET, settings=settings
+    )
 
 
 def _start_gateway(
