@@ -1,7 +1,7 @@
-"""What the gateway costs, beside its peers.
+"""What the gateway costs, beside its peers, and whether the targets are met.
 
-``python -m benchmarks relay`` (or ``./dev bench relay``) measures; results go to
-``benchmarks/results`` as JSON with a line about the machine. Ratios against a peer in the same run
-are what to trust: machines are shared and noisy. Nothing here is a test, and no test asserts a
-speed.
+``./dev bench`` runs all benchmarks, ``./dev bench NAME`` one; results go to ``benchmarks/results``
+as JSON with a line about the machine, and ``targets`` holds them against what is aimed at. Ratios
+against a peer in the same round are what to trust: machines are shared and noisy. Nothing here is a
+test, and no test asserts a speed.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import cache
 from typing import Final
 
 CHUNK_BODY: Final = 8192
@@ -40,16 +41,19 @@ def server_frame(payload: bytes) -> bytes:
     return head + payload
 
 
+@cache
 def agent_block() -> bytes:
     """128 frames of one 8 KiB chunk each, as agent.jar sends them."""
     return masked_frame(CHUNK) * CHUNKS_PER_BLOCK
 
 
+@cache
 def origin_block() -> bytes:
     """The same from a WebSocket origin."""
     return server_frame(CHUNK) * CHUNKS_PER_BLOCK
 
 
+@cache
 def controller_block() -> bytes:
     """128 chunks as they follow each other in JNLP4."""
     return CHUNK * CHUNKS_PER_BLOCK
@@ -57,3 +61,19 @@ def controller_block() -> bytes:
 
 # What the far end says last; agents look for it at the end of what they receive.
 MARKER: Final = b"<<end of this work>>"
+
+ANSWER_BODY: Final = 8
+
+
+def message_frame(size: int) -> bytes:
+    """Return a frame whose payload is one chunk of ``size`` bytes, its header included."""
+    return masked_frame(struct.pack("!H", size - 2) + bytes(size - 2))
+
+
+@cache
+def batch_frames(size: int) -> tuple[bytes, int]:
+    """Return about ``size`` bytes of frames, and how long their payload is."""
+    if size < len(CHUNK):
+        return message_frame(size), size
+    count = size // CHUNK_BODY
+    return masked_frame(CHUNK) * count, len(CHUNK) * count

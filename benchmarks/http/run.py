@@ -18,53 +18,74 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.peers.certificates import make_certificates
 from benchmarks.peers.http_proxies import start_all
 from benchmarks.peers.origins import start_origins
 from benchmarks.peers.proxies import Proxy
-from benchmarks.report import machine_line, median, paired_ratio, save
+from benchmarks.report import (
+    Figure,
+    Samples,
+    Unavailable,
+    against,
+    figure,
+    machine_line,
+    median,
+    paired_ratio,
+    print_medians,
+    result,
+)
 
 CONNECTIONS: Final = 32
+_SMALL: Final = "CPU ms/request"
 
-Samples = dict[str, dict[str, list[float]]]
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is done in each round: MiB of a large body (0: none), seconds of small requests."""
+
+    mib: int
+    runs: int
+    seconds: int
 
 
-def run(*, mib: int, runs: int, seconds: int, keep: bool) -> None:
-    """Measure and print; ``keep`` writes the result to ``benchmarks/results`` too."""
+def run(sizes: Sizes) -> dict[str, Any]:
+    """Measure, print, and return the result."""
     for program in ("wrk", "curl"):
         if shutil.which(program) is None:
-            raise SystemExit(f"{program} is needed: apt-get install {program}")
+            raise Unavailable(f"{program} is needed: apt-get install {program}")
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
         folder = Path(name)
         certificates = make_certificates(folder)
-        origins = start_origins(folder, mib=mib)
+        origins = start_origins(folder, mib=sizes.mib)
         proxies: list[Proxy] = []
         try:
             proxies = start_all(folder, certificates, answers=origins.answers, sink=origins.sink)
-            samples = _measure(proxies, folder, mib, runs, seconds)
+            samples = _measure(proxies, folder, sizes)
         finally:
             for proxy in proxies:
                 proxy.stop()
             origins.stop()
-    _report(proxies, samples, {"mib": mib, "runs": runs, "seconds": seconds}, keep=keep)
+    return _report(proxies, samples, sizes)
 
 
-def _measure(proxies: list[Proxy], folder: Path, mib: int, runs: int, seconds: int) -> Samples:
+def _measure(proxies: list[Proxy], folder: Path, sizes: Sizes) -> Samples:
+    mib = sizes.mib
     samples: Samples = defaultdict(lambda: defaultdict(list))
-    for number in range(runs):
+    for proxy in proxies:
+        _small(proxy, 1)  # what a proxy still does after its start is not measured
+    for number in range(sizes.runs):
         for proxy in proxies:
-            print(f"run {number + 1} of {runs}: {proxy.name}", file=sys.stderr, flush=True)
+            print(f"run {number + 1} of {sizes.runs}: {proxy.name}", file=sys.stderr, flush=True)
             into = samples[proxy.name]
             before = proxy.cpu_seconds()
-            requests, rate = _small(proxy, seconds)
-            into["CPU ms/request"].append((proxy.cpu_seconds() - before) * 1000 / requests)
+            requests, rate = _small(proxy, sizes.seconds)
+            into[_SMALL].append((proxy.cpu_seconds() - before) * 1000 / requests)
             into["requests/s"].append(rate)
             if mib and proxy.name != "mitmproxy":
                 for work in ("download", "upload"):
@@ -100,45 +121,46 @@ def _large(proxy: Proxy, work: str, folder: Path) -> None:
     subprocess.run(command, check=True, timeout=600)
 
 
-def _report(
-    proxies: list[Proxy], samples: Samples, settings: dict[str, int], *, keep: bool
-) -> None:
-    medians = {
-        name: {what: median(values) for what, values in into.items()}
+def figures_of(samples: Samples) -> dict[str, Figure | None]:
+    """Return what the targets are held against."""
+    small = figure(samples["gateway"][_SMALL])
+    others = [
+        f"{name} {median(into[_SMALL]):.3g}"
         for name, into in samples.items()
+        if not name.startswith("gateway")
+    ]
+    figures: dict[str, Figure | None] = {
+        "small ms": Figure(small.value, small.least, small.most, ", ".join(others))
     }
-    console = Console(width=120)
-    table = Table(
-        title=f"HTTP, TLS in, {CONNECTIONS} connections, small answers; bodies of"
-        f" {settings['mib']} MiB"
-    )
-    table.add_column("median")
-    for name in medians:
-        table.add_column(name, justify="right")
-    for what in medians["gateway"]:
-        values = [into.get(what) for into in medians.values()]
-        table.add_row(what, *["-" if value is None else f"{value:.3g}" for value in values])
+    for work in ("download", "upload"):
+        what = f"{work} CPU s/GiB"
+        if what in samples["gateway"]:
+            for peer in ("haproxy", "nginx"):
+                figures[f"{work} / {peer}"] = against(samples, "gateway", peer, what, "s/GiB")
+    return figures
+
+
+def _report(proxies: list[Proxy], samples: Samples, sizes: Sizes) -> dict[str, Any]:
+    console = Console(width=140)
     console.print(machine_line())
-    console.print(table)
+    title = f"HTTP, TLS in, {CONNECTIONS} connections, small answers; bodies of {sizes.mib} MiB"
+    print_medians(console, title, samples)
     ratios = {
         f"{what}, {own} / {peer}": paired_ratio(samples[own][what], samples[peer][what])
-        for own in medians
+        for own in samples
         if own.startswith("gateway")
-        for peer in medians
+        for peer in samples
         if not peer.startswith("gateway")
-        for what in medians[peer]
+        for what in samples[peer]
         if "MiB/s" not in what
     }
     console.print("ratios of the same rounds, median (least to most):")
     for what, ratio in ratios.items():
         console.print(f"{what}: {ratio}")
-    if keep:
-        result = {
-            "machine": machine_line(),
-            "settings": settings,
-            "versions": {proxy.name: proxy.version for proxy in proxies},
-            "medians": medians,
-            "ratios": {what: asdict(ratio) for what, ratio in ratios.items()},
-            "samples": samples,
-        }
-        console.print(f"saved to {save('http', result)}")
+    return result(
+        settings={name: getattr(sizes, name) for name in sizes.__slots__},
+        versions={proxy.name: proxy.version for proxy in proxies},
+        samples=samples,
+        figures=figures_of(samples),
+        ratios={what: asdict(ratio) for what, ratio in ratios.items()},
+    )

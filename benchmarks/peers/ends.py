@@ -1,12 +1,13 @@
-"""What accepts at the far end of a relay: a controller (JNLP4 over TLS) or an origin (WebSocket
-over TLS).
+"""What accepts at the far end of a relay: a controller (JNLP4 over TLS), an origin (WebSocket over
+TLS) or a plain stream (TLS and nothing else, for tunnels that unwrap).
 
 Owns: the work, told by the agent in its first chunk as JSON: ``sink`` (read so many bytes, then
-answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes).
+answer), ``source`` (send so many blocks, then the marker), ``echo`` (answer every so many bytes),
+``pace`` (send a message every so often).
 The answers to ``sink`` and ``source`` name the CPU seconds that the work took this process, so that
 a result can show whether it was this end that limited it.
 
-``python -m benchmarks.peers.ends controller|origin FOLDER`` prints its port and serves until
+``python -m benchmarks.peers.ends controller|origin|stream FOLDER`` prints its port and serves until
 killed.
 """
 
@@ -21,6 +22,7 @@ import ssl
 import struct
 import sys
 import threading  # noqa: TID251 - load generators block
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,10 @@ from benchmarks.wire import CAPABILITY, MARKER, controller_block, origin_block, 
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _READ: Final = 64 * 1024
+# What is read and dropped; shared by all threads, and nobody looks at it.
+_DROPPED: Final = bytearray(_READ)
+# There may be 5,000 threads, each asleep in one read.
+_STACK: Final = 256 * 1024
 
 
 def cpu_seconds() -> float:
@@ -44,7 +50,6 @@ class End:
         self._sock = sock
         self._framed = framed
         self._block = origin_block() if framed else controller_block()
-        self._buffer = bytearray(_READ)
 
     def serve(self) -> None:
         """Take orders until the agent leaves."""
@@ -57,14 +62,23 @@ class End:
                 for _ in range(order["blocks"]):
                     self._sock.sendall(self._block)
                 self._send_cpu(before)
+            elif order["do"] == "pace":
+                self._pace(order["size"], order["every"], order["times"], order["wait"])
             else:
-                self._echo(order["times"], order["bytes"], order["answer"])
+                self._echo(
+                    order["times"], order["bytes"], order["answer"], ready=order.get("ready")
+                )
 
     def _read_order(self) -> dict[str, Any] | None:
         """Read one chunk; behind a frame header and mask where there is framing."""
         mask = b""
         if self._framed:
             head = self._exactly(2)
+            while head is not None and head[0] == 0x89:  # a relay pings both ends
+                mask = self._exactly(4) or b""
+                pong = self._exactly(head[1] & 0x7F, mask) or b""
+                self._sock.sendall(bytes((0x8A, len(pong))) + pong)
+                head = self._exactly(2)
             if head is None or head[0] != 0x82:
                 return None
             if head[1] & 0x7F == 126:
@@ -92,18 +106,29 @@ class End:
     def _sink(self, size: int) -> None:
         receive = self._sock.recv_into
         while size > 0:
-            got = receive(self._buffer, min(size, _READ))
+            got = receive(_DROPPED, min(size, _READ))
             if not got:
                 raise ConnectionError("the agent left in the middle")
             size -= got
 
-    def _echo(self, times: int, size: int, answer: int) -> None:
+    def _echo(self, times: int, size: int, answer: int, *, ready: bool | None) -> None:
         reply = struct.pack("!H", answer) + bytes(answer)
         if self._framed:
             reply = server_frame(reply)
+        if ready:
+            self._sock.sendall(reply)
         for _ in range(times):
             self._sink(size)
             self._sock.sendall(reply)
+
+    def _pace(self, size: int, every: float, times: int, wait: float) -> None:
+        message = struct.pack("!H", size - 2) + bytes(size - 2)
+        if self._framed:
+            message = server_frame(message)
+        began = time.monotonic() + wait
+        for number in range(times):
+            time.sleep(max(0.0, began + number * every - time.monotonic()))
+            self._sock.sendall(message)
 
     def _send_cpu(self, before: float) -> None:
         self._send(json.dumps({"cpu": cpu_seconds() - before}).encode() + MARKER)
@@ -161,6 +186,17 @@ def accept_origin(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket 
     return sock
 
 
+def accept_stream(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket | None:
+    return context.wrap_socket(raw, server_side=True, suppress_ragged_eofs=True)
+
+
+_ACCEPT: Final = {
+    "controller": accept_controller,
+    "origin": accept_origin,
+    "stream": accept_stream,
+}
+
+
 def _string(text: str) -> bytes:
     data = text.encode()
     return struct.pack("!H", len(data)) + data
@@ -197,7 +233,13 @@ def main() -> None:
     kind, folder = sys.argv[1], Path(sys.argv[2])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "chain.pem", folder / "key.pem")
-    accept = accept_controller if kind == "controller" else accept_origin
+    accept = _ACCEPT[kind]
+    if kind == "stream":
+        context.num_tickets = 0  # websockify waits for data as soon as one arrives
+    threading.stack_size(_STACK)
+    # Threads that wait for the interpreter wake up this often: at 5 ms, the default, a few thousand
+    # would keep a processor busy. Every one lets go by itself when it reads or sends.
+    sys.setswitchinterval(1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     while True:

@@ -18,6 +18,7 @@ from pathlib import Path
 import trio
 
 from benchmarks.peers.proxies import free_port, start_process, wait_for_port
+from benchmarks.report import Unavailable
 
 SMALL_ANSWER = b"x" * 512
 
@@ -40,7 +41,7 @@ def start_origins(folder: Path, *, mib: int) -> Origins:
     """Start both; ``/big`` has ``mib`` MiB, as has the file ``big`` in ``folder``."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
-        raise SystemExit("nginx is needed as the origin: apt-get install nginx-light")
+        raise Unavailable("nginx is needed as the origin: apt-get install nginx-light")
     answers, sink = free_port(), free_port()
     with (folder / "big").open("wb") as file:
         file.truncate(mib << 20)

@@ -1,6 +1,6 @@
 """The proxies that are measured: the gateway, HAProxy and nginx, each started by its own command.
 
-Owns: the processes and their CPU seconds, and their configuration for one session of an agent: a
+Owns: the processes, and their configuration for one session of an agent: a
 TLS listener and a TLS far end (``http_proxies`` has those for HTTP). HAProxy and nginx (Debian's
 packages) relay the WebSocket as it is; the gateway translates to JNLP4, or relays as they do.
 """
@@ -14,15 +14,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.peers import processes
 from benchmarks.peers.certificates import Certificates
 
 # An agent's endpoint, in a spelling by which the agent knows that frames reach the far end.
 RELAYED_TARGET: Final = "/wsagents/?relayed"
-_TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,20 @@ class Proxy:
 
     def cpu_seconds(self) -> float:
         """User and system seconds of all its processes so far."""
-        return 0.0 if self.process is None else _tree_cpu(self.process.pid)
+        return 0.0 if self.process is None else processes.cpu_seconds(self.process.pid)
+
+    def pss_bytes(self) -> int:
+        """Return the proportional set size of all its processes."""
+        return 0 if self.process is None else processes.pss_bytes(self.process.pid)
 
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
-
-
-def _tree_cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    total = (int(fields[11]) + int(fields[12])) / _TICK
-    # Every thread has children of its own, and a supervisor may start workers from any.
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = [child for task in tasks for child in (task / "children").read_text().split()]
-    return total + sum(_tree_cpu(int(child)) for child in children)
+            try:
+                self.process.wait(60)  # it may have thousands of sessions to end
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def free_port() -> int:
@@ -65,20 +65,53 @@ def start_gateway(folder: Path, certificates: Certificates, controller_port: int
     return _start_gateway(folder, certificates, "gateway", agents, "/wsagents/")
 
 
+def start_gateway_with_nodes(
+    folder: Path, certificates: Certificates, controller_port: int, state: Path, *, workers: int = 1
+) -> Proxy:
+    """Start it with issued secrets, whose store is in ``state``, and no wait for a turn.
+
+    All but the latter are the defaults: thousands of agents that come at once would wait a minute
+    in line, which costs nothing but their time.
+    """
+    agents = f"agents: {{address: 127.0.0.1:{controller_port}, identity: {certificates.identity}}}"
+    name = "gateway" if workers == 1 else f"gateway, {workers} workers"
+    return _start_gateway(
+        folder,
+        certificates,
+        name,
+        f"{agents}, credentials: {{modes: [nodes]}}",
+        "/wsagents/",
+        settings=f"workers: {workers}\nagents: {{handshake_rate: 10000}}",
+        state=state,
+    )
+
+
 def start_gateway_relay(folder: Path, certificates: Certificates, origin_port: int) -> Proxy:
     """Start ``remoting-gateway run`` in front of the origin, as a controller with WebSocket."""
     url = f"url: https://localhost:{origin_port}/, tls: {{ca_file: {certificates.authority}}}"
     agents = f"{url}, agents: {{transport: websocket}}"
-    return _start_gateway(folder, certificates, "gateway relay", agents, RELAYED_TARGET)
+    # The origin counts bytes of frames, which a ping of the gateway among them would upset.
+    settings = "agents: {keepalive: {interval: 55s, dead_after: 5m}}"
+    return _start_gateway(
+        folder, certificates, "gateway relay", agents, RELAYED_TARGET, settings=settings
+    )
 
 
 def _start_gateway(
-    folder: Path, certificates: Certificates, name: str, controller: str, target: str
+    folder: Path,
+    certificates: Certificates,
+    name: str,
+    controller: str,
+    target: str,
+    *,
+    settings: str = "",
+    state: Path | None = None,
 ) -> Proxy:
     port = free_port()
     config = folder / f"{name}.yaml"
     config.write_text(f"""
-state_dir: {folder}/state
+state_dir: {state or folder / f"{name}.state"}
+{settings}
 listeners:
   - address: "127.0.0.1:{port}"
     tls: {{certificates: [{{certificate: {certificates.chain}, key: {certificates.key}}}]}}
@@ -155,9 +188,27 @@ http {{
     return wait(Proxy("nginx", version_of([program, "-v"]), port, "/bench/", process))
 
 
-def start_process(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
-    log = (folder / f"{name}.log").open("wb")
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+def start_floor(folder: Path, certificates: Certificates, origin_port: int) -> Proxy:
+    """Start the least that a relay in Python can do (``floor``)."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.floor", str(port), str(origin_port)]
+    files = [str(certificates.chain), str(certificates.key)]
+    process = start_process([*command, *files], folder, "floor")
+    return wait(Proxy("floor", "", port, "/bench/", process))
+
+
+def start_process(
+    command: list[str], folder: Path, name: str, *, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its output in ``folder``; ``environment`` is added to ours."""
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
 
 
 def wait(proxy: Proxy) -> Proxy:

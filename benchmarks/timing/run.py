@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.report import machine_line, median, percentile, save
+from benchmarks.report import machine_line, median, percentile
 from gateway.config.extracted import Extracted
 from gateway.config.models import GatewayConfig
 from gateway.credentials import gate
@@ -54,8 +54,8 @@ _CAPABILITY: Final = (
 _Question = tuple[str, str, str, str]  # kind, node, secret, address
 
 
-def run(*, samples: int, keep: bool) -> None:
-    """Measure with ``samples`` of each kind; print, and save unless ``keep`` is False."""
+def run(samples: int) -> dict[str, Any]:
+    """Measure with ``samples`` of each kind, print, and return the result."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         right = _fill(folder)
@@ -73,8 +73,7 @@ def run(*, samples: int, keep: bool) -> None:
         "without_waiting_ms": bare,
     }
     _print(result)
-    if keep:
-        print(f"saved in {save('credentials', result)}")
+    return result
 
 
 def _fill(folder: Path) -> dict[str, dict[str, str]]:

@@ -1,0 +1,1 @@
+"""What thousands of agents cost, beside HAProxy and nginx: memory, pings, set-up, growth."""

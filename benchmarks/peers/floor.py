@@ -1,0 +1,131 @@
+"""The floor: a relay that decrypts, copies and encrypts, and nothing else.
+
+Owns: as little as Python can do for the same bytes. No framing, no checks, no limits, no timers, no
+log; it is not a proxy that anybody could use. One epoll loop, pyOpenSSL on memory BIOs on both
+sides as in the gateway, receives of up to 256 KiB. Back-pressure is blocking sends.
+
+``python -m benchmarks.peers.floor PORT FAR_PORT CHAIN KEY`` relays to 127.0.0.1:FAR_PORT until
+killed.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from typing import Final
+
+from OpenSSL import SSL
+
+_READ: Final = 256 * 1024
+_PIECE: Final = 64 * 1024
+_RECORD: Final = 16 * 1024
+_PARTIAL_WRITE: Final = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE
+
+
+class _Side:
+    """One of the two connections."""
+
+    def __init__(self, sock: socket.socket, context: SSL.Context, *, server_side: bool) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.tls = SSL.Connection(context, None)
+        if server_side:
+            self.tls.set_accept_state()
+        else:
+            self.tls.set_connect_state()
+
+    def shake_hands(self) -> None:
+        while True:
+            try:
+                self.tls.do_handshake()
+            except SSL.WantReadError:
+                self._send_all()
+                self.tls.bio_write(self.sock.recv(_READ))
+            else:
+                self._send_all()
+                return
+
+    def receive(self) -> bytes | None:
+        """Return what came, decrypted; None at the end."""
+        data = self.sock.recv(_READ)
+        if not data:
+            return None
+        plain: list[bytes] = []
+        view = memoryview(data)
+        for start in range(0, len(data), _PIECE):
+            self.tls.bio_write(view[start : start + _PIECE])
+            plain += self.decrypt()
+        return b"".join(plain)
+
+    def decrypt(self) -> list[bytes]:
+        """Return the records that are there; SSL.ZeroReturnError is the end."""
+        plain: list[bytes] = []
+        try:
+            while True:
+                plain.append(self.tls.recv(_RECORD))
+        except SSL.WantReadError:
+            return plain
+
+    def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(data), _PIECE):
+            self.tls.send(view[start : start + _PIECE])
+            self._send_all()
+
+    def _send_all(self) -> None:
+        try:
+            while True:
+                self.sock.sendall(self.tls.bio_read(2 * _PIECE))
+        except SSL.WantReadError:
+            return
+
+
+def _contexts(chain: str, key: str) -> tuple[SSL.Context, SSL.Context]:
+    server, client = SSL.Context(SSL.TLS_METHOD), SSL.Context(SSL.TLS_METHOD)
+    for context in (server, client):
+        context.clear_mode(_PARTIAL_WRITE)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    server.use_certificate_chain_file(chain)
+    server.use_privatekey_file(key)
+    return server, client
+
+
+def main() -> None:
+    port, far_port = int(sys.argv[1]), int(sys.argv[2])
+    server, client = _contexts(*sys.argv[3:5])
+    listener = socket.create_server(("127.0.0.1", port))
+    epoll = select.epoll()
+    epoll.register(listener, select.EPOLLIN)
+    sides: dict[int, tuple[_Side, _Side]] = {}
+    while True:
+        for fd, _ in epoll.poll():
+            if fd == listener.fileno():
+                try:
+                    near = _Side(listener.accept()[0], server, server_side=True)
+                    near.shake_hands()
+                    far_sock = socket.create_connection(("127.0.0.1", far_port))
+                    far = _Side(far_sock, client, server_side=False)
+                    far.shake_hands()
+                    far.send(b"".join(near.decrypt()))  # came with the end of the handshake
+                except (OSError, SSL.Error):
+                    continue  # somebody only looked whether the port is open
+                for side, other in ((near, far), (far, near)):
+                    sides[side.sock.fileno()] = side, other
+                    epoll.register(side.sock, select.EPOLLIN)
+            elif fd in sides:
+                side, other = sides[fd]
+                try:
+                    data = side.receive()
+                except (OSError, SSL.Error):
+                    data = None
+                if data:
+                    other.send(data)
+                elif data is None:
+                    for each in (side, other):
+                        del sides[each.sock.fileno()]
+                        each.sock.close()
+
+
+if __name__ == "__main__":
+    main()

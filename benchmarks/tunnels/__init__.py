@@ -1,0 +1,1 @@
+"""Other tunnels through WebSocket, beside the gateway in the same run."""
