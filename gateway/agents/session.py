@@ -54,8 +54,8 @@ from gateway.transport.stream import Stream, StreamBroken
 
 _log = get_logger("session")
 
-# One receive may hold 40,000 empty frames, a quarter of a second's work: the other sessions have
-# their turn in between. Agents that fragment make 64 events of a receive.
+# One receive may hold 80,000 empty frames, half a second's work: the other sessions have their turn
+# in between. Agents that fragment make 64 events of a receive.
 _EVENTS_A_TURN: Final = 256
 # Remoting 4.0 to 4.2 send bare serialized commands without chunk headers (PROTOCOLS A.6).
 _UNFRAMED: Final = b"\xac\xed"
@@ -282,9 +282,9 @@ class AgentSession:
         self._first = b""
         return payload
 
-    def _ping(self, payload: bytes) -> Awaitable[None] | None:
+    def _ping(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
         sent = self._agent.send_nowait(control_frame(Opcode.PING, payload))
-        return None if sent else self._agent.flush()
+        return None if sent else self._agent.flush
 
     def _lost(self, side: Side, error: StreamBroken) -> SessionEnd:
         stream = self._agent if side is Side.AGENT else self._controller

@@ -256,25 +256,25 @@ class RelaySession:
             await other.ended.wait()
         return self._closed
 
-    def _ping_client(self, payload: bytes) -> Awaitable[None] | None:
+    def _ping_client(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
         return self._ping(self._down, payload)
 
-    def _ping_controller(self, payload: bytes) -> Awaitable[None] | None:
+    def _ping_controller(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
         return self._ping(self._up, payload)
 
-    def _ping(self, way: Way, payload: bytes) -> Awaitable[None] | None:
+    def _ping(self, way: Way, payload: bytes) -> Callable[[], Awaitable[None]] | None:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
         if self._closed is not None:
-            return trio.Event().wait()  # one of them has left: neither need answer any more
+            return trio.sleep_forever  # one of them has left: neither need answer any more
         if way.scanner.insert(frame):
-            return None if way.sink.stream.send_nowait(frame) else way.sink.stream.flush()
+            return way.send_nowait(frame)
         if way.scanner.inserting:
             # The one that is not asked is not to blame for what the other does not finish.
             way.watch.mute()
             way.inserted = trio.Event()
-            return way.inserted.wait()
-        return trio.Event().wait()  # nothing may follow a Close frame; the session is ending
+            return way.inserted.wait
+        return trio.sleep_forever  # nothing may follow a Close frame; the session is ending
 
     # -- endings -----------------------------------------------------------------------------------
 

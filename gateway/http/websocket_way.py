@@ -13,7 +13,7 @@ at every moment at which another task can look, also after a pump was cancelled.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -67,9 +67,13 @@ class Way:
 
     async def send(self, data: bytes) -> None:
         """Send ``data`` after all that was sent before. Raises StreamBroken."""
+        if data and (flush := self.send_nowait(data)) is not None:
+            await flush()
+
+    def send_nowait(self, data: bytes) -> Callable[[], Awaitable[None]] | None:
+        """Send ``data``; return what still has to be waited for, if anything. StreamBroken."""
         stream = self.sink.stream
-        if data and not stream.send_nowait(data):
-            await stream.flush()
+        return None if stream.send_nowait(data) else stream.flush
 
     async def finish(self, farewell: Callable[[], bytes]) -> None:
         """Let the frame under way through, and nothing behind it but ``farewell``.

@@ -7,13 +7,16 @@ errors, which end here as ``TlsError``. Used for the agent leg (server) and the 
 Must not know: sockets, who the peer is, which certificates there are (``transport/tls_context``).
 
 Theory of operation. OpenSSL sees two memory BIOs: ciphertext that arrived goes into the one,
-ciphertext to send comes out of the other. Four traps shape this file:
+ciphertext to send comes out of the other. Five traps shape this file:
 
-* A memory BIO never shrinks. Ciphertext is therefore written into it in pieces of at most 64 KiB,
-  and plaintext is encrypted in pieces of at most 64 KiB.
+* A memory BIO never shrinks. Ciphertext is therefore written into it in pieces of whole records,
+  of about 32 KiB at most, and plaintext is encrypted in pieces of 32 KiB.
 * ``bio_write(b"")`` fails.
-* Reading may produce bytes to send (handshake, KeyUpdate, alerts), so: write, read until WantRead,
-  *then* drain. After a failed handshake the alert is still in the BIO and must be drained too.
+* Reading may produce bytes to send (handshake, KeyUpdate, alerts), so: write, read, *then* drain.
+  After a failed handshake the alert is still in the BIO and must be drained too.
+* To read until WantRead costs an exception, 5 µs of a small message. So records are counted, and
+  where the last one is whole, as many are read. Never too few: what is left of one is read until
+  WantRead, so that OpenSSL takes it out of the BIO, and looks at once at what is no record.
 * ``SSL_MODE_ENABLE_PARTIAL_WRITE``, which pyOpenSSL sets, would end each write after one record;
   contexts made by ``transport/tls_context`` clear it.
 """
@@ -39,11 +42,12 @@ BIO_PIECE: Final = 32 * 1024
 _RECORD: Final = 16 * 1024
 _HEADER: Final = 5
 _EXPANSION: Final = 256 + _HEADER  # of a record of TLS 1.3, section 5.2; usually 22
-_MAX_RECORD: Final = 16 * 1024 + 2048  # RFC 5246 section 6.2.3; less with TLS 1.3
+_UNTIL_THERE_IS_NO_MORE: Final = 1 << 30
 # Handshake messages and KeyUpdates wait here for the next send; a peer that makes us owe more is
 # hostile.
 _MAX_UNSENT: Final = 64 * 1024
-# How much may be read before what we owe is looked at, where plaintext comes; a look costs 2 µs.
+# After how much what we owe is looked at, where plaintext comes; a look costs 2 µs. A full receive
+# is more than that, and is looked at.
 _MAX_UNCHECKED: Final = 256 * 1024
 
 
@@ -54,18 +58,20 @@ class TlsError(Exception):
 class TlsEngine:
     """Encrypt and decrypt one connection.
 
-    ``peer_closed`` is true once close_notify arrived. All methods raise TlsError and nothing else.
+    ``peer_closed`` is true once close_notify arrived; ``records`` is how many the last call of
+    ``receive_data`` was given whole. All methods raise TlsError and nothing else.
     """
 
     __slots__ = (
-        "_complete",
         "_connection",
         "_header",
+        "_is_fresh",
         "_missing",
         "_unchecked",
         "_unsent",
         "handshake_done",
         "peer_closed",
+        "records",
         "server_side",
     )
 
@@ -75,11 +81,12 @@ class TlsEngine:
         self._connection = SSL.Connection(context, None)
         self._unsent = b""
         self._unchecked = 0  # ciphertext read since _drain
-        self._complete = 0  # records that OpenSSL has been given and nobody has read
+        self._is_fresh = True  # something may have come with the last handshake message
         self._header = b""  # of the record under way, while it is not complete
         self._missing = 0  # bytes of the record under way
         self.handshake_done = False
         self.peer_closed = False
+        self.records = 0
         self.server_side = server_side
         if server_side:
             self._connection.set_accept_state()
@@ -179,18 +186,19 @@ class TlsEngine:
     def receive_data(self, data: bytes | memoryview) -> bytes:
         """Decrypt ``data``; return all plaintext that is complete, possibly nothing."""
         plain: list[bytes] = []
+        self.records = 0
         try:
-            if len(data) <= BIO_PIECE:
-                if data:
-                    self._feed(data)
-                self._read_records(plain)
-            else:
+            if self._is_fresh or not data:
+                self._is_fresh = False
+                self._read(plain, _UNTIL_THERE_IS_NO_MORE)
+            if 0 < len(data) <= BIO_PIECE:
+                self._read(plain, self._feed(data))
+            elif data:
                 view = memoryview(data)
                 start = 0
                 while start < len(view):
                     stop = self._boundary(view, start)
-                    self._feed(view[start:stop])
-                    self._read_records(plain)
+                    self._read(plain, self._feed(view[start:stop]))
                     start = stop
         except SSL.ZeroReturnError:
             self.peer_closed = True
@@ -208,24 +216,18 @@ class TlsEngine:
             self._drain()
         return plain[0] if len(plain) == 1 else b"".join(plain)
 
-    def _read_records(self, plain: list[bytes]) -> None:
-        """Read the records that are complete: each holds at most what one read takes.
-
-        To ask until there is no more would cost an exception each time: 5 µs of a small message.
-        """
+    def _read(self, plain: list[bytes], count: int) -> None:
+        """Read ``count`` records, or as many as hold data: each at most what one read takes."""
         read = self._connection.recv
         append = plain.append
-        count, self._complete = self._complete, 0
         try:
             for _ in range(count):
                 append(read(_RECORD))
-        except SSL.WantReadError:  # some were handshake messages, session tickets, KeyUpdates
+        except SSL.WantReadError:
             return
 
     def _boundary(self, data: memoryview, start: int) -> int:
-        """Return how much of ``data`` to feed next: whole records if there is one, since what is
-        left of one in a BIO makes it grow for what comes behind.
-        """
+        """Return up to where ``data`` is to be fed next: whole records where there are any."""
         end = min(start + BIO_PIECE + 2 * _EXPANSION, len(data))
         pos = start + self._missing
         if self._header or pos > end:
@@ -237,37 +239,33 @@ class TlsEngine:
             pos = after
         return pos if pos > start else end
 
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Give ``data`` to OpenSSL, and count the records that it completes.
+    def _feed(self, data: bytes | memoryview) -> int:
+        """Give ``data`` to OpenSSL; return how many times to read then.
 
-        RFC 8446 section 5.1: type, version, two bytes of length. OpenSSL looks at once at what
-        cannot be a record, and says so.
+        RFC 8446 section 5.1: a header is five bytes, of which the last two are the length.
         """
         self._connection.bio_write(data)
         end = len(data)
         pos = self._missing
-        header: bytes | memoryview = b""
         if self._header:
             needed = _HEADER - len(self._header)
-            header = self._header = self._header + bytes(data[:needed])
+            self._header += bytes(data[:needed])
             if end < needed:
-                return
-            pos = needed + (header[3] << 8 | header[4])
+                return _UNTIL_THERE_IS_NO_MORE
+            pos = needed + (self._header[3] << 8 | self._header[4])
             self._header = b""
         count = int(0 < pos <= end)
         while end - pos >= _HEADER:
-            header = data[pos : pos + _HEADER]
-            pos += _HEADER + (header[3] << 8 | header[4])
+            pos += _HEADER + (data[pos + 3] << 8 | data[pos + 4])
             count += pos <= end
+        self.records += count
         if pos < end:
             self._header = bytes(data[pos:])
         self._missing = max(pos - end, 0)
-        self._complete += count
-        if self._missing and header and not _is_plausible(header):
-            self._complete += 1
+        return count if pos == end else _UNTIL_THERE_IS_NO_MORE
 
     def send_data(self, data: bytes | memoryview) -> list[bytes]:
-        """Encrypt ``data``; return the ciphertext to send, in order, in pieces of about 64 KiB."""
+        """Encrypt ``data``; return the ciphertext to send, in order, in pieces of about 32 KiB."""
         out: list[bytes] = []
         if self._unsent:
             out.append(self._unsent)
@@ -322,12 +320,6 @@ class TlsEngine:
             return
         except SSL.Error as error:
             raise TlsError(openssl_reason(error)) from None
-
-
-def _is_plausible(header: bytes | memoryview) -> bool:
-    """Say whether that may be the beginning of a record."""
-    length = header[3] << 8 | header[4]
-    return 20 <= header[0] <= 23 and header[1] == 3 and length <= _MAX_RECORD
 
 
 def openssl_reason(error: SSL.Error) -> str:

@@ -30,8 +30,8 @@ from gateway.protocol.websocket import MAX_CONTROL_PAYLOAD, Opcode
 # Between two frames is the only place for a ping, and a frame may be any size by RFC 6455. Jetty
 # takes 64 KiB, Tyrus 4 MiB. Payload is streamed, so this bounds absurdity and not memory.
 DEFAULT_MAX_FRAME: Final = 16 * 1024 * 1024
-# A receive may hold 128,000 empty frames, 40 ms of work: the other sessions have their turn in
-# between. Agents' bulk has 32 frames in a receive.
+# A receive may hold 256,000 empty frames, 80 ms of work: the other sessions have their turn in
+# between. Agents' bulk has 64 frames in a receive.
 FRAMES_A_TURN: Final = 4096
 _LONGEST_SHORT: Final = 8  # bytes of a header with a mask and a length below 64 KiB
 _FINAL_PONG: Final = 0x80 | Opcode.PONG
@@ -149,8 +149,8 @@ class FrameScanner:
                     break
                 length = data[pos + 2] << 8 | data[pos + 3]
                 if first & 0x08 == 0:
-                    # Bulk is frames of one size. So few fit that they need no turns: at most 2,000,
-                    # or 64,000 with empty ones whose length is not in its shortest form (5 ms).
+                    # Bulk is frames of one size. So few fit that they need no turns: at most 4,000,
+                    # or 128,000 with empty ones whose length is not in its shortest form (10 ms).
                     begins_alike = data.startswith
                     head = data[pos : pos + 4]
                     step = payload - pos + length

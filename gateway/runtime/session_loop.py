@@ -83,7 +83,7 @@ Pump = Callable[[], Awaitable[SessionEnd]]
 # A part of a session that may end without ending it.
 _Part = Callable[[], Awaitable[SessionEnd | None]]
 # Sends a ping; returns what is still to be waited for, None if the kernel has taken it.
-SendPing = Callable[[bytes], Awaitable[None] | None]
+SendPing = Callable[[bytes], Callable[[], Awaitable[None]] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ class LegWatch:
         """Return when to judge again: never later than the next moment at which anything can
         follow.
         """
-        self._look_early(now)
+        self._look_early(now + TOGETHER)
         return min(
             now + self._interval,
             self._early_at,
@@ -305,18 +305,18 @@ class LegWatch:
         self._lost_time.attend(self)
         self._interval = self._jittered()
         try:
-            waiting = self._send_ping(self._payload())
+            wait = self._send_ping(self._payload())
         except StreamBroken as error:
             return self._unsent(error)
-        if waiting is None:
+        if wait is None:
             return None
         self._pinging = True
-        return partial(self._finish_ping, waiting)
+        return partial(self._finish_ping, wait)
 
-    async def _finish_ping(self, waiting: Awaitable[None]) -> SessionEnd | None:
+    async def _finish_ping(self, wait: Callable[[], Awaitable[None]]) -> SessionEnd | None:
         begun = self._ping_at
         try:
-            await waiting
+            await wait()
         except StreamBroken as error:
             return self._unsent(error)
         self._pinging = False
@@ -477,8 +477,8 @@ class SessionLoop:
                         await trio.sleep_forever()
                     finally:
                         entry.leave()
+                        self._nursery = None
         finally:
-            self._nursery = None
             for watch in self._watches:
                 watch.leave()
         if self._end is None:
@@ -513,27 +513,30 @@ class SessionLoop:
             await trio.sleep_until(min(now + _CHALLENGE_LOOK, watch.answer_due(challenge)))
         return Sign.UNCLEAR
 
-    async def _run(self, part: _Part) -> None:
-        try:
-            end = await part()
-        except Exception as error:  # a bug in a pump ends its session, never the worker
-            end = SessionEnd.of(Side.GATEWAY, error)
-        if end is not None:
-            self.end(end)
-
     def look(self, now: float) -> float:
-        """Look after both legs; return when to do so again. Raises nothing."""
+        """Look after both legs, for ``Watchdogs``; return when to do so again. Raises nothing."""
         try:
             for watch in self._watches:
+                if self._end is not None:
+                    return math.inf
                 if watch.judge(now) is not None:
                     self._start(partial(self._condemn, watch))
                     return now + TOGETHER
                 if watch.ping_due() <= now + TOGETHER:
                     self._ping(watch, now)
             return min(watch.next_look(now) for watch in self._watches)
-        except Exception as error:  # a bug here ends this session, too, and no other
-            self.end(SessionEnd.of(Side.GATEWAY, error))
+        except Exception as error:
+            self._fail(error)
             return math.inf
+
+    async def _run(self, part: _Part) -> None:
+        try:
+            end = await part()
+        except Exception as error:
+            self._fail(error)
+            return
+        if end is not None:
+            self.end(end)
 
     async def _condemn(self, watch: LegWatch) -> SessionEnd | None:
         """Return the end after one more chance: what lies in the kernel counts."""
@@ -542,13 +545,21 @@ class SessionLoop:
 
     def _ping(self, watch: LegWatch, now: float) -> None:
         """Ping the peer. What has to wait is the session's, not that of whoever wants to know, who
-        may leave in the middle of it.
+        may leave in the middle of it. Raises nothing.
         """
-        rest = watch.start_ping(now)
+        try:
+            rest = watch.start_ping(now)
+        except Exception as error:
+            self._fail(error)
+            return
         if isinstance(rest, SessionEnd):
             self.end(rest)
         elif rest is not None:
             self._start(rest)
+
+    def _fail(self, error: Exception) -> None:
+        """A bug ends its session, never the worker, and nobody who asked after it."""
+        self.end(SessionEnd.of(Side.GATEWAY, error))
 
     def _start(self, part: _Part) -> None:
         if self._nursery is not None and self._end is None:

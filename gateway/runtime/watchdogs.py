@@ -9,6 +9,7 @@ Must not know: what is looked for.
 from __future__ import annotations
 
 import heapq
+import math
 from itertools import count
 from typing import Final, Protocol
 
@@ -27,7 +28,9 @@ class Watched(Protocol):
     """Somebody who is to be looked at."""
 
     def look(self, now: float) -> float:
-        """Look after it, on trio's clock; return when to do so again. Raises nothing."""
+        """Look after it, on trio's clock; return when to do so again, infinite for never. Raises
+        nothing: it runs in the task that looks after all.
+        """
         ...
 
 
@@ -59,6 +62,8 @@ class Watchdogs:
         """Look at ``watched`` now, and again whenever it says so."""
         entry = Entry(watched)
         due = watched.look(trio.current_time())
+        if due == math.inf:
+            return entry
         heapq.heappush(self._entries, (due, next(self._numbers), entry))
         if not self._watching:
             self._watching = True
@@ -71,10 +76,10 @@ class Watchdogs:
         lost_time = current_lost_time()
         entries = self._entries
         while entries:
-            due = entries[0][0]
-            with trio.CancelScope(deadline=due) as self._scope:
+            began = trio.current_time()  # what was due before that has waited for us alone
+            with trio.CancelScope(deadline=entries[0][0]) as self._scope:
                 await trio.sleep_forever()
-            lost_time.woken(min(due, self._scope.deadline))
+            lost_time.woken(max(began, self._scope.deadline))
             self._scope = None
             await self._look_together()
         self._watching = False
@@ -82,13 +87,17 @@ class Watchdogs:
     async def _look_together(self) -> None:
         entries = self._entries
         now = trio.current_time()
+        looked = 0
         again: list[tuple[float, int, Entry]] = []
         while entries and entries[0][0] <= now + TOGETHER:
             _, number, entry = heapq.heappop(entries)
             if entry.watched is None:
                 continue
-            again.append((entry.watched.look(now), number, entry))
-            if len(again) % _A_TURN == 0:
+            looked += 1
+            due = entry.watched.look(now)
+            if due < math.inf:
+                again.append((due, number, entry))
+            if looked % _A_TURN == 0:
                 await trio.lowlevel.checkpoint()
                 now = trio.current_time()
         for each in again:

@@ -34,10 +34,12 @@ from gateway.transport.patience import current_patience
 
 # What one wake-up may bring. Small while a stream is quiet, so that small traffic allocates little;
 # large while it is busy, because the wake-up is the unit of cost. Ciphertext needs no memory of its
-# own: it is read into one buffer of the event loop, always large, and decrypted before anybody else
-# has a turn.
+# own: it is read into one buffer of the event loop, and decrypted before anybody else has a turn.
 RECEIVE_SMALL: Final = 16 * 1024
 RECEIVE_LARGE: Final = 512 * 1024
+# Smaller records are no bulk, and cost more each than their bytes: 22,000 of one byte fit into a
+# large receive, 0.1 s of work. They are read in small pieces.
+_SMALL_RECORD: Final = 1024
 # close_notify and FIN need no answer; a peer that does not even take these is cut off.
 CLOSE_TIMEOUT: Final = 5.0
 # What one writev takes is bounded by the kernel (1024); so many pieces are megabytes.
@@ -220,6 +222,7 @@ class Stream:
                     await self._write([out])
                 if engine.handshake_done:
                     break
+                self._receive_size = RECEIVE_SMALL  # the BIO grows with what it is fed
                 data = bytes(await self._receive_raw(self._read))
                 if not data:
                     raise StreamBroken("connection closed during the TLS handshake")
@@ -282,6 +285,8 @@ class Stream:
                 data = bytes(raw) if engine is None else engine.receive_data(raw)
             except TlsError as error:
                 raise self._break(f"TLS: {error}") from None
+            if engine is not None and engine.records * _SMALL_RECORD > len(raw):
+                self._receive_size = RECEIVE_SMALL
             if data or engine is None or not engine.peer_closed:
                 activity.received_at = now
             if data:
@@ -319,19 +324,22 @@ class Stream:
                 self._patience.discard(self)
 
     def _read(self, fd: int) -> bytes:
-        size = self._receive_size
-        data = os.read(fd, size)
-        # A full buffer says that more waits; a nearly empty one that the burst is over.
-        if len(data) == size:
-            self._receive_size = RECEIVE_LARGE
-        elif len(data) < RECEIVE_SMALL:
-            self._receive_size = RECEIVE_SMALL
+        data = os.read(fd, self._receive_size)
+        self._adapt(len(data))
         return data
 
     def _read_ciphertext(self, fd: int) -> memoryview:
         """Read into the buffer of this event loop: to be decrypted before the next checkpoint."""
-        buffer = self._ciphertext
-        return buffer[: os.readv(fd, [buffer])]
+        count = os.readv(fd, [self._ciphertext[: self._receive_size]])
+        self._adapt(count)
+        return self._ciphertext[:count]
+
+    def _adapt(self, received: int) -> None:
+        """A full buffer says that more waits; a nearly empty one that the burst is over."""
+        if received == self._receive_size:
+            self._receive_size = RECEIVE_LARGE
+        elif received < RECEIVE_SMALL:
+            self._receive_size = RECEIVE_SMALL
 
     def _open_fd(self) -> int:
         """Return the descriptor. Raises trio.ClosedResourceError where it has been closed."""
@@ -396,7 +404,10 @@ class Stream:
     # -- sending -----------------------------------------------------------------------------------
 
     async def send_all(self, data: bytes) -> None:
-        """Send ``data`` after whatever is being sent. Raises StreamBroken."""
+        """Send ``data`` after whatever is being sent. Raises StreamBroken.
+
+        What the kernel takes at once is sent without a checkpoint, also where cancelled.
+        """
         if not data:
             return
         lock = self._send_lock

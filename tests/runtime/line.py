@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import cast
 
 import trio
@@ -73,10 +74,23 @@ class Line:
             activity.sent_at = trio.current_time()
             activity.sending_since = None
 
-    async def ping(self, payload: bytes) -> None:
+    def ping(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+        """Send a ping at once, as sessions do, or behind whoever is sending."""
         if self.broken is not None:
             raise StreamBroken(self.broken)
+        if self._lock.locked():
+            return partial(self._ping_later, payload)
+        self.activity.sent_at = trio.current_time()
+        self._note_ping(payload)
+        return None
+
+    async def _ping_later(self, payload: bytes) -> None:
         await self.send()
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        self._note_ping(payload)
+
+    def _note_ping(self, payload: bytes) -> None:
         self.pings.append((trio.current_time(), payload))
         self.asked.set()
 
@@ -100,6 +114,13 @@ class Line:
         stream = cast("Stream", self)
         ping = self.ping if pings else None
         return LegWatch(Side.AGENT, stream, limits, send_ping=ping, told=told)
+
+
+def waiting(
+    send: Callable[[bytes], Awaitable[None]],
+) -> Callable[[bytes], Callable[[], Awaitable[None]]]:
+    """Return what sends a ping that has to wait."""
+    return lambda payload: partial(send, payload)
 
 
 async def forever() -> SessionEnd:

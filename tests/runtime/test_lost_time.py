@@ -15,7 +15,7 @@ from gateway.runtime.lost_time import BEAT, LostTime
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop, Sign
 from gateway.transport.stream import Stream
-from tests.runtime.line import DONE, LIMITS, Line, after
+from tests.runtime.line import DONE, LIMITS, Line, after, waiting
 from tests.runtime.test_session_challenge import Challenged
 
 Pair = tuple[trio.socket.SocketType, socket.socket]
@@ -146,7 +146,7 @@ async def test_a_loop_that_is_blocked(attempt: int, tcp_pair: Pair) -> None:
         await stream.send_all(payload)
         sent.set()
 
-    watch = LegWatch(Side.AGENT, stream, LIMITS, send_ping=send)
+    watch = LegWatch(Side.AGENT, stream, LIMITS, send_ping=waiting(send))
     loop = SessionLoop([watch])
     signs: list[Sign] = []
 

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, SessionLoop, Sign
 from gateway.transport.stream import Stream
-from tests.runtime.line import DONE, LIMITS, Line, after, forever
+from tests.runtime.line import DONE, LIMITS, Line, after, forever, waiting
 
 Pump = Callable[[], Awaitable[SessionEnd]]
 
@@ -298,7 +298,7 @@ async def test_the_time_counts_from_when_the_ping_was_sent(autojump_clock: MockC
         line.hears()
         return await forever()
 
-    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=ping)
+    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=waiting(ping))
     assert await Challenged(line, watch, answer).challenge() == [Sign.ALIVE]
     assert pinged_at == pytest.approx(5)
 

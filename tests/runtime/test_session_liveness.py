@@ -16,7 +16,17 @@ from gateway.errors import PeerLost, Stalled
 from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop
 from gateway.transport.stream import Stream
-from tests.runtime.line import DONE, LIMITS, NEVER, Line, after, every, forever, send_for_ever
+from tests.runtime.line import (
+    DONE,
+    LIMITS,
+    NEVER,
+    Line,
+    after,
+    every,
+    forever,
+    send_for_ever,
+    waiting,
+)
 
 EPSILON = 1e-6
 
@@ -308,7 +318,7 @@ async def test_a_ping_that_is_not_taken_is_a_send_like_any_other(autojump_clock:
     async def ping(payload: bytes) -> None:
         await send_for_ever(line)
 
-    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=ping)
+    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=waiting(ping))
     end = await SessionLoop([watch]).run([every(1, line.hears)])
     assert isinstance(end.error, Stalled)
     assert 318 <= trio.current_time() <= 320 + EPSILON

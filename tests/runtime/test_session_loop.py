@@ -22,7 +22,7 @@ from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, Limits, Pump, SessionLoop
 from gateway.transport.stream import Activity, Stream
 from tests.loopback import stream_and_socket
-from tests.runtime.line import DONE, LIMITS, NEVER, Line, after, forever, send_for_ever
+from tests.runtime.line import DONE, LIMITS, NEVER, Line, after, forever, send_for_ever, waiting
 
 # -- the watchdog itself ---------------------------------------------------------------------------
 
@@ -75,7 +75,13 @@ def test_it_never_looks_into_the_past(
     line.activity.received_at, line.activity.sent_at, line.activity.progress_at = past[:3]
     line.activity.reading_since = past[3] if reading else None
     line.activity.sending_since = past[4] if sending else None
-    watch = LegWatch(Side.AGENT, cast("Stream", line), limits, send_ping=ping, lost_time=LostTime())
+    watch = LegWatch(
+        Side.AGENT,
+        cast("Stream", line),
+        limits,
+        send_ping=waiting(ping),
+        lost_time=LostTime(),
+    )
     now = base + later
     for _ in range(5):
         if watch.judge(now) is not None or watch.ping_due() <= now:
@@ -150,7 +156,7 @@ async def test_a_bug_in_a_ping_ends_its_session_only(autojump_clock: MockClock) 
     async def ping(_: bytes) -> None:
         raise LookupError("bug")
 
-    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=ping)
+    watch = LegWatch(Side.AGENT, cast("Stream", line), LIMITS, send_ping=waiting(ping))
     end = await SessionLoop([watch]).run([forever])
     assert isinstance(end.error, LookupError)
     assert end.side is Side.GATEWAY
@@ -190,7 +196,16 @@ def kernel_clock() -> MockClock:
 @asynccontextmanager
 async def session_on_sockets() -> AsyncIterator[tuple[Stream, trio.SocketStream, LegWatch]]:
     async with stream_and_socket() as (stream, far):
-        yield stream, far, LegWatch(Side.AGENT, stream, LIMITS, send_ping=stream.send_all)
+        yield (
+            stream,
+            far,
+            LegWatch(
+                Side.AGENT,
+                stream,
+                LIMITS,
+                send_ping=waiting(stream.send_all),
+            ),
+        )
 
 
 async def _receive_for_ever(stream: Stream) -> SessionEnd:

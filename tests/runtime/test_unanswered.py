@@ -14,7 +14,7 @@ from gateway.runtime.session_end import SessionEnd, Side
 from gateway.runtime.session_loop import LegWatch, Limits, SessionLoop, Sign
 from gateway.runtime.unanswered import LITTLE, Unanswered
 from gateway.transport.stream import Stream
-from tests.runtime.line import DONE, Line, after, forever
+from tests.runtime.line import DONE, Line, after, forever, waiting
 
 PATIENT = Limits(interval=20.0, suspect_after=20.0, dead_after=math.inf)
 
@@ -126,7 +126,7 @@ async def test_what_the_kernel_does_not_know(
             await stream.receive_some()
             return await forever()
 
-        watch = LegWatch(Side.AGENT, stream, PATIENT, send_ping=ping)
+        watch = LegWatch(Side.AGENT, stream, PATIENT, send_ping=waiting(ping))
         loop = SessionLoop([watch])
         signs: list[Sign] = []
 
