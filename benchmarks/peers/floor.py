@@ -2,7 +2,8 @@
 
 Owns: as little as Python can do for the same bytes. No framing, no checks, no limits, no timers, no
 log; it is not a proxy that anybody could use. One epoll loop, pyOpenSSL on memory BIOs on both
-sides as in the gateway, receives of up to 256 KiB. Back-pressure is blocking sends.
+sides as in the gateway, with its allocator settings; receives of up to 512 KiB into one buffer.
+Back-pressure is blocking sends.
 
 ``python -m benchmarks.peers.floor PORT FAR_PORT CHAIN KEY`` relays to 127.0.0.1:FAR_PORT until
 killed.
@@ -17,7 +18,7 @@ from typing import Final
 
 from OpenSSL import SSL
 
-_READ: Final = 256 * 1024
+_BUFFER: Final = memoryview(bytearray(512 * 1024))
 _PIECE: Final = 64 * 1024
 _RECORD: Final = 16 * 1024
 _PARTIAL_WRITE: Final = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE
@@ -41,20 +42,19 @@ class _Side:
                 self.tls.do_handshake()
             except SSL.WantReadError:
                 self._send_all()
-                self.tls.bio_write(self.sock.recv(_READ))
+                self.tls.bio_write(self.sock.recv(_RECORD))
             else:
                 self._send_all()
                 return
 
     def receive(self) -> bytes | None:
         """Return what came, decrypted; None at the end."""
-        data = self.sock.recv(_READ)
-        if not data:
+        count = self.sock.recv_into(_BUFFER)
+        if not count:
             return None
         plain: list[bytes] = []
-        view = memoryview(data)
-        for start in range(0, len(data), _PIECE):
-            self.tls.bio_write(view[start : start + _PIECE])
+        for start in range(0, count, _PIECE):
+            self.tls.bio_write(_BUFFER[start : min(start + _PIECE, count)])
             plain += self.decrypt()
         return b"".join(plain)
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from benchmarks.peers import processes
 from benchmarks.peers.certificates import Certificates
+from gateway.runtime.memory import allocator_environment
 
 # An agent's endpoint, in a spelling by which the agent knows that frames reach the far end.
 RELAYED_TARGET: Final = "/wsagents/?relayed"
@@ -193,7 +194,8 @@ def start_floor(folder: Path, certificates: Certificates, origin_port: int) -> P
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.floor", str(port), str(origin_port)]
     files = [str(certificates.chain), str(certificates.key)]
-    process = start_process([*command, *files], folder, "floor")
+    environment = allocator_environment()
+    process = start_process([*command, *files], folder, "floor", environment=environment)
     return wait(Proxy("floor", "", port, "/bench/", process))
 
 

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import (
+    RECEIVE_SMALL,
     Stream,
     StreamBroken,
 )
@@ -22,6 +23,7 @@ from tests.loopback import (
     tls_stream,
 )
 from tests.peers.tls_peer import TlsPeer
+from tests.recordings import body
 
 
 async def test_tls_info(contexts: ServerContexts) -> None:
@@ -125,3 +127,62 @@ async def test_reset_during_the_handshake(contexts: ServerContexts) -> None:
         reset(far)
         with pytest.raises(StreamBroken, match="connection reset by peer"):
             await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+
+
+async def _connected(stream: Stream, far: trio.SocketStream, contexts: ServerContexts) -> TlsPeer:
+    """Shake hands; the far end's TLS is by hand, so that many records leave in one send."""
+    peer = TlsPeer(certificates.client_context(), server_side=False, server_name="localhost")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.start_tls, TlsEngine(contexts.entry, server_side=True))
+        await far.send_all(peer.handshake())
+        while not peer.handshake_done:
+            await far.send_all(peer.handshake(await far.receive_some()))
+    return peer
+
+
+async def test_small_records_are_read_in_small_pieces(contexts: ServerContexts) -> None:
+    """A large receive full of them would keep all other sessions waiting."""
+    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
+        peer = await _connected(stream, far, contexts)
+        flood = b"".join(peer.send(b"x") for _ in range(30_000))
+        nursery.start_soon(far.send_all, flood)
+        await wait_all_tasks_blocked()
+        received = 0
+        while received < 30_000:
+            data = await stream.receive_some()
+            assert len(data) <= RECEIVE_SMALL / 22
+            received += len(data)
+
+
+async def test_streams_take_turns_with_one_buffer(contexts: ServerContexts) -> None:
+    """Each gets its own bytes, in large receives."""
+    texts = [body(900_000), bytes(reversed(body(900_000)))]
+    async with (
+        stream_and_socket() as (one, far_one),
+        stream_and_socket() as (other, far_other),
+        trio.open_nursery() as nursery,
+    ):
+        streams = []
+        for text, stream, far in zip(texts, (one, other), (far_one, far_other), strict=True):
+            peer = await _connected(stream, far, contexts)
+            nursery.start_soon(far.send_all, peer.send(text))
+            streams.append(stream)
+        received = [b"", b""]
+        while any(len(got) < 900_000 for got in received):
+            for index, stream in enumerate(streams):
+                if len(received[index]) < 900_000:
+                    received[index] += await stream.receive_some()
+        assert received == texts
+
+
+async def test_the_end_behind_a_large_receive(contexts: ServerContexts) -> None:
+    """close_notify behind data takes none of it away."""
+    async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
+        peer = await _connected(stream, far, contexts)
+        data = body(300_000)
+        nursery.start_soon(far.send_all, peer.send(data) + peer.send(b"last") + peer.send_close())
+        await wait_all_tasks_blocked()
+        received = b""
+        while piece := await stream.receive_some():
+            received += piece
+        assert received == data + b"last"
