@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -89,6 +90,9 @@ def test_the_steps_of_the_build(tmp_path: Path) -> None:
             *sources, target = each.words
             for source in sources:
                 _copy(ROOT / source, work / target)
+            # As a checkout under umask 077 has it.
+            for path in work.rglob("*"):
+                path.chmod(0o700 if path.is_dir() else 0o600)
         elif each.name == "RUN":
             script = work / "remoting-gateway"
             if script.exists():
@@ -104,6 +108,12 @@ def test_the_steps_of_the_build(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env={"STATE_DIRECTORY": str(tmp_path)}, timeout=30)
     assert done.returncode == 0
     assert not (opt / "bin" / "pip").exists()
+    # The image's user is not the one who built it.
+    for path in opt.rglob("*"):
+        if not path.is_symlink():
+            assert stat.S_IMODE(path.stat().st_mode) & 0o044 == 0o044, path
+    # The fifth byte of compiled files: 1 is a hash that is not compared (PEP 552).
+    assert {path.read_bytes()[4] for path in opt.rglob("*.pyc")} == {1}
 
 
 def _copy(source: Path, target: Path) -> None:

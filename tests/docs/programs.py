@@ -70,7 +70,7 @@ _DOCKER: Final[Mapping[str, Options]] = {
     "run": {
         **dict.fromkeys(("-d", "--read-only"), FLAG),
         **dict.fromkeys(("-p", "-v", "--name", "--tmpfs", "--cap-drop"), VALUE),
-        **dict.fromkeys(("--security-opt", "--stop-timeout", "--health-cmd"), VALUE),
+        **dict.fromkeys(("--security-opt", "--stop-timeout", "--hostname"), VALUE),
     },
     "exec": {},
     "stop": {"-t": VALUE},
@@ -140,10 +140,6 @@ def _fits_the_image(words: list[str]) -> None:
             assert value.split(":")[-1] in ports, value
         elif option == "-v":
             assert value.split(":")[1].startswith(folders), value
-        elif option == "--health-cmd":
-            program, *inside = value.split()
-            assert program == "remoting-gateway"
-            check(inside, whole=True)
 
 
 def _docker_compose(words: list[str]) -> None:
@@ -334,19 +330,32 @@ def fresh_machine(words: list[str], *, whole: bool) -> None:
     """Have the script itself parse all but its tests, which have to be there."""
     options = {"--demo": FLAG, "--suite": VALUE, "--mirror": VALUE, "-q": FLAG}
     _, tests = take(words, options)
+    _in_the_usage(".ci/fresh-machine", words)
+    for each in tests:
+        _file(each)
+
+
+def container_image(words: list[str], *, whole: bool) -> None:
+    """Check the options, and that a base image is the one that the Dockerfile names."""
+    options, rest = take(words, {"--suite": VALUE, "--mirror": VALUE, "--base": VALUE})
+    assert rest == []
+    _in_the_usage(".ci/container-image", words)
+    assert options.get("--base", _base_image()) == _base_image()
+
+
+def _in_the_usage(script: str, words: list[str]) -> None:
     usage = subprocess.run(
-        [str(ROOT / ".ci/fresh-machine"), "--help"], capture_output=True, text=True, timeout=10
+        [str(ROOT / script), "--help"], capture_output=True, text=True, timeout=10
     )
     assert usage.returncode == 0
     for each in words:
         assert not each.startswith("--") or each in usage.stdout, each
-    for each in tests:
-        _file(each)
 
 
 Check = Callable[..., None]
 PROGRAMS: Final[Mapping[str, Check]] = {
     "./dev": dev,
+    ".ci/container-image": container_image,
     ".ci/fresh-machine": fresh_machine,
     "/opt/remoting-gateway/bin/pip": pip,
     "docker": docker,

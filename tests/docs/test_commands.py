@@ -109,7 +109,7 @@ def test_a_command_can_be_given(line: Line, words: list[str]) -> None:
         "docker run -v ./tls:/etc/tls remoting-gateway",
         "docker run --stop-timeout 300 remoting-gateway",
         "docker run remoting-gateway run --control http://a/",
-        'docker run --health-cmd "remoting-gateway health" remoting-gateway',
+        "docker run --host-name gateway remoting-gateway",
         "docker compose -f deploy/compose.yaml up",
         "docker compose -f deploy/compose/compose.yaml exec jenkins ls",
         "kubectl apply -k deploy/kubernetes",
@@ -129,6 +129,7 @@ def test_a_command_can_be_given(line: Line, words: list[str]) -> None:
         "./dev tests",
         "./dev test tests/none",
         ".ci/fresh-machine --demos",
+        ".ci/container-image --base python:3.12-slim",
         "podman ps",
     ],
 )
