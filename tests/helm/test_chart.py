@@ -213,9 +213,17 @@ def test_a_state_that_stays() -> None:
     assert of_kind(other, "PersistentVolumeClaim") == []
 
 
-def test_objects_of_ones_own_are_templates() -> None:
-    names = {each["metadata"]["name"] for each in of_kind(render(FILES), "ConfigMap")}
-    assert "rg-authorities" in names
+def test_objects_of_ones_own_are_templates_and_found() -> None:
+    rendered = render(FILES)
+    (own,) = (
+        each
+        for each in of_kind(rendered, "ConfigMap")
+        if each["metadata"]["labels"] == {"app.kubernetes.io/instance": "rg"}
+    )
+    (deployment,) = of_kind(rendered, "Deployment")
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    wanted = [each["configMap"]["name"] for each in volumes if each["name"] == "authorities"]
+    assert wanted == [own["metadata"]["name"]]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +234,11 @@ def test_objects_of_ones_own_are_templates() -> None:
         (STORE, ("replicaCount=2",), "persistence.enabled: one state belongs to one gateway"),
         (STORE, ("autoscaling.enabled=true",), "persistence.enabled: one state belongs"),
         (MONITORING, ("admin.enabled=false",), "metrics are on the admin listener"),
+        (
+            EDGE,
+            ("replicaCount=2", "config.controllers.main.credentials.modes={nodes}"),
+            "issued secrets are each pod's own",
+        ),
         (EDGE, ("admin.port=8443",), "admin.port: the listener has the same port"),
         (EDGE, ("config.limitz=1",), "limitz"),
         (EDGE, ("ingress.enabled=true",), "ingress.hosts: name at least one"),
@@ -246,7 +259,7 @@ def test_what_cannot_be_is_refused(values: Path, settings: tuple[str, ...], expe
         (EDGE, "-url https://agents.example.com/ \\"),
         (TRANSLATOR, "-url https://agents.example.com/team-a/ \\"),
         (HTTP_ROUTE, "-url https://a.example.com/ \\"),
-        (STORE, "-url https://jenkins.example.com:8443/ \\"),
+        (STORE, "-url https://jenkins.example.com:30443/ \\"),
         (MONITORING, "-url https://HOST/ \\"),
         (REPLICAS, "-url https://jenkins.example.com/ \\"),
     ],
@@ -254,17 +267,37 @@ def test_what_cannot_be_is_refused(values: Path, settings: tuple[str, ...], expe
 def test_the_notes_have_the_agents_command_line(
     values: Path, expected: str, tmp_path: Path
 ) -> None:
-    # `helm template` shows no notes, so they are put into a manifest of a copy.
-    chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    notes = chart / "templates" / "NOTES.txt"
-    head = "kind: Notes\nnotes: |\n"
-    (chart / "templates" / "notes.yaml").write_text(head + textwrap.indent(notes.read_text(), "  "))
-    notes.unlink()
-    options = ["--kube-version", KUBERNETES, "-f", str(values), "-s", "templates/notes.yaml"]
-    done = helm("template", "rg", str(chart), "--namespace", "ci", *options)
-    assert done.returncode == 0, done.stderr
-    text = parse(done.stdout)[0]["notes"]
+    text = notes(values, tmp_path)
     assert expected in text
     assert "-name NODE -secret SECRET" in text
     assert ("several replicas" in text.lower()) == (values == REPLICAS)
+
+
+def test_the_notes_name_a_route_that_agents_may_use(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text("""
+config:
+  controllers: {main: {url: "http://jenkins.jenkins.svc:8080/"}}
+  routes:
+    - {id: ui, host: jenkins.example.com, controller: main, expose: [ui]}
+    - {id: agents, host: agents.example.com, controller: main, expose: [agents]}
+tls: {existingSecret: gateway-tls}
+""")
+    assert "-url https://agents.example.com/ \\" in notes(values, tmp_path)
+
+
+def notes(values: Path, folder: Path) -> str:
+    """Return what an installation says."""
+    # `helm template` shows no notes, so they are put into a manifest of a copy.
+    chart = folder / "chart"
+    shutil.copytree(CHART, chart)
+    source = chart / "templates" / "NOTES.txt"
+    head = "kind: Notes\nnotes: |\n"
+    manifest = head + textwrap.indent(source.read_text(), "  ")
+    (chart / "templates" / "notes.yaml").write_text(manifest)
+    source.unlink()
+    options = ["--kube-version", KUBERNETES, "-f", str(values), "-s", "templates/notes.yaml"]
+    done = helm("template", "rg", str(chart), "--namespace", "ci", *options)
+    assert done.returncode == 0, done.stderr
+    text: str = parse(done.stdout)[0]["notes"]
+    return text

@@ -110,6 +110,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.persistence.enabled $many }}
 {{- fail "persistence.enabled: one state belongs to one gateway; use one replica and no autoscaling, or no persistence" }}
 {{- end }}
+{{- range $name, $controller := .Values.config.controllers }}
+{{- if and $many $controller.credentials (has "nodes" (default list $controller.credentials.modes)) }}
+{{- fail (printf "config.controllers.%s.credentials.modes: issued secrets are each pod's own; use one replica and no autoscaling, or another mode" $name) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.admin.enabled) }}
 {{- fail "metrics.serviceMonitor.enabled: metrics are on the admin listener; set admin.enabled" }}
 {{- end }}
