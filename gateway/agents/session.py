@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +46,7 @@ from gateway.runtime.session_loop import (
     LAST_WORDS,
     LegWatch,
     Limits,
+    Rest,
     SessionLoop,
     Sign,
 )
@@ -282,7 +283,7 @@ class AgentSession:
         self._first = b""
         return payload
 
-    def _ping(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+    def _ping(self, payload: bytes) -> Rest:
         sent = self._agent.send_nowait(control_frame(Opcode.PING, payload))
         return None if sent else self._agent.flush
 

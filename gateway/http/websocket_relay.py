@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -39,6 +39,7 @@ from gateway.runtime.session_loop import (
     STALL_AFTER,
     LegWatch,
     Limits,
+    Rest,
     SessionLoop,
     Sign,
 )
@@ -256,13 +257,13 @@ class RelaySession:
             await other.ended.wait()
         return self._closed
 
-    def _ping_client(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+    def _ping_client(self, payload: bytes) -> Rest:
         return self._ping(self._down, payload)
 
-    def _ping_controller(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+    def _ping_controller(self, payload: bytes) -> Rest:
         return self._ping(self._up, payload)
 
-    def _ping(self, way: Way, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+    def _ping(self, way: Way, payload: bytes) -> Rest:
         """Send a ping between two frames, which may have to wait for the end of one."""
         frame = way.frame(control_frame(Opcode.PING, payload))
         if self._closed is not None:

@@ -13,14 +13,14 @@ at every moment at which another task can look, also after a pump was cancelled.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
 from gateway.protocol.ws_relay import FrameScanner, mask_frame
 from gateway.runtime.session_end import Side
-from gateway.runtime.session_loop import LegWatch
+from gateway.runtime.session_loop import LegWatch, Rest
 from gateway.transport.stream import Stream
 
 
@@ -70,7 +70,7 @@ class Way:
         if data and (flush := self.send_nowait(data)) is not None:
             await flush()
 
-    def send_nowait(self, data: bytes) -> Callable[[], Awaitable[None]] | None:
+    def send_nowait(self, data: bytes) -> Rest:
         """Send ``data``; return what still has to be waited for, if anything. StreamBroken."""
         stream = self.sink.stream
         return None if stream.send_nowait(data) else stream.flush

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 import trio
 
+from gateway.transport.per_loop import one_per_loop
+
 # Seconds from one look at the clock to the next, and by which a look is noticeably late.
 BEAT: Final = 1.0
 LATE: Final = 1.0
@@ -99,17 +101,8 @@ class LostTime:
         self._freezes.append((begun, ended))
 
 
-_current: Final = trio.lowlevel.RunVar[LostTime]("lost time")
-
-
-def current_lost_time() -> LostTime:
-    """Return the one of this event loop."""
-    try:
-        return _current.get()
-    except LookupError:
-        lost_time = LostTime()
-        _current.set(lost_time)
-        return lost_time
+# The one of this event loop.
+current_lost_time: Final = one_per_loop("lost time", LostTime)
 
 
 async def let_readers_run() -> None:

@@ -82,8 +82,9 @@ _JITTER: Final = 0.1
 Pump = Callable[[], Awaitable[SessionEnd]]
 # A part of a session that may end without ending it.
 _Part = Callable[[], Awaitable[SessionEnd | None]]
-# Sends a ping; returns what is still to be waited for, None if the kernel has taken it.
-SendPing = Callable[[bytes], Callable[[], Awaitable[None]] | None]
+# What is still to be waited for; nothing if the kernel has taken all.
+Rest = Callable[[], Awaitable[None]] | None
+SendPing = Callable[[bytes], Rest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import trio
 
 from gateway.runtime.lost_time import current_lost_time
+from gateway.transport.per_loop import one_per_loop
 
 # What is due so soon after something else is looked at together with it, seconds: thousands of
 # sessions then cost twenty wake-ups a second, and a ping leaves so much before its time.
@@ -104,14 +105,5 @@ class Watchdogs:
             heapq.heappush(entries, each)
 
 
-_current: Final = trio.lowlevel.RunVar[Watchdogs]("watchdogs")
-
-
-def current_watchdogs() -> Watchdogs:
-    """Return those of this event loop."""
-    try:
-        return _current.get()
-    except LookupError:
-        watchdogs = Watchdogs()
-        _current.set(watchdogs)
-        return watchdogs
+# Those of this event loop.
+current_watchdogs: Final = one_per_loop("watchdogs", Watchdogs)

@@ -15,6 +15,8 @@ from typing import Final, Protocol
 
 import trio
 
+from gateway.transport.per_loop import one_per_loop
+
 # Seconds by which a receive may end late.
 RESOLUTION: Final = 0.5
 
@@ -59,14 +61,5 @@ class Patience:
         self._looking = False
 
 
-_current: Final = trio.lowlevel.RunVar[Patience]("patience")
-
-
-def current_patience() -> Patience:
-    """Return the one of this event loop."""
-    try:
-        return _current.get()
-    except LookupError:
-        patience = Patience()
-        _current.set(patience)
-        return patience
+# The one of this event loop.
+current_patience: Final = one_per_loop("patience", Patience)

@@ -31,6 +31,7 @@ import trio
 
 from gateway.protocol.tls import TlsEngine, TlsError
 from gateway.transport.patience import current_patience
+from gateway.transport.per_loop import one_per_loop
 
 # What one wake-up may bring. Small while a stream is quiet, so that small traffic allocates little;
 # large while it is busy, because the wake-up is the unit of cost. Ciphertext needs no memory of its
@@ -635,17 +636,8 @@ class Stream:
         return StreamBroken(self.broken)
 
 
-_buffers: Final = trio.lowlevel.RunVar[memoryview]("ciphertext")
-
-
-def _shared_buffer() -> memoryview:
-    """Return where streams of this event loop read ciphertext."""
-    try:
-        return _buffers.get()
-    except LookupError:
-        buffer = memoryview(bytearray(RECEIVE_LARGE))
-        _buffers.set(buffer)
-        return buffer
+# Where the streams of this event loop read ciphertext.
+_shared_buffer: Final = one_per_loop("ciphertext", lambda: memoryview(bytearray(RECEIVE_LARGE)))
 
 
 def _peer_of(sock: trio.socket.SocketType) -> PeerAddress:

@@ -14,7 +14,7 @@ from typing import cast
 import trio
 
 from gateway.runtime.session_end import SessionEnd, Side
-from gateway.runtime.session_loop import LegWatch, Limits
+from gateway.runtime.session_loop import LegWatch, Limits, Rest, SendPing
 from gateway.transport.stream import Activity, Stream, StreamBroken
 
 LIMITS = Limits(interval=20.0, suspect_after=20.0, dead_after=60.0)
@@ -74,7 +74,7 @@ class Line:
             activity.sent_at = trio.current_time()
             activity.sending_since = None
 
-    def ping(self, payload: bytes) -> Callable[[], Awaitable[None]] | None:
+    def ping(self, payload: bytes) -> Rest:
         """Send a ping at once, as sessions do, or behind whoever is sending."""
         if self.broken is not None:
             raise StreamBroken(self.broken)
@@ -116,9 +116,7 @@ class Line:
         return LegWatch(Side.AGENT, stream, limits, send_ping=ping, told=told)
 
 
-def waiting(
-    send: Callable[[bytes], Awaitable[None]],
-) -> Callable[[bytes], Callable[[], Awaitable[None]]]:
+def waiting(send: Callable[[bytes], Awaitable[None]]) -> SendPing:
     """Return what sends a ping that has to wait."""
     return lambda payload: partial(send, payload)
 
