@@ -6,6 +6,7 @@ The steps of the first stage are rehearsed as they stand, with another folder in
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -44,6 +45,15 @@ def test_nobody_is_root_and_signals_reach_the_gateway() -> None:
     assert last("ENTRYPOINT").words == ["remoting-gateway"]
     assert last("CMD").words == ["run"]
     assert last("EXPOSE").text == "8443"
+
+
+def test_any_user_in_group_0_may_keep_a_state() -> None:
+    """As which OpenShift runs it. That it does then: .ci/container-image."""
+    (state,) = re.findall(
+        r"install -d (.*?) /var/lib/remoting-gateway(?:\s|$)",
+        " ".join(each.text for each in FINAL if each.name == "RUN"),
+    )
+    assert state.split() == ["-o", "65532", "-g", "0", "-m", "0770"]
 
 
 def test_the_health_check_is_a_command_that_there_is() -> None:
