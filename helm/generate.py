@@ -1,7 +1,8 @@
 """What the chart has from elsewhere: python -m helm.generate writes it anew, a test compares.
 
-Owns: values.schema.json, made of the configuration's own schema and of the chart's keys below, and
-the copies of alert rules and dashboard, since a chart can only read its own folder.
+Owns: values.schema.json, made of the configuration's own schema and of the chart's keys below,
+VALUES.md (``values_page``), and the copies of alert rules and dashboard, since a chart can only
+read its own folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.config.schema import config_schema
+from helm.values_page import values_page
 
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = ROOT / "helm" / "remoting-gateway"
@@ -36,6 +38,10 @@ _AMOUNT: Final[Schema] = {"type": ["integer", "string", "null"]}
 
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _monitor() -> Schema:
+    return _object(enabled=_SWITCH, interval=_TEXT, scrapeTimeout=_TEXT, labels=_WORDS)
 
 
 def _values(config: Schema, listener: Schema) -> Schema:
@@ -107,9 +113,8 @@ def _values(config: Schema, listener: Schema) -> Schema:
         ),
         networkPolicy=_object(enabled=_SWITCH, **{"from": _OBJECTS}, adminFrom=_OBJECTS),
         metrics=_object(
-            serviceMonitor=_object(
-                enabled=_SWITCH, interval=_TEXT, scrapeTimeout=_TEXT, labels=_WORDS
-            ),
+            serviceMonitor=_monitor(),
+            podMonitor=_monitor(),
             prometheusRule=_object(enabled=_SWITCH, labels=_WORDS),
             dashboard=_object(enabled=_SWITCH, labels=_WORDS, annotations=_WORDS),
         ),
@@ -123,7 +128,7 @@ def _values(config: Schema, listener: Schema) -> Schema:
         affinity=_ANY_OBJECT,
         priorityClassName=_TEXT,
         topologySpreadConstraints=_OBJECTS,
-        extraEnv=_OBJECTS,
+        extraEnvs=_OBJECTS,
         extraEnvFrom=_OBJECTS,
         extraVolumes=_OBJECTS,
         extraVolumeMounts=_OBJECTS,
@@ -188,7 +193,8 @@ def generated() -> dict[Path, str]:
     copies = {
         target: source.read_text("utf-8") for source, target in COPIES.items() if source.exists()
     }
-    return {CHART / "values.schema.json": schema, **copies}
+    page = values_page((CHART / "values.yaml").read_text("utf-8"))
+    return {CHART / "values.schema.json": schema, CHART / "VALUES.md": page, **copies}
 
 
 if __name__ == "__main__":

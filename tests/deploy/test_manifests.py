@@ -53,12 +53,13 @@ def change(manifest: dict[str, Any], path: str, value: object) -> dict[str, Any]
     return made
 
 
-GKE: Final = ("gke.yaml", "BackendConfig")
-OPENSHIFT: Final = ("openshift-route.yaml", "Route")
-HTTP_ROUTE: Final = ("httproute.yaml", "HTTPRoute")
+GKE: Final = ("gke/ingress.yaml", "BackendConfig")
+OPENSHIFT: Final = ("openshift/route.yaml", "Route")
+ENVOY: Final = ("gateway-api/envoy-gateway.yaml", "ClientTrafficPolicy")
+HTTP_ROUTE: Final = ("gateway-api/httproute.yaml", "HTTPRoute")
 
 
-@pytest.mark.parametrize("which", [GKE, OPENSHIFT, HTTP_ROUTE])
+@pytest.mark.parametrize("which", [GKE, OPENSHIFT, ENVOY, HTTP_ROUTE])
 def test_others_kinds(which: tuple[str, str]) -> None:
     assert problems_of(in_front(*which)) == []
 
@@ -89,6 +90,8 @@ def test_others_kinds(which: tuple[str, str]) -> None:
             "5m",
             "_tunnel' was unexpected",
         ),
+        (ENVOY, "spec,path,escapedSlashes", "KeepUnchanged", "'escapedSlashes' was unexpected"),
+        (ENVOY, "spec,path,escapedSlashesAction", "Keep", "'Keep' is not one of"),
         (HTTP_ROUTE, "spec,rules,0,timeouts,request", "1d", "'1d' does not match"),
         (HTTP_ROUTE, "spec,rules,0,timeout", "0s", "'timeout' was unexpected"),
         (HTTP_ROUTE, "spec,rules,0,backendRefs,0,port", "http", "'http' is not of type"),

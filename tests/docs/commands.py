@@ -19,7 +19,7 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks_of, code_spans, prose_of
 COMMENTED: Final = (
     ROOT / "deploy/Dockerfile",
     ROOT / "deploy/compose/compose.yaml",
-    *sorted((ROOT / "deploy/kubernetes").glob("*/kustomization.yaml")),
+    *sorted((ROOT / "deploy/kubernetes").rglob("kustomization.yaml")),
 )
 _SHELL: Final = (None, "", "sh")
 _SEPARATORS: Final = frozenset({"&&", "||", "|", ";", ">", ">>", "<"})

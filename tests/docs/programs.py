@@ -102,6 +102,14 @@ def docker(words: list[str], *, whole: bool) -> None:
     if command == "compose":
         _docker_compose(rest)
         return
+    if command in {"tag", "push"}:
+        # What the examples take, with their registry.
+        assert rest[:-1] == ([_our_image()] if command == "tag" else [])
+        name, _, tag = rest[-1].rpartition(":")
+        for path in (_DEPLOY / "kubernetes").glob("*/kustomization.yaml"):
+            for image in yaml.safe_load(path.read_text("utf-8")).get("images", ()):
+                assert (image["newName"], image["newTag"]) == (name, tag)
+        return
     if command == "buildx":
         assert rest == ["imagetools", "inspect", _base_image()], rest
         return
@@ -162,15 +170,36 @@ def kubectl(words: list[str], *, whole: bool) -> None:
         # What is in it: tests/deploy/test_kubernetes.py
         assert _file(f"{folder}/kustomization.yaml").is_file()
         return
-    assert words[:3] == ["create", "secret", "tls"], f"kubectl {words}"
-    options, (name,) = take(words[3:], {"--cert": VALUE, "--key": VALUE})
-    assert options.keys() == {"--cert", "--key"}
+    assert words[:2] == ["create", "secret"], f"kubectl {words}"
+    known: dict[str, Options] = {
+        "tls": {"--cert": VALUE, "--key": VALUE},
+        "generic": {"--from-literal": VALUE},
+    }
+    options, (name,) = take(words[3:], known[words[2]])
+    assert options.keys() == known[words[2]].keys()
+    # The admin listener's: the one key that an example mounts.
+    assert options.get("--from-literal", "token=").startswith("token=")
     mounted = [
         path
-        for path in (_DEPLOY / "kubernetes").glob("*/*.yaml")
-        if f"secretName: {name}" in path.read_text("utf-8")
+        for path in (_DEPLOY / "kubernetes").rglob("*.yaml")
+        if re.search(rf"secretName: {re.escape(name)}(?![\w-])", path.read_text("utf-8"))
     ]
     assert mounted, f"no example mounts {name}"
+
+
+def oc(words: list[str], *, whole: bool) -> None:
+    """Check what is applied as of kubectl; in prose the question for the cluster network."""
+    if words != ["get", "network.config", "cluster"]:
+        kubectl(words, whole=whole)
+
+
+def gcloud(words: list[str], *, whole: bool) -> None:
+    """Check that the address which is made is the one that the Ingress asks for."""
+    assert words[:3] == ["compute", "addresses", "create"]
+    options, (name,) = take(words[3:], {"--global": FLAG})
+    assert options
+    ingress = (_DEPLOY / "kubernetes/in-front/gke/ingress.yaml").read_text("utf-8")
+    assert f"ingress.global-static-ip-name: {name}\n" in ingress
 
 
 def helm(words: list[str], *, whole: bool) -> None:
@@ -233,13 +262,15 @@ def systemctl(words: list[str], *, whole: bool) -> None:
         "enable": {"--now": FLAG},
         "reload": {},
         "restart": {},
+        "edit": {},
         "kill": {"--kill-whom": VALUE, "-s": VALUE},
     }
     assert verb in known, verb
     options, units = take(rest, known[verb])
     assert bool(units) == (verb != "daemon-reload")
     for each in units:
-        _unit(each)
+        if (verb, each) != ("edit", "jenkins"):  # Debian's package has that one
+            _unit(each)
     if verb == "kill":
         assert options == {"--kill-whom": "main", "-s": "USR1"}, "logs are reopened by it"
 
@@ -359,12 +390,14 @@ PROGRAMS: Final[Mapping[str, Check]] = {
     ".ci/fresh-machine": fresh_machine,
     "/opt/remoting-gateway/bin/pip": pip,
     "docker": docker,
+    "gcloud": gcloud,
     "helm": helm,
     "install": install,
     "java": java,
     "journalctl": journalctl,
     "keytool": keytool,
     "kubectl": kubectl,
+    "oc": oc,
     "promtool": promtool,
     "python3": python3,
     "ssh": ssh,

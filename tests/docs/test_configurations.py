@@ -51,7 +51,7 @@ def _helm_values(block: Block) -> None:
 # Page and first key of what is YAML and no configuration of ours -> how it is checked.
 OTHERS: Final[dict[tuple[str, str], Callable[[Block], None]]] = {
     ("operations.md", "scrape_configs"): _prometheus,
-    ("helm.md", "config"): _helm_values,
+    ("helm.md", "image"): _helm_values,
 }
 
 

@@ -126,7 +126,7 @@ async def test_the_chart_can_be_installed(tmp_path: Path) -> None:
     """As far as helm goes without changing anything: the values on that page, and the notes."""
     require_tool("helm")
     (values,) = (
-        block for block in blocks_of(ROOT / "docs/helm.md") if block.text.startswith("config:")
+        block for block in blocks_of(ROOT / "docs/helm.md") if block.text.startswith("image:")
     )
     (tmp_path / "my-values.yaml").write_text(values.text, "utf-8")
     (tmp_path / "helm").symlink_to(ROOT / "helm")

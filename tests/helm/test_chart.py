@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.deploy.fronts import FRONTS, misfits
 from tests.deploy.manifests import container_of, of_kind, parse, pod_of, problems_of, the_only
 from tests.helm.charts import (
     CHART,
@@ -21,10 +22,12 @@ from tests.helm.charts import (
     load_config,
     render,
     template,
+    values_of,
 )
 from tests.tools import require_tool
 
-INGRESS, CERT_MANAGER, EDGE, FILES, HTTP_ROUTE, MONITORING, REPLICAS, STORE, TRANSLATOR = VALUE_SETS
+INGRESS, CERT_MANAGER, EDGE, FILES, GKE, HTTP_ROUTE = VALUE_SETS[:6]
+MONITORING, OPENSHIFT, REPLICAS, STORE, TRANSLATOR = VALUE_SETS[6:]
 every_set = pytest.mark.parametrize("values", VALUE_SETS, ids=lambda path: path.stem)
 
 
@@ -85,7 +88,10 @@ def test_the_container_may_do_as_little_as_possible(values: Path) -> None:
     assert security["allowPrivilegeEscalation"] is False
     assert security["capabilities"] == {"drop": ["ALL"]}
     pod = pod_of(manifests)["spec"]
-    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    ids = {pod["securityContext"].get(key) for key in ("runAsUser", "runAsGroup", "fsGroup")}
+    # OpenShift gives each namespace ids of its own, and refuses others.
+    assert ids == ({None} if values == OPENSHIFT else {65532})
     assert pod["automountServiceAccountToken"] is False
 
 
@@ -99,6 +105,42 @@ def test_behind_an_ingress() -> None:
     # Nobody reaches the admin port unless somebody is named.
     closed = render(INGRESS, "networkPolicy.adminFrom=null")
     assert len(the_only(closed, "NetworkPolicy")["spec"]["ingress"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "front"), [(INGRESS, "ingress-nginx"), (GKE, "gke"), (OPENSHIFT, "openshift")]
+)
+def test_it_fits_what_stands_in_front(values: Path, front: str, tmp_path: Path) -> None:
+    config = load_config(render(values), tmp_path).config
+    assert misfits(FRONTS[front], render(values), config) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (r"ingress.annotations.nginx\.ingress\.kubernetes\.io/backend-protocol=HTTPS",),
+        (r"ingress.annotations.nginx\.org/ssl-services=rg-remoting-gateway",),
+        (r"service.annotations.traefik\.ingress\.kubernetes\.io/service\.serversscheme=https",),
+        (r"ingress.annotations.haproxy\.org/server-ssl=yes",),
+    ],
+)
+def test_an_ingress_that_speaks_tls(settings: tuple[str, ...]) -> None:
+    manifests = render(EDGE, "ingress.enabled=true", "ingress.hosts[0].host=a", *settings)
+    (rule,) = the_only(manifests, "Ingress")["spec"]["rules"]
+    service = rule["http"]["paths"][0]["backend"]["service"]
+    assert service == {"name": "rg-remoting-gateway", "port": {"name": "https"}}
+
+
+def test_a_gateway_that_speaks_tls() -> None:
+    manifests = template(
+        EDGE,
+        "httpRoute.enabled=true",
+        "httpRoute.parentRefs[0].name=a",
+        "extraObjects[0].kind=BackendTLSPolicy",
+    )
+    assert manifests.returncode == 0, manifests.stderr
+    route = the_only(parse(manifests.stdout), "HTTPRoute")["spec"]
+    assert route["rules"][0]["backendRefs"] == [{"name": "rg-remoting-gateway", "port": 443}]
 
 
 def test_a_load_balancer_keeps_addresses() -> None:
@@ -159,6 +201,16 @@ def test_monitoring(tmp_path: Path) -> None:
         if monitor["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
     )
     assert admin["spec"]["ports"][0]["name"] == endpoint["port"]
+    # Where each pod is scraped, its own port is asked, by the same proof.
+    pods = the_only(render(OPENSHIFT), "PodMonitor")["spec"]
+    (scraped,) = pods["podMetricsEndpoints"]
+    assert scraped["authorization"]["credentials"]["name"] == "rg-remoting-gateway-admin"
+    assert {k: v for k, v in scraped.items() if k in ("port", "path")} == {
+        "port": "admin",
+        "path": "/metrics",
+    }
+    labels = pod_of(render(OPENSHIFT))["metadata"]["labels"]
+    assert pods["selector"]["matchLabels"].items() <= labels.items()
     # Alert rules and dashboard arrive as they are.
     rules = the_only(manifests, "PrometheusRule")["spec"]
     assert rules == yaml.safe_load((CHART / "files/alerts.yml").read_text())
@@ -233,7 +285,29 @@ def test_objects_of_ones_own_are_templates_and_found() -> None:
         (EDGE, ("tls.existingSecret=",), "tls: name a Secret in tls.existingSecret"),
         (STORE, ("replicaCount=2",), "persistence.enabled: one state belongs to one gateway"),
         (STORE, ("autoscaling.enabled=true",), "persistence.enabled: one state belongs"),
-        (MONITORING, ("admin.enabled=false",), "metrics are on the admin listener"),
+        (MONITORING, ("admin.enabled=false",), "metrics.serviceMonitor.enabled: metrics are on"),
+        (OPENSHIFT, ("admin.enabled=false",), "metrics.podMonitor.enabled: metrics are on"),
+        (MONITORING, ("metrics.podMonitor.enabled=true",), "everything would be counted twice"),
+        (STORE, ("persistence.enabled=false",), "issued secrets would be gone with the pod"),
+        (
+            EDGE,
+            ("ingress.enabled=true", "ingress.hosts[0].host=a"),
+            "ingress.enabled: an ingress speaks plain HTTP to its backend",
+        ),
+        (
+            EDGE,
+            (
+                "ingress.enabled=true",
+                "ingress.hosts[0].host=a",
+                r"ingress.annotations.nginx\.ingress\.kubernetes\.io/backend-protocol=HTTP",
+            ),
+            "ingress.enabled: an ingress speaks plain HTTP to its backend",
+        ),
+        (
+            EDGE,
+            ("httpRoute.enabled=true", "httpRoute.parentRefs[0].name=a"),
+            "httpRoute.enabled: a Gateway speaks plain HTTP to its backend",
+        ),
         (
             EDGE,
             ("replicaCount=2", "config.controllers.main.credentials.modes={nodes}"),
@@ -241,8 +315,8 @@ def test_objects_of_ones_own_are_templates_and_found() -> None:
         ),
         (EDGE, ("admin.port=8443",), "admin.port: the listener has the same port"),
         (EDGE, ("config.limitz=1",), "limitz"),
-        (EDGE, ("ingress.enabled=true",), "ingress.hosts: name at least one"),
-        (EDGE, ("httpRoute.enabled=true",), "httpRoute.parentRefs: name the Gateway"),
+        (INGRESS, ("ingress.hosts=null",), "ingress.hosts: name at least one"),
+        (HTTP_ROUTE, ("httpRoute.parentRefs=null",), "httpRoute.parentRefs: name the Gateway"),
         (CERT_MANAGER, ("tls.certManager.dnsNames=null",), "tls.certManager.dnsNames"),
     ],
 )
@@ -252,6 +326,18 @@ def test_what_cannot_be_is_refused(values: Path, settings: tuple[str, ...], expe
     assert expected in done.stderr
 
 
+@pytest.mark.parametrize("values", [INGRESS, HTTP_ROUTE])
+def test_who_ends_tls_has_to_be_named(values: Path, tmp_path: Path) -> None:
+    """Else every agent would get 400, "use https"."""
+    settings = values_of(values)
+    del settings["config"]["trusted_proxies"]
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(settings))
+    assert "config.trusted_proxies: name the network" in template(tmp_path / "values.yaml").stderr
+    settings["listener"]["settings"] = {"plain_agents": True}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(settings))
+    assert template(tmp_path / "values.yaml").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -259,6 +345,8 @@ def test_what_cannot_be_is_refused(values: Path, settings: tuple[str, ...], expe
         (EDGE, "-url https://agents.example.com/ \\"),
         (TRANSLATOR, "-url https://agents.example.com/team-a/ \\"),
         (HTTP_ROUTE, "-url https://a.example.com/ \\"),
+        (GKE, "-url https://jenkins.example.com/ \\"),
+        (OPENSHIFT, "-url https://jenkins.example.com/ \\"),
         (STORE, "-url https://jenkins.example.com:30443/ \\"),
         (MONITORING, "-url https://HOST/ \\"),
         (REPLICAS, "-url https://jenkins.example.com/ \\"),
@@ -271,6 +359,7 @@ def test_the_notes_have_the_agents_command_line(
     assert expected in text
     assert "-name NODE -secret SECRET" in text
     assert ("several replicas" in text.lower()) == (values == REPLICAS)
+    assert ("its state goes with the pod" in text.lower()) == (values != STORE)
 
 
 def test_the_notes_name_a_route_that_agents_may_use(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Container, Iterator
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from gateway import __version__
 from helm.generate import COPIES, OWN, ROOT, generated, values_schema
+from helm.values_page import Row, rows_of, values_page
 from tests.helm.charts import CHART, VALUE_SETS, values_of
 
 
@@ -33,10 +37,69 @@ def test_every_value_is_in_the_schema() -> None:
     )
 
 
+def test_every_value_is_explained() -> None:
+    """By itself, or as a part of what is Kubernetes' own."""
+    rows = rows_of((CHART / "values.yaml").read_text("utf-8"))
+    paths = {row.path: row.says for row in rows}
+    whole = {"resources", "podSecurityContext", "securityContext"}
+    unexplained = {path for path, says in paths.items() if not says}
+    assert {path.partition(".")[0] for path in unexplained} <= whole
+    leaves = {row.path: json.loads(row.default) for row in rows if row.default is not None}
+    assert leaves == dict(_leaves(values_of(CHART / "values.yaml"), leaves))
+
+
+def _leaves(values: dict[str, Any], stop: Container[str], prefix: str = "") -> Iterator[Any]:
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path in stop or not isinstance(value, dict):
+            yield path, value
+        else:
+            yield from _leaves(value, stop, f"{path}.")
+
+
+def test_what_is_explained_is_read_from_the_comments() -> None:
+    text = """\
+# Not this.
+a:
+  # -- One | two,
+  # and on.
+  b: {c: 1}   # nor this
+  # nor this
+  d: null
+# -- Whole.
+e:
+  # -- Leaf.
+  f: "x"
+"""
+    assert rows_of(text) == [
+        Row("a.b", '{"c": 1}', "One | two, and on."),
+        Row("a.d", "null", ""),
+        Row("e", None, "Whole."),
+        Row("e.f", '"x"', "Leaf."),
+    ]
+    assert '| `a.b` | `{"c": 1}` | One \\| two, and on. |\n' in values_page(text)
+
+
+def test_the_chart_says_what_it_is() -> None:
+    """For Artifact Hub: what is YAML in annotations is YAML, and the categories are theirs."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
+    assert chart["kubeVersion"] == ">=1.25.0-0"
+    assert chart["version"] == chart["appVersion"] == __version__
+    annotations = chart["annotations"]
+    assert all(isinstance(each, str) for each in annotations.values())
+    assert annotations["artifacthub.io/category"] == "networking"
+    (change,) = yaml.safe_load(annotations["artifacthub.io/changes"])
+    assert change.keys() == {"kind", "description"}
+    (other,) = yaml.safe_load(annotations["artifacthub.io/recommendations"])
+    assert other["url"].startswith("https://artifacthub.io/packages/helm/")
+
+
 @pytest.mark.parametrize(
     ("values", "place"),
     [
         ({"replicas": 2}, "$"),
+        ({"extraEnv": []}, "$"),
+        ({"metrics": {"podMonitor": {"enable": True}}}, "$.metrics.podMonitor"),
         ({"config": {"listeners": []}}, "$.config"),
         ({"config": {"limits": {"bodyy": "1GiB"}}}, "$.config.limits"),
         ({"config": {"limits": {"body": False}}}, "$.config.limits.body"),

@@ -105,24 +105,55 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml $config }}
 {{- end }}
 
+{{/* Not empty if annotations have the ingress speak TLS to the Service, or pass it through. */}}
+{{- define "remoting-gateway.ingressSpeaksTls" -}}
+{{- range $key, $value := merge dict .Values.ingress.annotations .Values.service.annotations }}
+{{- if and (regexMatch "(backend-protocol|ssl-passthrough|server-ssl|ssl-services|serversscheme|app-protocols|upstream-protocol\\.tls|konghq\\.com/protocol)$" $key) (not (has (lower $value) (list "" "false" "http"))) }}yes{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "remoting-gateway.hasBackendTLSPolicy" -}}
+{{- range .Values.extraObjects }}{{ if eq (toString .kind) "BackendTLSPolicy" }}yes{{ end }}{{ end }}
+{{- end }}
+
 {{- define "remoting-gateway.check" -}}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}
 {{- if and .Values.persistence.enabled $many }}
 {{- fail "persistence.enabled: one state belongs to one gateway; use one replica and no autoscaling, or no persistence" }}
 {{- end }}
 {{- range $name, $controller := .Values.config.controllers }}
-{{- if and $many $controller.credentials (has "nodes" (default list $controller.credentials.modes)) }}
+{{- if and $controller.credentials (has "nodes" (default list $controller.credentials.modes)) }}
+{{- if $many }}
 {{- fail (printf "config.controllers.%s.credentials.modes: issued secrets are each pod's own; use one replica and no autoscaling, or another mode" $name) }}
 {{- end }}
+{{- if not $.Values.persistence.enabled }}
+{{- fail (printf "config.controllers.%s.credentials.modes: issued secrets would be gone with the pod; set persistence.enabled, or use another mode" $name) }}
 {{- end }}
-{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.admin.enabled) }}
-{{- fail "metrics.serviceMonitor.enabled: metrics are on the admin listener; set admin.enabled" }}
+{{- end }}
+{{- end }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- if and (index $.Values.metrics $name).enabled (not $.Values.admin.enabled) }}
+{{- fail (printf "metrics.%s.enabled: metrics are on the admin listener; set admin.enabled" $name) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
+{{- fail "metrics.podMonitor.enabled: with metrics.serviceMonitor.enabled everything would be counted twice; enable one" }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name at least one" }}
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 {{- fail "httpRoute.parentRefs: name the Gateway" }}
+{{- end }}
+{{- if and .Values.tls.enabled .Values.ingress.enabled (not (include "remoting-gateway.ingressSpeaksTls" .)) }}
+{{- fail "ingress.enabled: an ingress speaks plain HTTP to its backend, and the gateway would expect TLS; set tls.enabled=false and config.trusted_proxies, or have it speak TLS by its annotation, such as nginx.ingress.kubernetes.io/backend-protocol: HTTPS" }}
+{{- end }}
+{{- if and .Values.tls.enabled .Values.httpRoute.enabled (not (include "remoting-gateway.hasBackendTLSPolicy" .)) }}
+{{- fail "httpRoute.enabled: a Gateway speaks plain HTTP to its backend, and the gateway would expect TLS; set tls.enabled=false and config.trusted_proxies, or put a BackendTLSPolicy for the Service into extraObjects" }}
+{{- end }}
+{{- $behind := or .Values.ingress.enabled .Values.httpRoute.enabled }}
+{{- if and $behind (not .Values.tls.enabled) (not .Values.config.trusted_proxies) (not .Values.listener.settings.plain_agents) }}
+{{- fail "config.trusted_proxies: name the network of what ends TLS, such as the pods' 10.0.0.0/8, or agents are refused" }}
 {{- end }}
 {{- with .Values.tls.certManager }}
 {{- if and .enabled $.Values.tls.enabled (not (and .issuerRef .dnsNames)) }}

@@ -17,7 +17,8 @@ import yaml
 from gateway.config.models import CertificateConfig
 from tests.deploy.manifests import container_of, parse, pod_of
 
-_FOLDER: Final = Path(__file__).parents[3] / "deploy/kubernetes"
+_DEPLOY: Final = Path(__file__).parents[3] / "deploy"
+_FOLDER: Final = _DEPLOY / "kubernetes"
 HOST: Final = "jenkins.example.com"
 
 
@@ -49,8 +50,8 @@ def pod() -> Pod:
 
 
 def nginx_server(listen: str, upstreams: Sequence[str], pair: CertificateConfig) -> str:
-    """Return deploy/kubernetes/in-front/nginx.conf in front of ``upstreams``."""
-    text = (_FOLDER / "in-front/nginx.conf").read_text("utf-8")
+    """Return deploy/systemd/in-front/nginx.conf in front of ``upstreams``."""
+    text = (_DEPLOY / "systemd/in-front/nginx.conf").read_text("utf-8")
     places = {
         "listen 443 ssl;": f"listen {listen} ssl;",
         "server 127.0.0.1:8081;": " ".join(f"server {each};" for each in upstreams),
