@@ -52,6 +52,16 @@ def test_systemd_takes_them(units: list[str]) -> None:
     assert done.returncode == 0
 
 
+def test_systemd_takes_the_socket_behind_a_proxy(tmp_path: Path, units: list[str]) -> None:
+    text = (FOLDER / "in-front/socket.conf").read_text()
+    (socket,) = (Path(each) for each in units if each.endswith(".socket"))
+    socket.write_text(f"{socket.read_text()}\n{text}")
+    command = [require_tool("systemd-analyze"), "verify", "--man=no", *units]
+    done = subprocess.run(command, capture_output=True, timeout=30)
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
 def test_the_service_is_tight(units: list[str]) -> None:
     command = [require_tool("systemd-analyze"), "security", "--offline=true"]
     limit = f"--threshold={LEAST_EXPOSED}"

@@ -175,8 +175,8 @@ def kubectl(words: list[str], *, whole: bool) -> None:
         "tls": {"--cert": VALUE, "--key": VALUE},
         "generic": {"--from-literal": VALUE},
     }
-    options, (name,) = take(words[3:], known[words[2]])
-    assert options.keys() == known[words[2]].keys()
+    options, (name,) = take(words[3:], {**known[words[2]], "--namespace": VALUE})
+    assert options.keys() - {"--namespace"} == known[words[2]].keys()
     # The admin listener's: the one key that an example mounts.
     assert options.get("--from-literal", "token=").startswith("token=")
     mounted = [
@@ -273,6 +273,11 @@ def systemctl(words: list[str], *, whole: bool) -> None:
             _unit(each)
     if verb == "kill":
         assert options == {"--kill-whom": "main", "-s": "USR1"}, "logs are reopened by it"
+
+
+def setsebool(words: list[str], *, whole: bool) -> None:
+    """Check the one switch of SELinux that a proxy on the machine needs."""
+    assert words == ["-P", "httpd_can_network_connect", "on"]
 
 
 def journalctl(words: list[str], *, whole: bool) -> None:
@@ -400,6 +405,7 @@ PROGRAMS: Final[Mapping[str, Check]] = {
     "oc": oc,
     "promtool": promtool,
     "python3": python3,
+    "setsebool": setsebool,
     "ssh": ssh,
     "systemctl": systemctl,
     "systemd-analyze": systemd_analyze,
