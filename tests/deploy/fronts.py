@@ -182,6 +182,9 @@ def _wrong_health(manifests: list[Manifest], config: GatewayConfig) -> Iterator[
         yield "the Service does not name the BackendConfig"
     if json.loads(annotations.get("cloud.google.com/neg", "{}")) != {"ingress": True}:
         yield "nodes are asked, not pods"
+    written = backend["spec"].get("customRequestHeaders", {}).get("headers", ())
+    if set(written) != {f"X-Forwarded-Host:{config.routes[0].host}", "X-Forwarded-Port:443"}:
+        yield "clients may invent their X-Forwarded-Host"
     check: dict[str, Any] = backend["spec"]["healthCheck"]
     listen = config.admin.listen.address
     opened = {each["containerPort"] for each in container_of(manifests)["ports"]}

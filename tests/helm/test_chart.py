@@ -108,7 +108,13 @@ def test_behind_an_ingress() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "front"), [(INGRESS, "ingress-nginx"), (GKE, "gke"), (OPENSHIFT, "openshift")]
+    ("values", "front"),
+    [
+        (INGRESS, "ingress-nginx"),
+        (GKE, "gke"),
+        (HTTP_ROUTE, "gateway-api"),
+        (OPENSHIFT, "openshift"),
+    ],
 )
 def test_it_fits_what_stands_in_front(values: Path, front: str, tmp_path: Path) -> None:
     config = load_config(render(values), tmp_path).config
@@ -188,6 +194,10 @@ def test_http_route() -> None:
     route = the_only(render(HTTP_ROUTE), "HTTPRoute")["spec"]
     assert route["rules"][0]["backendRefs"] == [{"name": "rg-remoting-gateway", "port": 80}]
     assert route["rules"][0]["timeouts"] == {"request": "0s"}
+    # What the Gateway is believed it has to write itself.
+    (change,) = route["rules"][0]["filters"]
+    removed = change["requestHeaderModifier"]["remove"]
+    assert removed == ["X-Forwarded-Host", "X-Forwarded-Port"]
 
 
 def test_monitoring(tmp_path: Path) -> None:
