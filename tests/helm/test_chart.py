@@ -298,6 +298,7 @@ def test_objects_of_ones_own_are_templates_and_found() -> None:
         (MONITORING, ("admin.enabled=false",), "metrics.serviceMonitor.enabled: metrics are on"),
         (OPENSHIFT, ("admin.enabled=false",), "metrics.podMonitor.enabled: metrics are on"),
         (MONITORING, ("metrics.podMonitor.enabled=true",), "everything would be counted twice"),
+        (OPENSHIFT, ("networkPolicy.adminFrom=null",), "networkPolicy.adminFrom: name Prometheus'"),
         (STORE, ("persistence.enabled=false",), "issued secrets would be gone with the pod"),
         (
             EDGE,

@@ -135,6 +135,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (index $.Values.metrics $name).enabled (not $.Values.admin.enabled) }}
 {{- fail (printf "metrics.%s.enabled: metrics are on the admin listener; set admin.enabled" $name) }}
 {{- end }}
+{{- if and (index $.Values.metrics $name).enabled $.Values.networkPolicy.enabled (not $.Values.networkPolicy.adminFrom) }}
+{{- fail (printf "networkPolicy.adminFrom: name Prometheus' pods, or metrics.%s gets no answer" $name) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
 {{- fail "metrics.podMonitor.enabled: with metrics.serviceMonitor.enabled everything would be counted twice; enable one" }}
