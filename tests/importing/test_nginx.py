@@ -77,17 +77,16 @@ def test_what_is_closed_is_never_open_in_the_result(tmp_path: Path) -> None:
         tmp_path,
         """server { listen 127.0.0.1:80; allow 10.0.0.0/8; deny all;
           location / { proxy_pass http://j:8080; }
-          location /a { deny 10.1.0.0/16; allow all; proxy_pass http://j:8080; }
-          location /b { deny all; proxy_pass http://j:8080; }
-          location /c { return 403; }
+          location /a/ { deny 10.1.0.0/16; allow all; proxy_pass http://j:8080; }
+          location /b/ { deny all; proxy_pass http://j:8080; }
+          location /c/ { return 403; }
           location /d { allow all; proxy_pass http://j:8080; } }""",
     )
     assert made["controllers"] == {"j": {"url": "http://j:8080/"}}
     assert made["routes"][0]["expose"] == [
         {"set": "all", "allow_from": ["10.0.0.0/8"]},
-        {"paths": ["/b"], "allow_from": ["127.0.0.1/32"]},
+        {"paths": ["/b", "/c"], "allow_from": ["127.0.0.1/32"]},
         {"paths": ["/d"]},
-        {"paths": ["/c"], "allow_from": ["127.0.0.1/32"]},
     ]
 
 
@@ -141,7 +140,19 @@ def test_a_field_of_a_proxy_that_the_gateway_does_not_read(tmp_path: Path) -> No
     [
         ("events {}", 'site.conf: there is no "server" block'),
         ("server { listen 80; root /srv; }", "site.conf: nothing in it is passed on by proxy_pass"),
-        ("server { location / { proxy_pass http://$x; } }", "nothing in it is passed on"),
+        (
+            "server { location / { proxy_pass http://$x; } }",
+            r"nothing in it is passed on(.|\n)*site.conf:1: proxy_pass http://\$x: only",
+        ),
+        (
+            "upstream u { server unix:/x; } server { location / { proxy_pass http://u; } }",
+            r"nothing in it is passed on(.|\n)*site.conf:1: server unix:/x: only a host",
+        ),
+        (
+            "server { include /not/there; }",
+            r"nothing in it is passed on(.|\n)*include /not/there: this file is not there",
+        ),
+        ("location / { proxy_pass http://a; }", "give the file that includes it"),
     ],
 )
 def test_what_has_nothing_to_import(tmp_path: Path, text: str, expected: str) -> None:

@@ -47,10 +47,7 @@ def test_parts_without_a_whole_expose_nothing_else(tmp_path: Path) -> None:
         " location /ci/wsagents/ { proxy_pass http://j:8080; } }",
     )
     assert made["controllers"]["j"]["url"] == "http://j:8080/ci/"
-    assert made["routes"][0]["expose"] == [
-        {"paths": ["/wsagents"]},
-        {"paths": ["/github-webhook"]},
-    ]
+    assert made["routes"][0]["expose"] == [{"paths": ["/wsagents", "/github-webhook"]}]
 
 
 def test_upstreams(tmp_path: Path) -> None:
@@ -70,6 +67,16 @@ def test_two_ways_for_one_host(tmp_path: Path) -> None:
     made = imported(tmp_path, site.format(80, "a") + site.format(81, "b"))
     assert [route["controller"] for route in made.document["routes"]] == ["a"]
     assert any("another way for host x" in note.reason for note in made.report.notes)
+    assert list(made.document["controllers"]) == ["a"]
+
+
+def test_of_a_block_that_lost_one_of_its_hosts_all_is_looked_at(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path,
+        "server { listen 80; server_name x; location / { proxy_pass http://a; } }"
+        "server { listen 81; server_name x y; auth_basic z; location / { proxy_pass http://b; } }",
+    )
+    assert "auth_basic z" in left_out(made.report)
 
 
 def test_a_certificate_that_nobody_looked_at(tmp_path: Path) -> None:

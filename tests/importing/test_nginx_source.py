@@ -24,6 +24,15 @@ def test_words_blocks_and_lines(tmp_path: Path) -> None:
     assert str(server) == "server {...}"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_of_windows_are_no_words(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_bytes(b"\xef\xbb\xbf" + f"upstream j {{{end}\tserver a:1;{end}}}{end}".encode())
+    (upstream,) = read_nginx(path).directives
+    assert (upstream.name, upstream.args) == ("upstream", ("j",))
+    assert [(each.args, each.line) for each in upstream.named("server")] == [(("a:1",), 2)]
+
+
 def test_includes_keep_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d" / "a.conf").write_text("\nserver { include snippet; }")
@@ -55,7 +64,7 @@ def test_a_site_by_itself_finds_the_snippets_beside_its_folder(tmp_path: Path) -
     [
         (
             "http {\nserver { listen 80; }\n",
-            r'nginx.conf:\d: unexpected end of file, expecting "}"',
+            r'nginx.conf:2: unexpected end of file, expecting "}"',
         ),
         ("server { listen 80; }\n}\n", r'nginx.conf:2: unexpected "}"'),
         ("server {\n listen 80\n}\n", r'nginx.conf:2: "listen" is not ended by ";"'),
@@ -65,6 +74,12 @@ def test_a_site_by_itself_finds_the_snippets_beside_its_folder(tmp_path: Path) -
         ("server { ssl_session_tickets maybe; }\n", 'it must be "on" or "off"'),
         ("server { gzip 5%; }\n", 'nginx.conf:1: invalid value in "gzip" directive'),
         ("location {\n}\n", 'nginx.conf:1: invalid number of arguments in "location"'),
+        ("server { listen {{ port }}; }", "a template has to be filled in first"),
+        # Without a look at the end, what follows such a quote would be missing in silence.
+        ('server { listen 80; }\nerror_log "x;\nserver { deny all; }\n', "never closed"),
+        ('server { server_name "x; }\n', "nginx.conf: a quote is opened in it and never closed"),
+        ("server { listen 80; }\ninclude x", 'nginx.conf:2: "include" is not ended'),
+        ("a" * 500, r'nginx.conf:1: "a{60}" is not ended'),
         ("include nginx.conf;\n", "which includes it again"),
         ("a {" * 40 + "}" * 40 + "\n", "blocks are more than 32 deep"),
     ],
