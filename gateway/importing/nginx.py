@@ -32,6 +32,7 @@ _TIMES: Final = {
     "keepalive_timeout": "idle_timeout",
 }
 _MAX_REASONS: Final = 10  # in an error
+_MAX_SERVERS: Final = 2000
 _BELIEVED: Final = ("x-forwarded-for", "proxy_protocol")
 
 
@@ -73,6 +74,11 @@ class _Conversion:
             raise ConfigError(
                 f'{self._path}: there is no "server" block in it or in what it includes: give the'
                 f" file that includes it, such as nginx.conf{self._missing()}"
+            )
+        if len(self._servers) > _MAX_SERVERS:
+            raise ConfigError(
+                f'{self._path}: more than {_MAX_SERVERS} "server" blocks: import the file of the'
+                " Jenkins site alone"
             )
         used = [scope for directive, scope in self._servers if self._add_server(directive, scope)]
         controllers, routes = self._controllers.documents()

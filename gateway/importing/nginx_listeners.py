@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.errors import ConfigError
 from gateway.importing.nginx_locations import locations_of
 from gateway.importing.nginx_redirects import Redirecting, answers_itself, find_redirect
 from gateway.importing.nginx_words import Listen, join_address, parse_listen
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _MODES: Final = {"on": "require", "optional": "optional"}
 _ANY: Final = "*"
+_MAX_NAMED: Final = 5  # addresses in a sentence
+_MAX_PLACES: Final = 500
 _HEADER: Final = "strict-transport-security"
 
 
@@ -100,6 +103,11 @@ class Listeners:
             if block not in place.blocks:
                 place.blocks.append(block)
             self.report.take(said_by)
+        if len(self._places) > _MAX_PLACES:
+            raise ConfigError(
+                f"{where.file}:{where.line}: more than {_MAX_PLACES} addresses: import the file of"
+                " the Jenkins site alone"
+            )
         return is_default
 
     def _listens(self, server: Scope, where: Directive) -> list[tuple[Directive, Listen]]:
@@ -204,11 +212,12 @@ class Listeners:
         for block in {id(each): each for place in places for each in place.blocks}.values():
             more = [each.address for each in places if block not in each.blocks]
             if block.proxies and more:
+                others = f" and {len(more) - _MAX_NAMED} more" if len(more) > _MAX_NAMED else ""
                 self.report.add(
                     block.where,
                     "a route holds for all listeners: what is served here can be asked for at"
-                    f" {', '.join(more)}, too; see allow_from, or bind what is not for everybody"
-                    " by a gateway of its own",
+                    f" {', '.join(more[:_MAX_NAMED])}{others}, too; see allow_from, or serve what"
+                    " is not for everybody by a gateway of its own",
                 )
 
     def _add_tls(self, place: _Place, server: Scope, where: Directive) -> None:

@@ -160,6 +160,21 @@ def test_what_has_nothing_to_import(tmp_path: Path, text: str, expected: str) ->
         imported(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("server { listen 80; }" * 2001, 'site.conf: more than 2000 "server" blocks'),
+        (
+            "".join(f"server {{ listen {port}; return 404; }}" for port in range(1, 502)),
+            "site.conf:1: more than 500 addresses",
+        ),
+    ],
+)
+def test_what_is_more_than_a_jenkins(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        imported(tmp_path, text)
+
+
 _BITS = [
     "{",
     "}",
