@@ -18,6 +18,7 @@ from gateway.errors import ConfigError
 from gateway.importing.nginx_access import closing
 from gateway.importing.nginx_controllers import Controllers
 from gateway.importing.nginx_listeners import Listeners
+from gateway.importing.nginx_locations import locations_of
 from gateway.importing.nginx_reasons import explain
 from gateway.importing.nginx_redirects import answers_itself, find_redirect
 from gateway.importing.nginx_scope import Scope, walk
@@ -199,7 +200,7 @@ class _Conversion:
         places = [
             place
             for server in servers
-            for place in (server, *(server.inner(each) for each in server.own("location")))
+            for place in (server, *(each.scope for each in locations_of(server)))
         ]
         for name, key in _TIMES.items():
             seconds = [value for _, value in self._values(places, name, parse_time) if value]

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.config.routing import RouteConfig
 from gateway.config.values import format_duration, parse_host
 from gateway.errors import ConfigError
 from gateway.importing.nginx_exposure import Exposure
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Of a whole configuration, with the parts of their expose: far more than anybody has for Jenkins.
 _MAX_ROUTES: Final = 2000
+_SESSIONS: Final = {"wsagents", "wsecho", "cli"}
+_RESPONSE_TIMEOUT: Final = float(RouteConfig.model_fields["response_timeout"].default)  # seconds
 _TLS_FILES: Final = {"proxy_ssl_trusted_certificate": "ca_file", "proxy_ssl_name": "server_name"}
 
 
@@ -72,8 +75,9 @@ class Controllers:
         seconds = None if timeout is None else parse_time(timeout.args[0])
         if timeout is not None and seconds:
             self.report.take(timeout)
-            if seconds != 90:
+            if seconds != _RESPONSE_TIMEOUT:
                 route["response_timeout"] = format_duration(seconds)
+        self._note_longer(group, seconds or _RESPONSE_TIMEOUT)
         for each in group.members:
             self.report.take(each.said_by)
             if each.location.directive is not None:
@@ -81,6 +85,19 @@ class Controllers:
         for host in hosts:
             self._add_route(host, route, group.prefix, where)
         return True
+
+    def _note_longer(self, group: Group, seconds: float) -> None:
+        for part in group.parts:
+            # Where sessions are meant, no answer is waited for that long.
+            if _SESSIONS & set(part.path.split("/")):
+                continue
+            for each in part.location.scope.own("proxy_read_timeout"):
+                if (parse_time(each.args[0]) or 0) > seconds:
+                    self.report.leave_out(
+                        each,
+                        "response_timeout is the whole route's: make it longer if answers there"
+                        " begin so late",
+                    )
 
     def _add_route(self, host: str, route: dict[str, Any], prefix: str, where: Directive) -> None:
         other = self._places.get((host, prefix))

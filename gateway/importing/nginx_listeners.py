@@ -28,6 +28,7 @@ _MODES: Final = {"on": "require", "optional": "optional"}
 _ANY: Final = "*"
 _MAX_NAMED: Final = 5  # addresses in a sentence
 _MAX_PLACES: Final = 500
+_OWN_SCHEME: Final = ("$scheme", "${scheme}", "http")
 _HEADER: Final = "strict-transport-security"
 
 
@@ -130,7 +131,7 @@ class Listeners:
         for place in places:
             for block in place.blocks:
                 self._settle(place, block, has_trusted_proxies=has_trusted_proxies)
-        self._note_plain_certificates(places)
+        self._note_plain(places, has_trusted_proxies=has_trusted_proxies)
         used = [each for each in places if each.proxies or each.redirecting is not None]
         self._note_reach([each for each in used if each.proxies and not each.redirects])
         return [self._document(each, has_trusted_proxies=has_trusted_proxies) for each in used]
@@ -195,7 +196,8 @@ class Listeners:
             if answers_itself(block.server) and not any("acme-chall" in arg for arg in each.args):
                 self.report.not_needed(each, "nothing but the redirect is served there")
 
-    def _note_plain_certificates(self, places: list[_Place]) -> None:
+    def _note_plain(self, places: list[_Place], *, has_trusted_proxies: bool) -> None:
+        """Note what blocks without TLS of their own say of TLS."""
         encrypted = {id(block) for place in places if place.is_tls for block in place.blocks}
         for block in (block for place in places for block in place.blocks):
             if id(block) in encrypted:
@@ -206,6 +208,16 @@ class Listeners:
                     'nginx spoke plain HTTP there, for "listen" has no ssl: put it into the'
                     " listener's tls if https is meant",
                 )
+            scopes = (block.server, *(each.scope for each in locations_of(block.server)))
+            for each in (each for scope in scopes for each in scope.nearest("proxy_set_header")):
+                if has_trusted_proxies or each.args[0].lower() != "x-forwarded-proto":
+                    continue
+                if block.proxies and each.args[-1] not in _OWN_SCHEME:
+                    self.report.leave_out(
+                        each,
+                        "Jenkins is told http, for so it came in here: name the proxy in front,"
+                        " which has the TLS and says so, in trusted_proxies",
+                    )
 
     def _note_reach(self, places: list[_Place]) -> None:
         """Note what can be asked for on more addresses than before."""

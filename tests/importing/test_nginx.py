@@ -120,6 +120,8 @@ def test_limits_are_the_largest(tmp_path: Path) -> None:
     made = imported(tmp_path, text + site.format("b", "1g", "send_timeout 60;", passing))
     assert made.document["limits"] == {"head_timeout": "90s", "body": "1GiB"}
     assert "client_max_body_size 10m" in left_out(made.report)
+    nested = "location / { proxy_pass http://j:1; location /a { client_max_body_size 2g; } }"
+    assert document(tmp_path, f"server {{ {nested} }}")["limits"] == {"body": "2GiB"}
     unlimited = document(tmp_path, text + site.format("b", "0", "", passing))
     assert unlimited["limits"] == {"head_timeout": "90s"}
 

@@ -79,6 +79,15 @@ def test_of_a_block_that_lost_one_of_its_hosts_all_is_looked_at(tmp_path: Path) 
     assert "auth_basic z" in left_out(made.report)
 
 
+def test_a_part_whose_answers_begin_later(tmp_path: Path) -> None:
+    text = "server {{ location / {{ proxy_pass http://j; proxy_read_timeout 100; }}"
+    text += " location /a/ {{ proxy_pass http://j; proxy_read_timeout {}; }} }}"
+    made = imported(tmp_path, text.format("1h"))
+    assert made.document["routes"][0]["response_timeout"] == "100s"
+    assert "proxy_read_timeout 1h" in left_out(made.report)
+    assert "proxy_read_timeout 99" not in left_out(imported(tmp_path, text.format(99)).report)
+
+
 def test_a_certificate_that_nobody_looked_at(tmp_path: Path) -> None:
     made = imported(tmp_path, "server { location / { proxy_pass https://j; } }")
     assert made.document["controllers"] == {"j": {"url": "https://j:443/"}}

@@ -179,6 +179,25 @@ def test_a_default_that_refuses_is_not_said_to_be_open(tmp_path: Path) -> None:
     assert "server {...}" in left_out(made.report)
 
 
+@pytest.mark.parametrize(
+    ("value", "before", "noted"),
+    [
+        ("https", "listen 80;", True),
+        ("$http_x_forwarded_proto", "listen 80;", True),
+        ("$scheme", "listen 80;", False),
+        ("https", f"listen 80; listen 443 ssl; {_TLS}", False),
+        ("https", "set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For;", False),
+    ],
+)
+def test_what_jenkins_was_told_of_a_proxy_in_front(
+    tmp_path: Path, value: str, before: str, *, noted: bool
+) -> None:
+    made = imported(
+        tmp_path, f"server {{ {before} proxy_set_header X-Forwarded-Proto {value}; {_PASS} }}"
+    )
+    assert (f"proxy_set_header X-Forwarded-Proto {value}" in left_out(made.report)) is noted
+
+
 def test_hsts_of_a_location_is_the_hosts(tmp_path: Path) -> None:
     made = document(
         tmp_path,
