@@ -34,6 +34,15 @@ _TLS_FILES: Final = {"proxy_ssl_trusted_certificate": "ca_file", "proxy_ssl_name
 
 
 @dataclass(slots=True)
+class _Origin:
+    """Where a controller comes from, and whether anything around it is called Jenkins."""
+
+    said_by: Directive
+    prefix: str
+    is_jenkins: bool = False
+
+
+@dataclass(slots=True)
 class Controllers:
     """Collects controllers and routes over all server blocks."""
 
@@ -43,6 +52,7 @@ class Controllers:
     _controllers: dict[str, dict[str, Any]] = field(default_factory=dict)
     _places: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Routes by host and prefix."""
+    _origins: dict[str, _Origin] = field(default_factory=dict)
     _size: int = 0
 
     def add_server(self, server: Scope, hosts: list[str], where: Directive) -> bool:
@@ -50,25 +60,29 @@ class Controllers:
         groups = group_locations(proxied_locations(server, self.report), self.report)
         exposure = Exposure(server, groups, self.report)
         # A list: all of them are to be looked at.
-        added = [self._add_group(each, server, hosts, where, exposure) for each in groups]
-        for group in groups:
-            if len(groups) > 1 and group.main is not None and group.prefix:
-                self.report.add(
-                    group.main.said_by,
-                    "taken over as a controller of its own; remove it if it is not Jenkins",
-                )
+        spare = "root" if any(map(_is_jenkins, groups)) else "jenkins"
+        added = [self._add_group(each, server, hosts, where, exposure, spare) for each in groups]
         if groups:
             exposure.note_the_rest()
         return any(added)
 
     def _add_group(
-        self, group: Group, server: Scope, hosts: list[str], where: Directive, exposure: Exposure
+        self,
+        group: Group,
+        server: Scope,
+        hosts: list[str],
+        where: Directive,
+        exposure: Exposure,
+        spare: str,
     ) -> bool:
         first = group.members[0]
         made = self._controller(first, group.prefix)
         if made is None:
             return False
-        name = self._name(made, first.target)
+        name = self._name(made, first.target, group.prefix, spare)
+        told = _is_jenkins(group) or (not group.prefix and "jenkins" in " ".join(hosts))
+        origin = self._origins.setdefault(name, _Origin(first.said_by, group.prefix))
+        origin.is_jenkins = origin.is_jenkins or told
         route: dict[str, Any] = {"controller": name, **exposure.read(group)}
         scope = group.main.location.scope if group.main else server
         timeout = scope.last("proxy_read_timeout")
@@ -123,7 +137,16 @@ class Controllers:
     def documents(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the controllers that a route leads to, and the routes."""
         routes = list(self._places.values())
-        used = {route["controller"] for route in routes}
+        used = dict.fromkeys(route["controller"] for route in routes)
+        is_known = any(self._origins[name].is_jenkins for name in used)
+        for name in used if len(used) > 1 else ():
+            origin = self._origins[name]
+            if not origin.is_jenkins and (is_known or origin.prefix):
+                self.report.add(
+                    origin.said_by,
+                    f"{name} is a controller in the result: remove it and its routes if it is not"
+                    " Jenkins",
+                )
         return {name: made for name, made in self._controllers.items() if name in used}, routes
 
     def _controller(self, proxied: Proxied, prefix: str) -> dict[str, Any] | None:
@@ -210,19 +233,22 @@ class Controllers:
             )
         return tls
 
-    def _name(self, made: dict[str, Any], target: Target) -> str:
+    def _name(self, made: dict[str, Any], target: Target, prefix: str, spare: str) -> str:
         for name, other in self._controllers.items():
             if other == made:
                 return name
         host = target.authority.rpartition(":")[0] or target.authority
-        upstream = target.authority in self.upstreams
-        wanted = target.authority if upstream else host.partition(".")[0]
-        if not re.match(r"[A-Za-z]", wanted):
-            wanted = "jenkins"
-        wanted = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted)[:50]
-        name = unique(wanted if wanted != "localhost" else "jenkins", set(self._controllers))
+        wanted = target.authority if target.authority in self.upstreams else host.partition(".")[0]
+        if wanted == "localhost" or not re.match(r"[A-Za-z]", wanted):
+            wanted = prefix.rpartition("/")[2]
+        wanted = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted)[:50].lstrip("-_.0123456789") or spare
+        name = unique(wanted, set(self._controllers))
         self._controllers[name] = made
         return name
+
+
+def _is_jenkins(group: Group) -> bool:
+    return "jenkins" in f"{group.members[0].target.authority}{group.prefix}".lower()
 
 
 def unique(wanted: str, taken: set[str]) -> str:

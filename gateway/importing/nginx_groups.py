@@ -87,7 +87,16 @@ def _split(members: list[Proxied], report: Report) -> Iterator[Group]:
             inside.parts.append(each)
             continue
         front, _, last = path.rpartition("/")
-        if last in _PARTS:
+        given = each.target.path
+        if given is not None and any(group.prefix and group.has(given) for group in groups):
+            # Such as /github-webhook/ for a Jenkins that has it at /ci/github-webhook/.
+            report.leave_out(
+                each.said_by,
+                f"paths are not rewritten: have whoever asks for {each.path} ask for {given}",
+            )
+            if each.location.directive is not None:
+                report.take(each.location.directive)
+        elif last in _PARTS:
             groups.append(Group(None, [each], front))
         elif each.location.kind == "=":
             report.leave_out(

@@ -193,7 +193,7 @@ class Listeners:
         self.report.take(found.said_by, whole)
         for each in block.server.own("return", "location"):
             # Where certificates come from is worth a word, even if it did not work.
-            if answers_itself(block.server) and not any("acme-chall" in arg for arg in each.args):
+            if answers_itself(block.server) and not any(".well-known" in arg for arg in each.args):
                 self.report.not_needed(each, "nothing but the redirect is served there")
 
     def _note_plain(self, places: list[_Place], *, has_trusted_proxies: bool) -> None:

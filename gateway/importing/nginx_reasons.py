@@ -250,7 +250,7 @@ def _reason_for_field(directive: Directive) -> tuple[Fate, str]:
     if name.startswith("x-forwarded-"):
         return _LEFT, (
             "the gateway does not set it, and takes it out of requests unless a proxy in"
-            " trusted_proxies sent it: a log-in by it works no more"
+            " trusted_proxies sent it: a log-in by it, or whatever else needs it, works no more"
         )
     return _LEFT, (
         "the gateway does not set it, and passes on what clients send under this name: nothing"
@@ -263,7 +263,7 @@ def explain(directive: Directive) -> tuple[Fate, str]:
     fate, reason = reason_for(directive)
     if directive.name not in ("location", "if") or directive.block is None:
         return fate, reason
-    if any("acme-challenge" in arg for arg in directive.args):
+    if any(".well-known" in arg for arg in directive.args):
         return Fate.LEFT_OUT, (
             "the gateway serves no files: certificates have to be renewed in another way than"
             " by a folder (DNS, or a server of its own on another port)"

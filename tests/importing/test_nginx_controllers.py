@@ -94,5 +94,33 @@ def test_a_certificate_that_nobody_looked_at(tmp_path: Path) -> None:
     assert any("did not verify" in note.reason for note in made.report.notes)
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "noted"),
+    [
+        ("location / { proxy_pass http://127.0.0.1:1; }", ["jenkins"], 0),
+        (
+            "location / { proxy_pass http://127.0.0.1:1; }"
+            " location /jenkins/ { proxy_pass http://127.0.0.1:2; }"
+            " location /wiki/ { proxy_pass http://127.0.0.1:3; }",
+            ["root", "wiki", "jenkins"],
+            2,
+        ),
+        (
+            "server_name jenkins.example; location / { proxy_pass http://127.0.0.1:1; }"
+            " location /wiki/ { proxy_pass http://w:3; }",
+            ["jenkins", "w"],
+            1,
+        ),
+    ],
+)
+def test_names_and_what_may_not_be_jenkins(
+    tmp_path: Path, text: str, names: list[str], noted: int
+) -> None:
+    made = imported(tmp_path, f"server {{ listen 127.0.0.1:80; {text} }}")
+    assert list(made.document["controllers"]) == names
+    reasons = [note.reason for note in made.report.notes]
+    assert sum("if it is not Jenkins" in each for each in reasons) == noted
+
+
 def test_names_are_unique() -> None:
     assert unique("a", {"a", "a-2"}) == "a-3"

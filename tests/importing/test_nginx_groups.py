@@ -54,6 +54,17 @@ def test_paths_that_stay(tmp_path: Path, text: str) -> None:
     assert _rewritten(tmp_path, text)[1] == []
 
 
+def test_a_hook_beside_the_prefix_makes_no_controller(tmp_path: Path) -> None:
+    url, reasons = _rewritten(
+        tmp_path,
+        "location /ci/ { proxy_pass http://j:1/ci/; }"
+        " location /github-webhook/ { proxy_pass http://j:1/ci/github-webhook/; }",
+    )
+    assert url == "http://j:1/ci/"
+    assert len(reasons) == 1
+    assert "ask for /ci/github-webhook/" in reasons[0]
+
+
 def test_two_things_to_say_of_one_directive_are_both_said(tmp_path: Path) -> None:
     made = imported(tmp_path, "server { location /ci/ { proxy_pass https://j/; } }")
     reasons = [n.reason for n in made.report.of(Fate.LEFT_OUT) if n.text.startswith("proxy_pass")]

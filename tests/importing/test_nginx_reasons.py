@@ -56,6 +56,7 @@ def test_reasons(tmp_path: Path, text: str, fate: Fate, word: str) -> None:
         ("location ~ /static/ { root /x; }", Fate.NOT_NEEDED, "by itself"),
         ("if ($ssl_client_verify != SUCCESS) { return 403; }", Fate.LEFT_OUT, "mode to require"),
         ("location ~ \\.x$ { proxy_pass http://a; }", Fate.LEFT_OUT, "not by patterns"),
+        ("location ^~ /.well-known { root /x; }", Fate.LEFT_OUT, "renewed"),
         ("location /x { return 200 ok; }", Fate.LEFT_OUT, "answers of its own"),
     ],
 )
