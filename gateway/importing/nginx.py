@@ -164,7 +164,8 @@ class _Conversion:
                 except ValueError:
                     self._report.add(
                         said[0],
-                        'hosts are whole names, or begin with "*."; this one is not served',
+                        'hosts are whole names, or begin with "*."; this one is not served: name'
+                        " those it is for",
                         text=f"server_name {name}",
                     )
 
@@ -185,7 +186,9 @@ class _Conversion:
             for each in said:
                 network = parse_network(each.args[0])
                 if network is None:
-                    self._report.leave_out(each, "trusted_proxies are networks")
+                    self._report.leave_out(
+                        each, "trusted_proxies are networks: name the proxy's there"
+                    )
                     continue
                 found[network] = None
                 self._report.take(each)

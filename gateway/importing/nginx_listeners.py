@@ -119,7 +119,9 @@ class Listeners:
         for each in said:
             listen = parse_listen(each.args)
             if listen is None or listen.host is None:
-                self.report.leave_out(each, "listeners have TCP addresses")
+                self.report.leave_out(
+                    each, "listeners have TCP addresses: give whoever uses it one"
+                )
             else:
                 found.append((each, listen))
         return found
@@ -261,7 +263,10 @@ class Listeners:
             tls["minimum_version"] = "1.3"
             self.report.take(said)
         elif said is not None and set(said.args) & {"TLSv1", "TLSv1.1", "SSLv2", "SSLv3"}:
-            self.report.leave_out(said, "TLS 1.2 and 1.3 are spoken, older versions never")
+            self.report.leave_out(
+                said,
+                "TLS 1.2 and 1.3 are spoken, older versions never: look for clients that old",
+            )
 
     def _add_client_certificates(self, tls: dict[str, Any], server: Scope) -> None:
         mode = server.last("ssl_verify_client")

@@ -108,7 +108,8 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
     (
         r"add_header|more_\w+_headers|add_trailer",
         _LEFT,
-        "the gateway adds no fields to answers but tls.hsts; Jenkins has its own for security",
+        "the gateway adds no fields to answers but tls.hsts; Jenkins has its own for security, and"
+        " others are for Jenkins or a proxy in front to add",
     ),
     (r"rewrite\w*|subs?_filter\w*", _LEFT, _REWRITING),
     (r"return|empty_gif|echo\w*|stub_status|dav_\w+", _LEFT, _ANSWERS),
@@ -238,7 +239,7 @@ def reason_for(directive: Directive) -> tuple[Fate, str]:
     for pattern, fate, reason in _TABLE:
         if re.fullmatch(pattern, directive.name):
             return fate, reason
-    return _LEFT, "no counterpart of it is known"
+    return _LEFT, "no counterpart of it is known: see whether anything depends on it"
 
 
 def _reason_for_field(directive: Directive) -> tuple[Fate, str]:

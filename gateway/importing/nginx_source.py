@@ -12,10 +12,11 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final, TypeAlias
+from typing import IO, Final, TypeAlias
 
 from crossplane.analyzer import CONTEXTS, analyze
 from crossplane.errors import NgxParserBaseException
@@ -178,9 +179,7 @@ def _words(path: Path) -> _Words:
     text = path.read_text(encoding="utf-8-sig", errors="replace").rstrip()
     last = text.count("\n") + 2
     unended = ConfigError(f"{path}: a quote is opened in it and never closed")
-    with NamedTemporaryFile("w", encoding="utf-8", suffix=".conf") as copy:
-        copy.write(f"{text}\n{_END};\n")
-        copy.flush()
+    with _copy(path, f"{text}\n{_END};\n") as copy:
         words: _Words = lex(copy.name)
         try:
             for word in words:
@@ -196,6 +195,22 @@ def _words(path: Path) -> _Words:
                 raise
             raise unended from None
     raise unended
+
+
+@contextmanager
+def _copy(path: Path, text: str) -> Iterator[IO[str]]:
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(NamedTemporaryFile("w", encoding="utf-8", suffix=".conf"))
+            copy.write(text)
+            copy.flush()
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise ConfigError(
+                f"{path}: no copy of it can be made for reading: {reason}; TMPDIR names a folder"
+                " for such files"
+            ) from None
+        yield copy
 
 
 def _read_arguments(words: _Words, name: str, file: Path, line: int) -> tuple[tuple[str, ...], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         file.truncate(5 * 1024 * 1024)
     with pytest.raises(ConfigError, match="bigger than 4 MiB"):
         read_nginx(tmp_path / "large")
+
+
+def test_without_a_folder_for_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=r"nginx.conf: no copy of it .*TMPDIR"):
+        parse(tmp_path, "user x;\n")
 
 
 def test_includes_that_multiply_are_bounded(tmp_path: Path) -> None:
