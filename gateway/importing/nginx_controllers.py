@@ -12,12 +12,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.routing import RouteConfig
-from gateway.config.values import format_duration, parse_host
+from gateway.config.values import format_duration
 from gateway.errors import ConfigError
 from gateway.importing.nginx_exposure import Exposure
 from gateway.importing.nginx_groups import Group, group_locations
 from gateway.importing.nginx_locations import Proxied, proxied_locations
-from gateway.importing.nginx_words import Target, join_address, parse_time, split_address
+from gateway.importing.nginx_words import (
+    Target,
+    is_host,
+    join_address,
+    parse_time,
+    split_address,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,11 +85,14 @@ class Controllers:
         made = self._controller(first, group.prefix)
         if made is None:
             return False
+        exposed = exposure.read(group)
+        if exposed.get("expose") == []:
+            return False
         name = self._name(made, first.target, group.prefix, spare)
         told = _is_jenkins(group) or (not group.prefix and "jenkins" in " ".join(hosts))
         origin = self._origins.setdefault(name, _Origin(first.said_by, group.prefix))
         origin.is_jenkins = origin.is_jenkins or told
-        route: dict[str, Any] = {"controller": name, **exposure.read(group)}
+        route: dict[str, Any] = {"controller": name, **exposed}
         scope = group.main.location.scope if group.main else server
         timeout = scope.last("proxy_read_timeout")
         seconds = None if timeout is None else parse_time(timeout.args[0])
@@ -169,7 +178,7 @@ class Controllers:
         if upstream is not None:
             return self._servers(upstream)
         found = split_address(target.authority, 443 if target.scheme == "https" else 80)
-        if found is None or not _is_host(found[0]):
+        if found is None or not is_host(found[0]):
             self.report.leave_out(
                 proxied.said_by, "its address cannot be read: write controllers.NAME.url"
             )
@@ -181,7 +190,7 @@ class Controllers:
         backup: list[str] = []
         for each in upstream.named("server"):
             found = split_address(each.args[0], 80)
-            if found is None or found[0] is None or not _is_host(found[0]):
+            if found is None or found[0] is None or not is_host(found[0]):
                 self.report.leave_out(
                     each,
                     "only a host with a TCP port can be a controller's address: have Jenkins"
@@ -258,11 +267,3 @@ def unique(wanted: str, taken: set[str]) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
-
-
-def _is_host(text: str | None) -> bool:
-    try:
-        parse_host(text or "")
-    except ValueError:
-        return False
-    return True

@@ -51,7 +51,11 @@ class Exposure:
                     " see expose",
                 )
                 continue
-            self._add_part(parts, part.location, group, rules.networks)
+            if not self._add_part(parts, part.location, group, rules.networks):
+                self._report.add(
+                    part.location.directive or part.said_by,
+                    "such a path cannot be a part of a route by itself: see expose",
+                )
         self._close(group, parts)
         if group.main is None:
             names = {path.lstrip("/") for path in parts}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.errors import ConfigError
 from gateway.importing.nginx_locations import locations_of
 from gateway.importing.nginx_redirects import Redirecting, answers_itself, find_redirect
-from gateway.importing.nginx_words import Listen, join_address, parse_listen
+from gateway.importing.nginx_words import Listen, is_host, join_address, parse_listen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +118,7 @@ class Listeners:
         found = []
         for each in said:
             listen = parse_listen(each.args)
-            if listen is None or listen.host is None:
+            if listen is None or not is_host(listen.host):
                 self.report.leave_out(
                     each, "listeners have TCP addresses: give whoever uses it one"
                 )

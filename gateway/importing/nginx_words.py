@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.values import parse_host
+
 _TIME: Final = re.compile(r"(\d+)(ms|[smhdwMy]?)", re.ASCII)
 _SECONDS: Final = {
     "ms": 0.001,
@@ -101,6 +103,15 @@ def _with_port(host: str, port: str | int) -> tuple[str, int] | None:
 def join_address(host: str, port: int) -> str:
     """Write ``host:port``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_host(text: str | None) -> bool:
+    """Say whether gateway.yaml takes it for a host name or an address."""
+    try:
+        parse_host(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 def parse_network(text: str) -> str | None:

@@ -98,6 +98,17 @@ def test_what_only_nginx_could_ask_for_is_closed(tmp_path: Path) -> None:
     assert expose == ["all", {"paths": ["/hidden"], "allow_from": _NOBODY}]
 
 
+def test_a_part_that_cannot_be_one_makes_no_route(tmp_path: Path) -> None:
+    # Other programs have their files at /static/; of Jenkins' own it cannot be had alone.
+    made = imported(
+        tmp_path,
+        f"server {{ listen 127.0.0.1:80; location /static/ {{ proxy_pass http://files:1; }}"
+        f" location / {{ {_PASS} }} }}",
+    )
+    assert list(made.document["controllers"]) == ["j"]
+    assert any("cannot be a part" in reason for reason in _left(made.report, "location /static/"))
+
+
 def test_a_closed_path_is_its_own_routes(tmp_path: Path) -> None:
     made = imported(
         tmp_path,

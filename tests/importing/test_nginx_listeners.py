@@ -250,6 +250,11 @@ def test_a_unix_socket_is_left_out(tmp_path: Path) -> None:
     assert any("TCP addresses" in note.reason for note in made.report.notes)
 
 
+def test_an_address_that_is_none_is_left_out(tmp_path: Path) -> None:
+    made = imported(tmp_path, f"server {{ listen 8o:80; listen 4'43; listen 81; {_PASS} }}")
+    assert [each["address"] for each in made.document["listeners"]] == ["8o:80", "0.0.0.0:81"]
+
+
 def test_what_one_of_several_blocks_wants(tmp_path: Path) -> None:
     site = "server {{ listen 443 ssl; server_name {}; {} " + _TLS + " {} }}"
     wants = "ssl_verify_client on; ssl_client_certificate ca.pem; ssl_protocols TLSv1.3;"
