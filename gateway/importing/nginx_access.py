@@ -60,7 +60,7 @@ def read_rules(said: list[Directive], report: Report) -> Rules:
         else:
             networks.append(network)
     for each in said:
-        report.not_needed(each, "everybody is let in, as without it")
+        report.not_needed(each, "everybody is let in there")
     return Rules()
 
 
