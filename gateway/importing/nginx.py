@@ -21,7 +21,7 @@ from gateway.importing.nginx_listeners import Listeners
 from gateway.importing.nginx_locations import locations_of
 from gateway.importing.nginx_reasons import explain
 from gateway.importing.nginx_redirects import answers_itself, find_redirect
-from gateway.importing.nginx_scope import Scope, walk
+from gateway.importing.nginx_scope import Scope
 from gateway.importing.nginx_source import Directive, read_nginx
 from gateway.importing.nginx_words import parse_network, parse_size, parse_time
 from gateway.importing.report import Fate, Imported, Report
@@ -62,10 +62,9 @@ class _Conversion:
         self._source = read_nginx(path)
         self._report = Report()
         self._folder = path.absolute().parent
-        self._servers = list(_servers(Scope(self._source.directives)))
-        upstreams = {
-            each.args[0]: each for each in walk(self._source.directives) if each.name == "upstream"
-        }
+        whole = Scope(self._source.directives)
+        self._servers = list(_blocks(whole, "server"))
+        upstreams = {each.args[0]: each for each, _ in _blocks(whole, "upstream")}
         self._controllers = Controllers(upstreams, self._folder, self._report)
         self._listeners = Listeners(self._folder, self._report)
         self._closed: list[tuple[Directive, list[str]]] = []
@@ -257,9 +256,10 @@ class _Conversion:
                 self._report.not_needed(each, reason)
 
 
-def _servers(scope: Scope) -> Iterator[tuple[Directive, Scope]]:
+def _blocks(scope: Scope, name: str) -> Iterator[tuple[Directive, Scope]]:
+    """Yield the blocks of http; a stream has some of the same name."""
     for each in scope.directives:
-        if each.name == "server" and each.block is not None:
+        if each.name == name and each.block is not None:
             yield each, scope.inner(each)
         elif each.name == "http":
-            yield from _servers(scope.inner(each))
+            yield from _blocks(scope.inner(each), name)

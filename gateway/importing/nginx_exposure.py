@@ -102,7 +102,8 @@ class Exposure:
         """Take the locations that are closed to everybody."""
         for location in self._locations:
             reasons = closing(location.scope)
-            passing = location.scope.own("proxy_pass")
+            answers = location.scope.own("return")
+            passing = None if answers else location.scope.own("proxy_pass")
             if passing and location.scope.own("internal"):
                 if not self._goes_to(location, group):
                     continue

@@ -118,6 +118,8 @@ def proxied_locations(server: Scope, report: Report) -> list[Proxied]:
     found: list[Proxied] = []
     whole = Location("", "/", server, None)
     for each in (*(loc for loc in everything if loc.kind in _PREFIX_KINDS), whole):
+        if each.scope.own("return"):  # comes first, wherever it stands
+            continue
         place, passing = each, _passing(each.scope)
         if passing is None:
             other = _led_to(each.scope, named)

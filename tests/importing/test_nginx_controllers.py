@@ -62,6 +62,15 @@ def test_upstreams(tmp_path: Path) -> None:
     assert not any("balanced" in note.reason for note in made.report.notes)
 
 
+def test_the_upstream_of_a_stream_is_another(tmp_path: Path) -> None:
+    made = document(
+        tmp_path,
+        "http { upstream u { server a:2; } server { location / { proxy_pass http://u; } } }"
+        " stream { upstream u { server a:50000; } server { listen 50000; proxy_pass u; } }",
+    )
+    assert made["controllers"] == {"u": {"url": "http://a:2/"}}
+
+
 def test_two_ways_for_one_host(tmp_path: Path) -> None:
     site = "server {{ listen {}; server_name x; location / {{ proxy_pass http://{}; }} }}"
     made = imported(tmp_path, site.format(80, "a") + site.format(81, "b"))

@@ -98,6 +98,11 @@ def test_what_only_nginx_could_ask_for_is_closed(tmp_path: Path) -> None:
     assert expose == ["all", {"paths": ["/hidden"], "allow_from": _NOBODY}]
 
 
+def test_an_answer_comes_before_what_is_passed_on(tmp_path: Path) -> None:
+    text = f"location / {{ {_PASS} }} location /cli/ {{ {_PASS} return 403; }}"
+    assert _import(tmp_path, text)[0] == ["all", {"paths": ["/cli"], "allow_from": _NOBODY}]
+
+
 def test_a_part_that_cannot_be_one_makes_no_route(tmp_path: Path) -> None:
     # Other programs have their files at /static/; of Jenkins' own it cannot be had alone.
     made = imported(
