@@ -17,9 +17,11 @@ from gateway.config.values import format_duration, format_size
 from gateway.errors import ConfigError
 from gateway.importing.nginx_access import closing
 from gateway.importing.nginx_controllers import Controllers
-from gateway.importing.nginx_listeners import Listeners, find_redirect
-from gateway.importing.nginx_reasons import reason_for
-from gateway.importing.nginx_scope import Scope, walk
+from gateway.importing.nginx_listeners import Listeners
+from gateway.importing.nginx_locations import locations_of
+from gateway.importing.nginx_reasons import explain
+from gateway.importing.nginx_redirects import answers_itself, find_redirect
+from gateway.importing.nginx_scope import Scope
 from gateway.importing.nginx_source import Directive, read_nginx
 from gateway.importing.nginx_words import parse_network, parse_size, parse_time
 from gateway.importing.report import Fate, Imported, Report
@@ -30,7 +32,8 @@ _TIMES: Final = {
     "send_timeout": "send_timeout",
     "keepalive_timeout": "idle_timeout",
 }
-_FILES: Final = ("root", "alias", "autoindex", "internal", "try_files", "expires")
+_MAX_REASONS: Final = 10  # in an error
+_MAX_SERVERS: Final = 2000
 _BELIEVED: Final = ("x-forwarded-for", "proxy_protocol")
 
 
@@ -43,56 +46,101 @@ def import_nginx(path: Path) -> Imported:
 
 
 class _Conversion:
-    __slots__ = ("_controllers", "_folder", "_listeners", "_path", "_report", "_servers", "_source")
+    __slots__ = (
+        "_closed",
+        "_controllers",
+        "_folder",
+        "_listeners",
+        "_path",
+        "_report",
+        "_servers",
+        "_source",
+    )
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._source = read_nginx(path)
         self._report = Report()
         self._folder = path.absolute().parent
-        self._servers = list(_servers(Scope(self._source.directives)))
-        upstreams = {
-            each.args[0]: each for each in walk(self._source.directives) if each.name == "upstream"
-        }
+        whole = Scope(self._source.directives)
+        self._servers = list(_blocks(whole, "server"))
+        upstreams = {each.args[0]: each for each, _ in _blocks(whole, "upstream")}
         self._controllers = Controllers(upstreams, self._folder, self._report)
         self._listeners = Listeners(self._folder, self._report)
+        self._closed: list[tuple[Directive, list[str]]] = []
 
     def run(self) -> Imported:
         if not self._servers:
             raise ConfigError(
-                f'{self._path}: there is no "server" block in it or in what it includes'
+                f'{self._path}: there is no "server" block in it or in what it includes: give the'
+                f" file that includes it, such as nginx.conf{self._missing()}"
+            )
+        if len(self._servers) > _MAX_SERVERS:
+            raise ConfigError(
+                f'{self._path}: more than {_MAX_SERVERS} "server" blocks: import the file of the'
+                " Jenkins site alone"
             )
         used = [scope for directive, scope in self._servers if self._add_server(directive, scope)]
-        if not self._controllers.controllers:
+        controllers, routes = self._controllers.documents()
+        if not controllers:
             raise ConfigError(
                 f"{self._path}: nothing in it is passed on by proxy_pass to http:// or https://"
+                f"{self._reasons()}{self._missing()}"
             )
         trusted = self._trusted_proxies(used)
         limits = self._limits(used)
         document: dict[str, Any] = {
             "listeners": self._listeners.documents(has_trusted_proxies=bool(trusted)),
             **({"trusted_proxies": trusted} if trusted else {}),
-            "controllers": self._controllers.controllers,
-            "routes": [
-                {key: value for key, value in route.items() if key != "prefix"}
-                for route in self._controllers.routes
-            ],
+            "controllers": controllers,
+            "routes": routes,
             **({"limits": limits} if limits else {}),
         }
+        self._settle_closed({route["host"] for route in routes})
         self._note_the_rest()
         return Imported(document, self._report)
 
+    def _reasons(self) -> str:
+        """Say what stood in the way, for an error."""
+        found = [
+            str(note) for note in self._report.of(Fate.LEFT_OUT) if "server {" not in note.text
+        ]
+        return "".join(f"\n  {each}" for each in found[:_MAX_REASONS])
+
+    def _missing(self) -> str:
+        found = [f"{each.file}:{each.line}: {each}" for each in self._source.missing]
+        shown = "".join(f"\n  {each}: this file is not there" for each in found[:_MAX_REASONS])
+        return shown
+
     def _add_server(self, directive: Directive, server: Scope) -> bool:
         hosts = self._hosts(server)
-        proxies = self._controllers.add_server(server, hosts, directive)
+        proxies = not answers_itself(server) and self._controllers.add_server(
+            server, hosts, directive
+        )
+        is_default = self._listeners.add(server, hosts, directive, proxies=proxies)
         if not proxies and find_redirect(server) is None:
-            self._report.leave_out(directive, "nothing in it is passed on to a controller")
+            if closing(server) or server.is_on("ssl_reject_handshake"):
+                self._closed.append((directive, hosts))
+            else:
+                self._report.leave_out(directive, "nothing in it is passed on to a controller")
             return False
         self._report.take(directive)
-        is_default = self._listeners.add(server, hosts, directive, proxies=proxies)
         if proxies and is_default and "*" not in hosts:
             self._controllers.add_server(server, ["*"], directive)
         return proxies
+
+    def _settle_closed(self, routed: set[str]) -> None:
+        """Settle blocks that refused everything: so does the gateway, where there is no route."""
+        for directive, hosts in self._closed:
+            above = {f"*.{host.partition('.')[2]}" for host in hosts}
+            if routed & {*hosts, *above, "*"}:
+                self._report.leave_out(
+                    directive,
+                    f"{', '.join(hosts)} was refused there, and a route of the result has it:"
+                    " see allow_from",
+                )
+            else:
+                self._report.not_needed(directive, "hosts without a route are refused")
 
     def _hosts(self, server: Scope) -> list[str]:
         said = server.own("server_name")
@@ -115,7 +163,8 @@ class _Conversion:
                 except ValueError:
                     self._report.add(
                         said[0],
-                        'hosts are whole names, or begin with "*."; this one is not served',
+                        'hosts are whole names, or begin with "*."; this one is not served: name'
+                        " those it is for",
                         text=f"server_name {name}",
                     )
 
@@ -136,7 +185,9 @@ class _Conversion:
             for each in said:
                 network = parse_network(each.args[0])
                 if network is None:
-                    self._report.leave_out(each, "trusted_proxies are networks")
+                    self._report.leave_out(
+                        each, "trusted_proxies are networks: name the proxy's there"
+                    )
                     continue
                 found[network] = None
                 self._report.take(each)
@@ -151,7 +202,7 @@ class _Conversion:
         places = [
             place
             for server in servers
-            for place in (server, *(server.inner(each) for each in server.own("location")))
+            for place in (server, *(each.scope for each in locations_of(server)))
         ]
         for name, key in _TIMES.items():
             seconds = [value for _, value in self._values(places, name, parse_time) if value]
@@ -186,7 +237,8 @@ class _Conversion:
     def _note_the_rest(self) -> None:
         for each in self._source.missing:
             self._report.leave_out(
-                each, "this file is not there; what it says is not in the result"
+                each,
+                "this file is not there, so what it says is not in the result: import where it is",
             )
         self._sweep(self._source.directives)
 
@@ -197,43 +249,17 @@ class _Conversion:
                 continue
             if self._report.is_settled(each):
                 continue
-            if each.name == "upstream":
-                self._report.not_needed(each, "nothing that was taken over goes there")
-                continue
-            fate, reason = _explain(each)
+            fate, reason = explain(each)
             if fate is Fate.LEFT_OUT:
                 self._report.leave_out(each, reason)
             else:
                 self._report.not_needed(each, reason)
 
 
-def _servers(scope: Scope) -> Iterator[tuple[Directive, Scope]]:
+def _blocks(scope: Scope, name: str) -> Iterator[tuple[Directive, Scope]]:
+    """Yield the blocks of http; a stream has some of the same name."""
     for each in scope.directives:
-        if each.name == "server" and each.block is not None:
+        if each.name == name and each.block is not None:
             yield each, scope.inner(each)
         elif each.name == "http":
-            yield from _servers(scope.inner(each))
-
-
-def _explain(directive: Directive) -> tuple[Fate, str]:
-    """Say why; of a block, what the first thing in it says that matters."""
-    fate, reason = reason_for(directive)
-    if directive.name in ("location", "if") and directive.block is not None:
-        if any("acme-challenge" in arg for arg in directive.args):
-            return Fate.LEFT_OUT, (
-                "the gateway serves no files: certificates have to be renewed in another way than"
-                " by a folder (DNS, or a server of its own on another port)"
-            )
-        if any(word in arg for arg in directive.args for word in ("static", "userContent")):
-            return Fate.NOT_NEEDED, "the controller serves these files by itself"
-        if any(each.name in _FILES for each in directive.block):
-            return Fate.LEFT_OUT, "the gateway serves no files"
-        if any(each.name == "proxy_pass" for each in walk(directive.block)):
-            return Fate.LEFT_OUT, "routes go by the beginnings of paths, not by patterns"
-        if closing(Scope(directive.block)):
-            return Fate.LEFT_OUT, "it was closed there, and is open in the result"
-        for each in directive.block:
-            inner = _explain(each)
-            if inner[0] is Fate.LEFT_OUT:
-                return inner
-    return fate, reason
+            yield from _blocks(scope.inner(each), name)

@@ -9,6 +9,7 @@ Must not know: routes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ _UNSAYABLE: Final = (
     "only allowed networks can be named, not refused ones; it is open to everybody in the result:"
     " put the allowed networks into allow_from"
 )
-_REFUSALS: Final = ("403", "404", "410", "444")
+_REFUSAL: Final = re.compile(r"4\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,14 @@ def read_rules(said: list[Directive], report: Report) -> Rules:
             break
         network = parse_network(each.args[0])
         if network is None:
-            report.leave_out(each, "not a network; it is not let in by the result")
+            report.leave_out(
+                each,
+                "not a network, so it is not let in by the result: add its networks to allow_from",
+            )
         else:
             networks.append(network)
     for each in said:
-        report.not_needed(each, "everybody is let in, as without it")
+        report.not_needed(each, "everybody is let in there")
     return Rules()
 
 
@@ -70,4 +74,4 @@ def closing(scope: Scope) -> list[Directive]:
     own = own_rules(scope)
     if own and all(each.name == "deny" for each in own) and own[-1].args == ("all",):
         return own
-    return [each for each in scope.own("return") if each.args[0] in _REFUSALS]
+    return [each for each in scope.own("return") if _REFUSAL.fullmatch(each.args[0])]

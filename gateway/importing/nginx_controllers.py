@@ -1,14 +1,8 @@
 """From proxied locations to controllers and routes.
 
-Owns: upstreams, the prefix of a controller, TLS towards it, and which locations are parts of one
-route.
-
-Must not know: listeners, how files are written.
-
-A route covers a controller with its prefix; nginx people write a location for each part of Jenkins
-that needs other settings. So the shortest location of a target is the route, and the others are
-covered by it; what they restrict becomes a part of ``expose``. Where there is no such location but
-only parts of Jenkins (/wsagents/, /github-webhook/), nothing else is exposed.
+Owns: upstreams, addresses, TLS towards a controller, names. Must not know: listeners, which
+locations belong together (``nginx_groups``), who gets what (``nginx_exposure``), how files are
+written.
 """
 
 from __future__ import annotations
@@ -17,15 +11,16 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.config.routing import ExposeConfig
-from gateway.config.values import format_duration, parse_host, parse_prefix
-from gateway.importing.nginx_access import NOBODY, closing, own_rules, read_rules
-from gateway.importing.nginx_locations import Proxied, locations_of, proxied_locations
+from gateway.config.routing import RouteConfig
+from gateway.config.values import format_duration
+from gateway.errors import ConfigError
+from gateway.importing.nginx_exposure import Exposure
+from gateway.importing.nginx_groups import Group, group_locations
+from gateway.importing.nginx_locations import Proxied, proxied_locations
 from gateway.importing.nginx_words import (
     Target,
-    fill_in,
+    is_host,
     join_address,
-    parse_target,
     parse_time,
     split_address,
 )
@@ -37,29 +32,20 @@ if TYPE_CHECKING:
     from gateway.importing.nginx_source import Directive
     from gateway.importing.report import Report
 
-_AGENTS: Final = frozenset({"wsagents", "tcpSlaveAgentListener", "jnlpJars", "login"})
-# What Jenkins and well-known plugins have at the root: with such an end, a path is no prefix.
-_PARTS: Final = _AGENTS | {
-    "adjuncts", "bitbucket-hook", "bitbucket-scmsource-hook", "cli", "computer", "crumbIssuer",
-    "generic-webhook-trigger", "ghprbhook", "git", "github-webhook", "gitlab-webhook", "health",
-    "job", "jobs", "manage", "multibranch-webhook-trigger", "project", "prometheus", "script",
-    "securityRealm", "static", "userContent", "view", "whoAmI", "wsecho",
-}  # fmt: skip
+# Of a whole configuration, with the parts of their expose: far more than anybody has for Jenkins.
+_MAX_ROUTES: Final = 2000
+_SESSIONS: Final = {"wsagents", "wsecho", "cli"}
+_RESPONSE_TIMEOUT: Final = float(RouteConfig.model_fields["response_timeout"].default)  # seconds
 _TLS_FILES: Final = {"proxy_ssl_trusted_certificate": "ca_file", "proxy_ssl_name": "server_name"}
 
 
 @dataclass(slots=True)
-class Group:
-    """What goes to one address: the route's own location, if there is one, and its parts."""
+class _Origin:
+    """Where a controller comes from, and whether anything around it is called Jenkins."""
 
-    main: Proxied | None
-    parts: list[Proxied]
+    said_by: Directive
     prefix: str
-
-    @property
-    def members(self) -> list[Proxied]:
-        """Return all of them."""
-        return [*([self.main] if self.main else []), *self.parts]
+    is_jenkins: bool = False
 
 
 @dataclass(slots=True)
@@ -69,183 +55,108 @@ class Controllers:
     upstreams: dict[str, Directive]
     folder: Path
     report: Report
-    controllers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    routes: list[dict[str, Any]] = field(default_factory=list)
+    _controllers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _places: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Routes by host and prefix."""
+    _origins: dict[str, _Origin] = field(default_factory=dict)
+    _size: int = 0
 
     def add_server(self, server: Scope, hosts: list[str], where: Directive) -> bool:
         """Add what a server block proxies, for these hosts; say whether that was anything."""
-        proxied = proxied_locations(server, self.report)
-        groups = sorted(self._group(proxied), key=lambda group: len(group.prefix))
-        for group in groups:
-            self._add_group(group, server, hosts, where)
-            if len(groups) > 1 and group.main is not None and group.prefix:
-                self.report.add(
-                    group.main.said_by,
-                    "taken over as a controller of its own; remove it if it is not Jenkins",
-                )
-        self._cover_patterns(groups, server)
+        groups = group_locations(proxied_locations(server, self.report), self.report)
+        exposure = Exposure(server, groups, self.report)
+        # A list: all of them are to be looked at.
+        spare = "root" if any(map(_is_jenkins, groups)) else "jenkins"
+        added = [self._add_group(each, server, hosts, where, exposure, spare) for each in groups]
         if groups:
-            self._forget_what_no_route_has(groups, server)
-        return bool(groups)
+            exposure.note_the_rest()
+        return any(added)
 
-    def _forget_what_no_route_has(self, groups: list[Group], server: Scope) -> None:
-        """Say of closed locations beside all routes that they stay closed."""
-        prefixes = [f"{group.prefix}/" for group in groups]
-        for location in locations_of(server):
-            if location.kind not in ("", "^~", "=") or location.directive is None:
-                continue
-            path = f"{location.path.rstrip('/')}/"
-            if closing(location.scope) and not any(map(path.startswith, prefixes)):
-                self.report.not_needed(location.directive, "no route leads there")
-
-    def _cover_patterns(self, groups: list[Group], server: Scope) -> None:
-        """Take locations by pattern that go where a route goes anyway."""
-        reached = {
-            (each.main.target.scheme, each.main.target.authority) for each in groups if each.main
-        }
-        for location in locations_of(server):
-            said = location.scope.own("proxy_pass")
-            if not location.kind.startswith("~") or not said or own_rules(location.scope):
-                continue
-            target = parse_target(fill_in(said[-1].args[0], location.scope.variables()))
-            if target and (target.scheme, target.authority) in reached and location.directive:
-                self.report.take(location.directive, *said)
-
-    def _group(self, proxied: list[Proxied]) -> list[Group]:
-        by_target: dict[tuple[str, str], list[Proxied]] = {}
-        for each in proxied:
-            by_target.setdefault((each.target.scheme, each.target.authority), []).append(each)
-        groups = []
-        for members in by_target.values():
-            members.sort(key=lambda each: len(each.path.rstrip("/")))
-            groups += self._split(members)
-        return groups
-
-    def _split(self, members: list[Proxied]) -> list[Group]:
-        groups: list[Group] = []
-        for each in members:
-            try:
-                path = parse_prefix(each.path if each.path.startswith("/") else f"/{each.path}")
-            except ValueError:
-                self.report.leave_out(each.said_by, "such a path cannot be a route's")
-                continue
-            inside = next((g for g in groups if f"{path}/".startswith(f"{g.prefix}/")), None)
-            if inside is not None:
-                inside.parts.append(each)
-                continue
-            front, _, last = path.rpartition("/")
-            if last in _PARTS:
-                groups.append(Group(None, [each], front))
-            elif each.location.kind == "=":
-                self.report.leave_out(each.said_by, "a route is a path and all that is below it")
-            else:
-                groups.append(Group(each, [], self._prefix(each, path)))
-        return groups
-
-    def _prefix(self, main: Proxied, outside: str) -> str:
-        """Return the controller's prefix; note where inside and outside differ."""
-        if main.target.path is None:
-            return outside
-        try:
-            inside = parse_prefix(main.target.path)
-        except ValueError:
-            self.report.leave_out(main.said_by, "such a path cannot be a controller's")
-            return outside
-        if inside == outside:
-            return inside
-        if inside:
-            self.report.leave_out(
-                main.said_by,
-                f"paths are not rewritten: Jenkins is at {inside}/, and that is where people find"
-                f" it now, not at {outside}/ any more",
-            )
-            return inside
-        self.report.leave_out(
-            main.said_by,
-            f"paths are not rewritten: start Jenkins with --prefix={outside} (JENKINS_PREFIX), or"
-            " give it a host of its own",
-        )
-        return outside
-
-    def _add_group(self, group: Group, server: Scope, hosts: list[str], where: Directive) -> None:
+    def _add_group(
+        self,
+        group: Group,
+        server: Scope,
+        hosts: list[str],
+        where: Directive,
+        exposure: Exposure,
+        spare: str,
+    ) -> bool:
         first = group.members[0]
         made = self._controller(first, group.prefix)
         if made is None:
-            return
-        name = self._name(made, first.target)
-        route: dict[str, Any] = {"controller": name}
+            return False
+        exposed = exposure.read(group)
+        if exposed.get("expose") == []:
+            return False
+        name = self._name(made, first.target, group.prefix, spare)
+        told = _is_jenkins(group) or (not group.prefix and "jenkins" in " ".join(hosts))
+        origin = self._origins.setdefault(name, _Origin(first.said_by, group.prefix))
+        origin.is_jenkins = origin.is_jenkins or told
+        route: dict[str, Any] = {"controller": name, **exposed}
         scope = group.main.location.scope if group.main else server
-        self._expose(group, server, route)
         timeout = scope.last("proxy_read_timeout")
         seconds = None if timeout is None else parse_time(timeout.args[0])
         if timeout is not None and seconds:
             self.report.take(timeout)
-            if seconds != 90:
+            if seconds != _RESPONSE_TIMEOUT:
                 route["response_timeout"] = format_duration(seconds)
+        self._note_longer(group, seconds or _RESPONSE_TIMEOUT)
         for each in group.members:
             self.report.take(each.said_by)
             if each.location.directive is not None:
                 self.report.take(each.location.directive)
         for host in hosts:
             self._add_route(host, route, group.prefix, where)
+        return True
+
+    def _note_longer(self, group: Group, seconds: float) -> None:
+        for part in group.parts:
+            # Where sessions are meant, no answer is waited for that long.
+            if _SESSIONS & set(part.path.split("/")):
+                continue
+            for each in part.location.scope.own("proxy_read_timeout"):
+                if (parse_time(each.args[0]) or 0) > seconds:
+                    self.report.leave_out(
+                        each,
+                        "response_timeout is the whole route's: make it longer if answers there"
+                        " begin so late",
+                    )
 
     def _add_route(self, host: str, route: dict[str, Any], prefix: str, where: Directive) -> None:
-        for other in self.routes:
-            if (other["host"], other["prefix"]) == (host, prefix):
-                same = {key: other[key] for key in other if key not in ("id", "host", "prefix")}
-                if same != route:
-                    self.report.leave_out(
-                        where,
-                        f"there is another way for host {host}; a route holds for all listeners",
-                    )
-                return
-        taken = {each["id"] for each in self.routes}
-        self.routes.append(
-            {"id": unique(route["controller"], taken), "host": host, "prefix": prefix, **route}
-        )
+        other = self._places.get((host, prefix))
+        if other is not None:
+            if {key: other[key] for key in other if key not in ("id", "host")} != route:
+                self.report.add(
+                    where,
+                    f"there is another way for host {host}, and a route holds for all listeners:"
+                    " this one is not in the result",
+                )
+            return
+        self._size += 1 + len(route.get("expose", ()))
+        if self._size > _MAX_ROUTES:
+            raise ConfigError(
+                f"{where.file}:{where.line}: more than {_MAX_ROUTES} routes with their parts:"
+                " import the file of the Jenkins site alone"
+            )
+        taken = {each["id"] for each in self._places.values()}
+        self._places[host, prefix] = {
+            "id": unique(route["controller"], taken), "host": host, **route
+        }  # fmt: skip
 
-    def _expose(self, group: Group, server: Scope, route: dict[str, Any]) -> None:
-        scope = group.main.location.scope if group.main else server
-        networks = read_rules(scope.nearest("allow", "deny"), self.report).networks
-        parts: dict[str, tuple[str, ...] | None] = {}
-        for part in group.parts:
-            # What a location does not say itself is the server's, and never its neighbour's.
-            rules = read_rules(part.location.scope.nearest("allow", "deny"), self.report)
-            if group.main is None or (rules.understood and rules.networks != networks):
-                parts[_below(part.path, group.prefix)] = rules.networks
-        self._close(group, server, parts)
-        if group.main is None:
-            names = {path.lstrip("/") for path in parts}
-            if "wsagents" in names and names <= _AGENTS and not any(parts.values()):
-                route["expose"] = ["agents"]
-                return
-            route["expose"] = [_part(path, allowed) for path, allowed in parts.items()]
-        elif parts:
-            everything = {"set": "all", "allow_from": list(networks)} if networks else "all"
-            route["expose"] = [everything, *(_part(path, nets) for path, nets in parts.items())]
-        elif networks:
-            route["allow_from"] = list(networks)
-
-    def _close(self, group: Group, server: Scope, parts: dict[str, tuple[str, ...] | None]) -> None:
-        """Take the locations that are closed to everybody."""
-        for location in locations_of(server):
-            reasons = closing(location.scope)
-            if not reasons or location.directive is None or location.kind not in ("", "^~", "="):
-                continue
-            if location.scope.own("proxy_pass") or not f"{location.path}/".startswith(
-                f"{group.prefix}/"
-            ):
-                continue
-            path = _below(location.path, group.prefix)
-            if group.main is None:
-                self.report.not_needed(location.directive, "only what expose names gets through")
-                continue
-            try:
-                ExposeConfig(paths=(path,))
-            except ValueError:
-                continue
-            parts.setdefault(path, NOBODY)
-            self.report.take(location.directive, *reasons)
+    def documents(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the controllers that a route leads to, and the routes."""
+        routes = list(self._places.values())
+        used = dict.fromkeys(route["controller"] for route in routes)
+        is_known = any(self._origins[name].is_jenkins for name in used)
+        for name in used if len(used) > 1 else ():
+            origin = self._origins[name]
+            if not origin.is_jenkins and (is_known or origin.prefix):
+                self.report.add(
+                    origin.said_by,
+                    f"{name} is a controller in the result: remove it and its routes if it is not"
+                    " Jenkins",
+                )
+        return {name: made for name, made in self._controllers.items() if name in used}, routes
 
     def _controller(self, proxied: Proxied, prefix: str) -> dict[str, Any] | None:
         target = proxied.target
@@ -267,8 +178,10 @@ class Controllers:
         if upstream is not None:
             return self._servers(upstream)
         found = split_address(target.authority, 443 if target.scheme == "https" else 80)
-        if found is None or not _is_host(found[0]):
-            self.report.leave_out(proxied.said_by, "its address cannot be read")
+        if found is None or not is_host(found[0]):
+            self.report.leave_out(
+                proxied.said_by, "its address cannot be read: write controllers.NAME.url"
+            )
             return []
         return [join_address(str(found[0]), found[1])]
 
@@ -277,8 +190,12 @@ class Controllers:
         backup: list[str] = []
         for each in upstream.named("server"):
             found = split_address(each.args[0], 80)
-            if found is None or found[0] is None or not _is_host(found[0]):
-                self.report.leave_out(each, "only hosts with TCP ports can be taken over")
+            if found is None or found[0] is None or not is_host(found[0]):
+                self.report.leave_out(
+                    each,
+                    "only a host with a TCP port can be a controller's address: have Jenkins"
+                    " listen on one",
+                )
                 continue
             if "down" in each.args:
                 self.report.not_needed(each, "it was marked as down")
@@ -318,26 +235,29 @@ class Controllers:
                 "key": str(self.folder / pair[1].args[0]),
             }
         if not scope.is_on("proxy_ssl_verify"):
-            self.report.leave_out(
+            self.report.add(
                 proxied.said_by,
                 "nginx did not verify the certificate there, and the gateway does: set tls.ca_file"
                 " and tls.server_name where it is not one of the public authorities'",
             )
         return tls
 
-    def _name(self, made: dict[str, Any], target: Target) -> str:
-        for name, other in self.controllers.items():
+    def _name(self, made: dict[str, Any], target: Target, prefix: str, spare: str) -> str:
+        for name, other in self._controllers.items():
             if other == made:
                 return name
         host = target.authority.rpartition(":")[0] or target.authority
-        upstream = target.authority in self.upstreams
-        wanted = target.authority if upstream else host.partition(".")[0]
-        if not re.match(r"[A-Za-z]", wanted):
-            wanted = "jenkins"
-        wanted = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted)[:50]
-        name = unique(wanted if wanted != "localhost" else "jenkins", set(self.controllers))
-        self.controllers[name] = made
+        wanted = target.authority if target.authority in self.upstreams else host.partition(".")[0]
+        if wanted == "localhost" or not re.match(r"[A-Za-z]", wanted):
+            wanted = prefix.rpartition("/")[2]
+        wanted = re.sub(r"[^A-Za-z0-9_.-]", "-", wanted)[:50].lstrip("-_.0123456789") or spare
+        name = unique(wanted, set(self._controllers))
+        self._controllers[name] = made
         return name
+
+
+def _is_jenkins(group: Group) -> bool:
+    return "jenkins" in f"{group.members[0].target.authority}{group.prefix}".lower()
 
 
 def unique(wanted: str, taken: set[str]) -> str:
@@ -347,19 +267,3 @@ def unique(wanted: str, taken: set[str]) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
-
-
-def _below(path: str, prefix: str) -> str:
-    return path.rstrip("/").removeprefix(prefix) or "/"
-
-
-def _part(path: str, allowed: tuple[str, ...] | None) -> dict[str, Any]:
-    return {"paths": [path], **({"allow_from": list(allowed)} if allowed else {})}
-
-
-def _is_host(text: str | None) -> bool:
-    try:
-        parse_host(text or "")
-    except ValueError:
-        return False
-    return True

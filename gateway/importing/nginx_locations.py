@@ -9,10 +9,10 @@ Must not know: gateway.yaml.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from gateway.errors import ConfigError
 from gateway.importing.nginx_scope import Scope
 from gateway.importing.nginx_words import Target, fill_in, parse_target
 
@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from gateway.importing.nginx_source import Directive
     from gateway.importing.report import Report
 
-_BEGINNING: Final = re.compile(r"\^((?:/[\w-]+)*)(?:/|/?\.\*|/\(\.\*\)|\(/\|\$\))?\$?", re.ASCII)
+_WORD: Final = r"(?:[\w-]|\\[._-])+"
+# Patterns that are nothing but beginnings of paths: ^/ci/, ^/ci(/|$), ^/(script|cli), ^/ci/(.*)$.
+_BEGINNING: Final = re.compile(
+    rf"\^((?:/{_WORD})*)(?:/\((?:\?:)?({_WORD}(?:\|{_WORD})*)\))?"
+    r"(/|/?\.\*|/?\(\.\*\)|\(/\|\$\)|\(\$\|/\)|\(/\.\*\)\??)?(\$?)",
+    re.ASCII,
+)
+_FIRST_GROUP: Final = re.compile(r"/\$(?:1|\{1\})")
 _PREFIX_KINDS: Final = ("", "^~", "=")
+_MAX_LOCATIONS: Final = 1000  # of a server block
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,10 @@ class Location:
     scope: Scope
     directive: Directive | None
     """None for what stands in the server block itself."""
+    is_open: bool = False
+    """Whether it has what merely begins so: /scriptText, where ``path`` is /script."""
+    has_rest: bool = False
+    """Whether ``$1`` is what follows ``path``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +61,23 @@ class Proxied:
         return self.location.path
 
 
-def locations_of(scope: Scope) -> Iterator[Location]:
-    """Yield the locations of a server block, nested ones, too."""
+def locations_of(scope: Scope) -> list[Location]:
+    """Return the locations of a server block, nested ones, too; a pattern may be several."""
+    found: list[Location] = []
     for each in scope.own("location"):
-        kind, path = _plain(*_read(each.args))
+        kind, text = _read(each.args)
         inner = scope.inner(each)
-        yield Location(kind, path, inner, each)
-        yield from locations_of(inner)
+        if kind in ("~", "~*"):
+            found += _beginnings(kind, text, inner, each)
+        else:
+            is_open = kind in ("", "^~") and not text.endswith("/")
+            found.append(Location(kind, text, inner, each, is_open))
+        found += locations_of(inner)
+        if len(found) > _MAX_LOCATIONS:
+            raise ConfigError(
+                f"{each.file}:{each.line}: more than {_MAX_LOCATIONS} locations in a server block"
+            )
+    return found
 
 
 def _read(args: tuple[str, ...]) -> tuple[str, str]:
@@ -71,19 +93,33 @@ def _read(args: tuple[str, ...]) -> tuple[str, str]:
     return "", text
 
 
-def _plain(kind: str, text: str) -> tuple[str, str]:
-    """Return a pattern that is nothing but the beginning of a path as such a beginning."""
-    match = _BEGINNING.fullmatch(text) if kind == "~" else None
-    return (kind, text) if match is None else ("", match[1] or "/")
+def _beginnings(kind: str, text: str, scope: Scope, directive: Directive) -> list[Location]:
+    """Return the beginnings of paths that a pattern stands for; itself where it is more."""
+    match = _BEGINNING.fullmatch(text.replace("\\/", "/"))
+    if match is None:
+        return [Location(kind, text, scope, directive)]
+    front, words, tail, end = match.groups()
+    paths = [f"{front}/{word}" for word in words.split("|")] if words else [front]
+    if end and tail in (None, "/"):
+        return [Location("=", _plain(f"{path}{tail or ''}"), scope, directive) for path in paths]
+    is_open = tail is None or tail.startswith((".", "/?", "(.*"))
+    has_rest = not words and tail == "/(.*)"
+    return [Location("", _plain(path), scope, directive, is_open, has_rest) for path in paths]
+
+
+def _plain(path: str) -> str:
+    return path.replace("\\", "") or "/"
 
 
 def proxied_locations(server: Scope, report: Report) -> list[Proxied]:
     """Return the locations with a path that are proxied. What cannot be read is noted."""
-    everything = list(locations_of(server))
+    everything = locations_of(server)
     named = {each.path: each for each in everything if each.kind == "@"}
     found: list[Proxied] = []
     whole = Location("", "/", server, None)
     for each in (*(loc for loc in everything if loc.kind in _PREFIX_KINDS), whole):
+        if each.scope.own("return"):  # comes first, wherever it stands
+            continue
         place, passing = each, _passing(each.scope)
         if passing is None:
             other = _led_to(each.scope, named)
@@ -92,18 +128,24 @@ def proxied_locations(server: Scope, report: Report) -> list[Proxied]:
             place, passing = other, _passing(other.scope)
         if passing is None:
             continue
-        target = parse_target(fill_in(passing.args[0], place.scope.variables()))
+        if each.directive is not None and each.scope.own("internal"):
+            report.not_needed(each.directive, "nobody but nginx itself could ask for it")
+            continue
+        text = fill_in(passing.args[0], place.scope.variables())
+        target = parse_target(_FIRST_GROUP.sub("/", text) if each.has_rest else text)
         if target is None:
             report.leave_out(
-                passing, "only http and https addresses that are written out can be taken over"
+                passing,
+                "only http and https addresses that are written out can be taken over: write a"
+                " controller and a route for it",
             )
+            if each.directive is not None:
+                report.take(each.directive)
             continue
         if place is not each and place.directive is not None:
             report.take(place.directive)
         report.take(*(each for each in place.scope.own("if") if passing in (each.block or ())))
-        found.append(
-            Proxied(Location(each.kind, each.path, place.scope, each.directive), target, passing)
-        )
+        found.append(Proxied(replace(each, scope=place.scope), target, passing))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Why a directive of nginx has no counterpart in gateway.yaml: one table.
+"""Why a directive of nginx has no counterpart in gateway.yaml, and what to do: one table.
 
 Owns: the sentences. Must not know: which directives were carried over before; the table is for the
 rest.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.importing.nginx_access import closing
+from gateway.importing.nginx_scope import Scope, walk
 from gateway.importing.nginx_source import Directive
 from gateway.importing.report import Fate
 
@@ -24,18 +26,34 @@ _BUFFERS: Final = "nothing is buffered, in neither direction"
 _LOGS: Final = "logs go to standard output and standard error; see access_log"
 _PROCESSES: Final = "processes are the gateway's own matter; see workers"
 _TLS: Final = "the gateway's own choice is TLS 1.2 and 1.3 with forward secrecy; see tls"
-_REWRITING: Final = "the gateway rewrites no paths and no answers"
+_REWRITING: Final = (
+    "the gateway rewrites no paths and no answers: have Jenkins, or a proxy in front, do it"
+)
+_ANSWERS: Final = "the gateway gives no answers of its own: the controller is asked, or it is 404"
+_CONDITIONS: Final = (
+    "the gateway has no conditions and no variables; see routes' expose and allow_from"
+)
 _RATE: Final = (
     "no rates for requests; see limits, lockout and agents.handshake_rate for what there is"
 )
+_FILES_IN: Final = ("root", "alias", "autoindex", "internal", "try_files", "expires")
 
 # Pattern of names (whole) -> fate and reason. The first that fits counts.
 _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
+    (
+        r"auth_(basic_user_file|request_set)",
+        _NO,
+        "the gateway asks nobody for a password; see what is said of auth_basic and auth_request",
+    ),
     (r"auth_(basic|request|jwt|digest|ldap|pam|gss|openidc)\w*|satisfy", _LEFT, _AUTHENTICATION),
     (r"access_by_lua\w*", _LEFT, _AUTHENTICATION),
     (r"limit_(req|rate)\w*", _LEFT, _RATE),
     (r"limit_conn\w*", _LEFT, "see limits.connections_per_address (2048) for what there is"),
-    (r"modsecurity\w*|naxsi\w*", _LEFT, "the gateway has no filter for the contents of requests"),
+    (
+        r"modsecurity\w*|naxsi\w*",
+        _LEFT,
+        "the gateway has no filter for the contents of requests: keep such a proxy in front",
+    ),
     (r"root|alias|index|autoindex\w*|try_files|expires|etag|open_file_cache\w*", _NO, _FILES),
     (r"access_log|error_log|log_\w+", _NO, _LOGS),
     (
@@ -74,7 +92,13 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
     ),
     (r"proxy_ssl_\w+", _LEFT, "see controllers.NAME.tls for what there is"),
     (r"proxy_(cache\w*|no_cache|store\w*)", _NO, "nothing is cached, so nothing is out of date"),
-    (r"proxy_pass_\w+|proxy_pass_header", _NO, "all fields of requests and answers are passed on"),
+    (r"proxy_pass_header", _NO, "all fields of requests and answers are passed on"),
+    (r"proxy_pass_request_\w+", _LEFT, "requests are passed on whole: have Jenkins ignore it"),
+    (
+        r"proxy_pass",
+        _LEFT,
+        "no route of the result leads there: write a controller and a route for it",
+    ),
     (
         r"ignore_invalid_headers|underscores_in_headers",
         _NO,
@@ -84,9 +108,23 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
     (
         r"add_header|more_\w+_headers|add_trailer",
         _LEFT,
-        "the gateway adds no fields to answers but tls.hsts; Jenkins has its own for security",
+        "the gateway adds no fields to answers but tls.hsts; Jenkins has its own for security, and"
+        " others are for Jenkins or a proxy in front to add",
     ),
-    (r"rewrite\w*|sub_filter\w*|return|error_page|proxy_intercept_errors", _LEFT, _REWRITING),
+    (r"rewrite\w*|subs?_filter\w*", _LEFT, _REWRITING),
+    (r"return|empty_gif|echo\w*|stub_status|dav_\w+", _LEFT, _ANSWERS),
+    (
+        r"error_page|proxy_intercept_errors",
+        _LEFT,
+        "error pages are Jenkins' or the gateway's own: nobody sees this one any more",
+    ),
+    (
+        r"limit_except",
+        _LEFT,
+        "methods are not told apart: what was refused there gets in; see routes' allow_from",
+    ),
+    (r"internal", _LEFT, "nobody but nginx could ask for it; now clients can: see expose"),
+    (r"ssi|auth_delay|addition_types|xslt\w*", _NO, _FILES),
     (
         r"recursive_error_pages|server_name_in_redirect|port_in_redirect|absolute_redirect",
         _NO,
@@ -97,8 +135,17 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
         _NO,
         "answers are passed on as the controller compresses them",
     ),
-    (r"ssl_(password_file|engine)", _LEFT, "keys are PEM files without passphrase"),
-    (r"ssl_(crl|ocsp\w*)", _LEFT, "revocation of client certificates is not looked up"),
+    (r"ssl_(password_file|engine)", _LEFT, "keys are PEM files without passphrase: take it away"),
+    (
+        r"ssl_(crl|ocsp\w*)",
+        _LEFT,
+        "revocation of client certificates is not looked up: have them expire soon",
+    ),
+    (
+        r"ssl_certificate(_key)?",
+        _LEFT,
+        "no listener of the result has it: name it in tls where it is needed",
+    ),
     (r"ssl_stapling\w*", _NO, "browsers no longer depend on it; the gateway does not staple"),
     (r"ssl|ssl_\w+", _NO, _TLS),
     (r"http2\w*|http3\w*|quic\w*|spdy\w*", _NO, "clients are offered HTTP/1.1, which agents speak"),
@@ -108,7 +155,11 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
         _NO,
         _PROCESSES,
     ),
-    (r"stream", _LEFT, "TCP is not passed on: agents come over WebSocket instead"),
+    (
+        r"stream",
+        _LEFT,
+        "TCP is not passed on: start agents with -webSocket, and keep nginx for anything else",
+    ),
     (r"mail", _LEFT, "the gateway is for Jenkins alone"),
     (
         r"sendfile\w*|tcp_no\w+|aio\w*|directio\w*|read_ahead|types|types_hash\w*|default_type|charset\w*"
@@ -119,11 +170,16 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
         "the gateway's own way needs no setting",
     ),
     (
-        r"geo|geoip\w*|split_clients|perl\w*|js_\w+|lua_\w+|\w+_by_lua\w*|set_by_\w+",
-        _LEFT,
-        "the gateway runs no scripts and has no variables",
+        r"lua_(package|shared|code|ssl|socket|max|regex|check)\w*",
+        _NO,
+        "the gateway runs no scripts",
     ),
-    (r"map", _LEFT, "the gateway has no variables"),
+    (
+        r"perl\w*|js_\w+|lua_\w+|\w+_by_lua\w*|set_by_\w+",
+        _LEFT,
+        "the gateway runs no scripts: keep what depends on it in a proxy in front",
+    ),
+    (r"map|geo|geoip\w*|split_clients", _LEFT, f"{_CONDITIONS}; look for where it was used"),
     (r"set", _NO, "the gateway has no variables; where this one was needed, its value was used"),
     (r"set_real_ip_from|real_ip_\w+", _LEFT, "see trusted_proxies for what there is"),
     (
@@ -131,7 +187,8 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
         _LEFT,
         "it could not be put into networks that are allowed; see routes' allow_from",
     ),
-    (r"if|location", _LEFT, "the gateway has no conditions; see routes' expose and allow_from"),
+    (r"if", _LEFT, _CONDITIONS),
+    (r"location", _NO, "nothing in it is told from the rest of its route"),
     (r"fastcgi\w*|uwsgi\w*|scgi\w*|grpc\w*|memcached\w*", _LEFT, "controllers speak HTTP"),
     (
         r"client_max_body_size|client_\w+_timeout|send_timeout|keepalive_timeout",
@@ -164,10 +221,25 @@ def reason_for(directive: Directive) -> tuple[Fate, str]:
         return _NO, "upgrades are passed on and kept alive"
     if directive.name in ("auth_basic", "auth_request") and directive.args == ("off",):
         return _NO, "the gateway asks nobody for a password"
+    if directive.name == "satisfy" and directive.args == ("any",):
+        return _LEFT, (
+            "without passwords only addresses let in: who had a password and no such address is"
+            " kept out now, and with no addresses at all everybody gets in; see allow_from"
+        )
+    if directive.name == "add_header" and directive.args[:1] == ("X-SSH-Endpoint",):
+        return _LEFT, (
+            "Jenkins says it by itself where its SSH server is on; another host than its own is"
+            " told to it by -Dorg.jenkinsci.main.modules.sshd.SSHD.hostName=HOST"
+        )
+    if directive.name == "error_page" and directive.args[:1] == ("497",):
+        return _LEFT, (
+            "HTTP on a listener with tls is refused: give it a port of its own with"
+            " redirect_to_https: true"
+        )
     for pattern, fate, reason in _TABLE:
         if re.fullmatch(pattern, directive.name):
             return fate, reason
-    return _LEFT, "no counterpart of it is known"
+    return _LEFT, "no counterpart of it is known: see whether anything depends on it"
 
 
 def _reason_for_field(directive: Directive) -> tuple[Fate, str]:
@@ -176,4 +248,50 @@ def _reason_for_field(directive: Directive) -> tuple[Fate, str]:
         return _LEFT, "Host is passed on as the client sent it, which Jenkins needs"
     if name in _OWN_FIELDS:
         return _NO, "the gateway sets or passes on this field by itself"
-    return _LEFT, "the gateway adds no fields of your own to requests"
+    if name.startswith("x-forwarded-"):
+        return _LEFT, (
+            "the gateway does not set it, and takes it out of requests unless a proxy in"
+            " trusted_proxies sent it: a log-in by it, or whatever else needs it, works no more"
+        )
+    return _LEFT, (
+        "the gateway does not set it, and passes on what clients send under this name: nothing"
+        " behind it may believe it"
+    )
+
+
+def explain(directive: Directive) -> tuple[Fate, str]:
+    """Say why a block is not in gateway.yaml: by the first thing in it that matters."""
+    fate, reason = reason_for(directive)
+    if directive.name not in ("location", "if") or directive.block is None:
+        return fate, reason
+    if any(".well-known" in arg for arg in directive.args):
+        return Fate.LEFT_OUT, (
+            "the gateway serves no files: certificates have to be renewed in another way than"
+            " by a folder (DNS, or a server of its own on another port)"
+        )
+    if directive.name == "if" and "$ssl_client_verify" in " ".join(directive.args):
+        return Fate.LEFT_OUT, (
+            "paths are not told apart by client certificates: set"
+            " tls.client_certificates.mode to require if nobody here does without"
+        )
+    if closing(Scope(directive.block)):
+        return Fate.LEFT_OUT, (
+            "it was closed there, and is as open as the rest in the result: see routes' expose and"
+            " allow_from"
+        )
+    if any(word in arg for arg in directive.args for word in ("static", "userContent")):
+        inner = [explain(each) for each in directive.block if each.name.startswith("auth_")]
+        left = [each for each in inner if each[0] is Fate.LEFT_OUT]
+        return left[0] if left else (Fate.NOT_NEEDED, "the controller serves these files by itself")
+    if any(each.name == "proxy_pass" for each in walk(directive.block)):
+        return Fate.LEFT_OUT, (
+            "routes go by the beginnings of paths, not by patterns or conditions: write a"
+            " controller and a route for it, or leave it to the route that has its path"
+        )
+    if any(each.name in _FILES_IN for each in directive.block):
+        return Fate.LEFT_OUT, "the gateway serves no files: have another server do it if need be"
+    for each in directive.block:
+        inner_fate, inner_reason = explain(each)
+        if inner_fate is Fate.LEFT_OUT:
+            return inner_fate, inner_reason
+    return fate, reason

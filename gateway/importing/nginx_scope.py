@@ -6,6 +6,7 @@ gateway.yaml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,8 +47,11 @@ class Scope:
         return found is not None and found.args == ("on",)
 
     def variables(self) -> dict[str, str]:
-        """Return what ``set`` gives constant values to."""
+        """Return what ``set`` gives constant values to, and the first name of the server."""
         known = {} if self.outer is None else self.outer.variables()
+        for name in (arg for each in self.own("server_name") for arg in each.args[:1]):
+            if re.fullmatch(r"[\w.-]+", name, re.ASCII):
+                known.setdefault("server_name", name)
         for each in self.own("set"):
             value = fill_in(each.args[1], known)
             if "$" not in value:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from tempfile import NamedTemporaryFile
+from typing import IO, Final, TypeAlias
 
 from crossplane.analyzer import CONTEXTS, analyze
 from crossplane.errors import NgxParserBaseException
@@ -25,6 +27,8 @@ from gateway.errors import ConfigError
 _MAX_FILE: Final = 4 * 1024 * 1024  # bytes
 _MAX_FILES: Final = 1000  # with every repetition
 _MAX_DEPTH: Final = 32  # of blocks and of includes, each
+_MAX_SHOWN: Final = 60  # characters of a word in an error
+_END: Final = "end_of_the_file"  # a directive behind the last one
 # Any context will do: only the number of arguments is checked, since fragments have no outer block.
 _ANYWHERE: Final = ("http",)
 assert _ANYWHERE in CONTEXTS
@@ -102,7 +106,7 @@ class _Reader:
         if self._files > _MAX_FILES or len(chain) > _MAX_DEPTH:
             raise ConfigError(f"{path}: more than {_MAX_FILES} files, or {_MAX_DEPTH} deep")
         _check_file(path)
-        words: _Words = lex(str(path))
+        words = _words(path)
         try:
             yield from self._read_block(words, path, (*chain, real), depth=0)
         except NgxParserBaseException as error:
@@ -119,7 +123,8 @@ class _Reader:
             if not quoted and name.startswith("#"):
                 continue
             if not quoted and name in ("{", ";"):
-                raise ConfigError(f'{file}:{line}: unexpected "{name}"')
+                hint = "; a template has to be filled in first" if name == "{" else ""
+                raise ConfigError(f'{file}:{line}: unexpected "{name}"{hint}')
             args, end = _read_arguments(words, name, file, line)
             block = None
             if end == "{":
@@ -165,6 +170,49 @@ def _check_file(path: Path) -> None:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
 
 
+def _words(path: Path) -> _Words:
+    """Yield the words of a file, and see to it that its end is reached.
+
+    The lexer takes file names alone, drops a quote that is never closed with all that follows, and
+    takes a byte order mark for a letter; so it gets a copy with a directive of ours at the end.
+    """
+    text = path.read_text(encoding="utf-8-sig", errors="replace").rstrip()
+    last = text.count("\n") + 2
+    unended = ConfigError(f"{path}: a quote is opened in it and never closed")
+    with _copy(path, f"{text}\n{_END};\n") as copy:
+        words: _Words = lex(copy.name)
+        try:
+            for word in words:
+                if word[:2] == (_END, last):
+                    for _ in words:  # the lexer's own check of the braces comes last
+                        pass
+                    return
+                yield word
+        except NgxParserBaseException as error:
+            if error.lineno == last:
+                raise ConfigError(f"{path}:{last - 1}: {error.strerror}") from None
+            if "end of file" not in error.strerror:
+                raise
+            raise unended from None
+    raise unended
+
+
+@contextmanager
+def _copy(path: Path, text: str) -> Iterator[IO[str]]:
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(NamedTemporaryFile("w", encoding="utf-8", suffix=".conf"))
+            copy.write(text)
+            copy.flush()
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise ConfigError(
+                f"{path}: no copy of it can be made for reading: {reason}; TMPDIR names a folder"
+                " for such files"
+            ) from None
+        yield copy
+
+
 def _read_arguments(words: _Words, name: str, file: Path, line: int) -> tuple[tuple[str, ...], str]:
     args: list[str] = []
     for word, _, quoted in words:
@@ -174,7 +222,8 @@ def _read_arguments(words: _Words, name: str, file: Path, line: int) -> tuple[tu
             break
         if quoted or not word.startswith("#"):
             args.append(word)
-    raise ConfigError(f'{file}:{line}: "{name}" is not ended by ";" or "{{"')
+    shown = "".join(each if each.isprintable() else " " for each in name[:_MAX_SHOWN])
+    raise ConfigError(f'{file}:{line}: "{shown}" is not ended by ";" or "{{"')
 
 
 def _check_arguments(directive: Directive) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.values import parse_host
+
 _TIME: Final = re.compile(r"(\d+)(ms|[smhdwMy]?)", re.ASCII)
 _SECONDS: Final = {
     "ms": 0.001,
@@ -26,6 +28,12 @@ _SECONDS: Final = {
 _SIZE: Final = re.compile(r"(\d+)([kKmMgG]?)", re.ASCII)
 _BYTES: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
+# The request's own path, written out: what nginx passes on without it, too.
+_SAME_PATH: Final = re.compile(
+    r"(https?://[^/$]+)\$(?:\{?request_uri\}?|\{?(?:document_)?uri\}?(?:(?:\$is_args|\?)\$(?:args|query_string))?)",
+    re.ASCII,
+)
+_QUERY: Final = re.compile(r"(?:\$is_args|\?)\$(?:args|query_string)$", re.ASCII)
 
 
 def parse_time(text: str) -> float | None:
@@ -97,6 +105,15 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_host(text: str | None) -> bool:
+    """Say whether gateway.yaml takes it for a host name or an address."""
+    try:
+        parse_host(text or "")
+    except ValueError:
+        return False
+    return True
+
+
 def parse_network(text: str) -> str | None:
     """Return a network without host bits, which nginx masks as well; None for anything else."""
     try:
@@ -115,7 +132,14 @@ class Target:
 
 
 def parse_target(text: str) -> Target | None:
-    """Read ``http://name[:port][/path]``; None for variables, Unix sockets and the like."""
+    """Read ``http://name[:port][/path]``; None for variables, Unix sockets and the like.
+
+    ``$request_uri`` and ``$uri`` alone are the request's path, as if nothing was there.
+    """
+    same = _SAME_PATH.fullmatch(text)
+    if same is not None:
+        return parse_target(same[1])
+    text = _QUERY.sub("", text)
     if "$" in text or "unix:" in text:
         return None
     try:

@@ -47,6 +47,7 @@ class Report:
     # By identity: the same words may stand in two places.
     _taken: dict[int, Directive] = field(default_factory=dict)
     _noted: dict[int, Directive] = field(default_factory=dict)
+    _said: set[Note] = field(default_factory=set)
 
     def take(self, *directives: Directive) -> None:
         """Say that these are in the result."""
@@ -92,7 +93,11 @@ class Report:
     def _append(self, directive: Directive, fate: Fate, reason: str, text: str) -> None:
         if len(text) > _MAX_SHOWN:
             text = f"{text[:_MAX_SHOWN]}..."
-        self.notes.append(Note(directive.file, directive.line, text, fate, reason))
+        note = Note(directive.file, directive.line, text, fate, reason)
+        # A file that is included twice says the same twice.
+        if note not in self._said:
+            self._said.add(note)
+            self.notes.append(note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,17 +77,16 @@ def test_what_is_closed_is_never_open_in_the_result(tmp_path: Path) -> None:
         tmp_path,
         """server { listen 127.0.0.1:80; allow 10.0.0.0/8; deny all;
           location / { proxy_pass http://j:8080; }
-          location /a { deny 10.1.0.0/16; allow all; proxy_pass http://j:8080; }
-          location /b { deny all; proxy_pass http://j:8080; }
-          location /c { return 403; }
+          location /a/ { deny 10.1.0.0/16; allow all; proxy_pass http://j:8080; }
+          location /b/ { deny all; proxy_pass http://j:8080; }
+          location /c/ { return 403; }
           location /d { allow all; proxy_pass http://j:8080; } }""",
     )
     assert made["controllers"] == {"j": {"url": "http://j:8080/"}}
     assert made["routes"][0]["expose"] == [
         {"set": "all", "allow_from": ["10.0.0.0/8"]},
-        {"paths": ["/b"], "allow_from": ["127.0.0.1/32"]},
+        {"paths": ["/b", "/c"], "allow_from": ["127.0.0.1/32"]},
         {"paths": ["/d"]},
-        {"paths": ["/c"], "allow_from": ["127.0.0.1/32"]},
     ]
 
 
@@ -121,6 +120,8 @@ def test_limits_are_the_largest(tmp_path: Path) -> None:
     made = imported(tmp_path, text + site.format("b", "1g", "send_timeout 60;", passing))
     assert made.document["limits"] == {"head_timeout": "90s", "body": "1GiB"}
     assert "client_max_body_size 10m" in left_out(made.report)
+    nested = "location / { proxy_pass http://j:1; location /a { client_max_body_size 2g; } }"
+    assert document(tmp_path, f"server {{ {nested} }}")["limits"] == {"body": "2GiB"}
     unlimited = document(tmp_path, text + site.format("b", "0", "", passing))
     assert unlimited["limits"] == {"head_timeout": "90s"}
 
@@ -141,10 +142,37 @@ def test_a_field_of_a_proxy_that_the_gateway_does_not_read(tmp_path: Path) -> No
     [
         ("events {}", 'site.conf: there is no "server" block'),
         ("server { listen 80; root /srv; }", "site.conf: nothing in it is passed on by proxy_pass"),
-        ("server { location / { proxy_pass http://$x; } }", "nothing in it is passed on"),
+        (
+            "server { location / { proxy_pass http://$x; } }",
+            r"nothing in it is passed on(.|\n)*site.conf:1: proxy_pass http://\$x: only",
+        ),
+        (
+            "upstream u { server unix:/x; } server { location / { proxy_pass http://u; } }",
+            r"nothing in it is passed on(.|\n)*site.conf:1: server unix:/x: only a host",
+        ),
+        (
+            "server { include /not/there; }",
+            r"nothing in it is passed on(.|\n)*include /not/there: this file is not there",
+        ),
+        ("location / { proxy_pass http://a; }", "give the file that includes it"),
     ],
 )
 def test_what_has_nothing_to_import(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        imported(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("server { listen 80; }" * 2001, 'site.conf: more than 2000 "server" blocks'),
+        (
+            "".join(f"server {{ listen {port}; return 404; }}" for port in range(1, 502)),
+            "site.conf:1: more than 500 addresses",
+        ),
+    ],
+)
+def test_what_is_more_than_a_jenkins(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         imported(tmp_path, text)
 

@@ -47,10 +47,7 @@ def test_parts_without_a_whole_expose_nothing_else(tmp_path: Path) -> None:
         " location /ci/wsagents/ { proxy_pass http://j:8080; } }",
     )
     assert made["controllers"]["j"]["url"] == "http://j:8080/ci/"
-    assert made["routes"][0]["expose"] == [
-        {"paths": ["/wsagents"]},
-        {"paths": ["/github-webhook"]},
-    ]
+    assert made["routes"][0]["expose"] == [{"paths": ["/wsagents", "/github-webhook"]}]
 
 
 def test_upstreams(tmp_path: Path) -> None:
@@ -65,17 +62,73 @@ def test_upstreams(tmp_path: Path) -> None:
     assert not any("balanced" in note.reason for note in made.report.notes)
 
 
+def test_the_upstream_of_a_stream_is_another(tmp_path: Path) -> None:
+    made = document(
+        tmp_path,
+        "http { upstream u { server a:2; } server { location / { proxy_pass http://u; } } }"
+        " stream { upstream u { server a:50000; } server { listen 50000; proxy_pass u; } }",
+    )
+    assert made["controllers"] == {"u": {"url": "http://a:2/"}}
+
+
 def test_two_ways_for_one_host(tmp_path: Path) -> None:
     site = "server {{ listen {}; server_name x; location / {{ proxy_pass http://{}; }} }}"
     made = imported(tmp_path, site.format(80, "a") + site.format(81, "b"))
     assert [route["controller"] for route in made.document["routes"]] == ["a"]
     assert any("another way for host x" in note.reason for note in made.report.notes)
+    assert list(made.document["controllers"]) == ["a"]
+
+
+def test_of_a_block_that_lost_one_of_its_hosts_all_is_looked_at(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path,
+        "server { listen 80; server_name x; location / { proxy_pass http://a; } }"
+        "server { listen 81; server_name x y; auth_basic z; location / { proxy_pass http://b; } }",
+    )
+    assert "auth_basic z" in left_out(made.report)
+
+
+def test_a_part_whose_answers_begin_later(tmp_path: Path) -> None:
+    text = "server {{ location / {{ proxy_pass http://j; proxy_read_timeout 100; }}"
+    text += " location /a/ {{ proxy_pass http://j; proxy_read_timeout {}; }} }}"
+    made = imported(tmp_path, text.format("1h"))
+    assert made.document["routes"][0]["response_timeout"] == "100s"
+    assert "proxy_read_timeout 1h" in left_out(made.report)
+    assert "proxy_read_timeout 99" not in left_out(imported(tmp_path, text.format(99)).report)
 
 
 def test_a_certificate_that_nobody_looked_at(tmp_path: Path) -> None:
     made = imported(tmp_path, "server { location / { proxy_pass https://j; } }")
     assert made.document["controllers"] == {"j": {"url": "https://j:443/"}}
     assert any("did not verify" in note.reason for note in made.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "noted"),
+    [
+        ("location / { proxy_pass http://127.0.0.1:1; }", ["jenkins"], 0),
+        (
+            "location / { proxy_pass http://127.0.0.1:1; }"
+            " location /jenkins/ { proxy_pass http://127.0.0.1:2; }"
+            " location /wiki/ { proxy_pass http://127.0.0.1:3; }",
+            ["root", "wiki", "jenkins"],
+            2,
+        ),
+        (
+            "server_name jenkins.example; location / { proxy_pass http://127.0.0.1:1; }"
+            " location /wiki/ { proxy_pass http://w:3; }",
+            ["jenkins", "w"],
+            1,
+        ),
+    ],
+)
+def test_names_and_what_may_not_be_jenkins(
+    tmp_path: Path, text: str, names: list[str], noted: int
+) -> None:
+    made = imported(tmp_path, f"server {{ listen 127.0.0.1:80; {text} }}")
+    assert list(made.document["controllers"]) == names
+    reasons = [note.reason for note in made.report.notes]
+    assert sum("if it is not Jenkins" in each for each in reasons) == noted
 
 
 def test_names_are_unique() -> None:

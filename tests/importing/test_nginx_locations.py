@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import ConfigError
 from gateway.importing.nginx_locations import locations_of, proxied_locations
-from gateway.importing.report import Report
+from gateway.importing.report import Fate, Report
 from tests.importing.trees import left_out, server
 
 
@@ -43,14 +44,76 @@ def test_what_cannot_be_read_is_noted(tmp_path: Path) -> None:
 
 
 def test_kinds(tmp_path: Path) -> None:
-    text = "location ~* \\.png$ {} location ~^/a {} location ~ ^/(b|c) {} location @b {}"
+    text = "location ~* \\.png$ {} location ~^/a {} location ~ ^/(b|c)[0-9] {} location @b {}"
     text += " location /c {} location = /d {}"
     found = [(each.kind, each.path) for each in locations_of(server(tmp_path, text))]
     assert found == [
         ("~*", "\\.png$"),
         ("", "/a"),
-        ("~", "^/(b|c)"),
+        ("~", "^/(b|c)[0-9]"),
         ("@", "@b"),
         ("", "/c"),
         ("=", "/d"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths", "is_open"),
+    [
+        ("^/(script|cli)", ["/script", "/cli"], True),
+        ("^/ci/(?:script|log-in)/", ["/ci/script", "/ci/log-in"], False),
+        ("^/ci(/|$)", ["/ci"], False),
+        (r"^\/ci\/", ["/ci"], False),
+        (r"^/blue\.ocean", ["/blue.ocean"], True),
+        ("^/ci.*", ["/ci"], True),
+        ("^/ci/.*$", ["/ci"], False),
+        ("^/", ["/"], False),
+    ],
+)
+def test_patterns_that_are_beginnings_of_paths(
+    tmp_path: Path, pattern: str, paths: list[str], is_open: bool
+) -> None:
+    for operator in ("~", "~*"):
+        found = list(locations_of(server(tmp_path, f'location {operator} "{pattern}" {{}}')))
+        assert [(each.kind, each.path, each.is_open) for each in found] == [
+            ("", path, is_open) for path in paths
+        ]
+
+
+@pytest.mark.parametrize("pattern", ["^/$", "^/ci$", "^/ci/$"])
+def test_patterns_that_are_whole_paths(tmp_path: Path, pattern: str) -> None:
+    (found,) = locations_of(server(tmp_path, f"location ~ {pattern} {{}}"))
+    assert (found.kind, found.path) == ("=", pattern[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("location", "url", "path"),
+    [
+        ("/ci/", "http://a:1$request_uri", None),
+        ("/ci/", "http://a:1${request_uri}", None),
+        ("/ci/", "http://a:1$uri$is_args$args", None),
+        ("/ci/", "http://a:1/ci/?$args", "/ci/"),
+        ("~ ^/ci/(.*)$", "http://a:1/ci/$1$is_args$args", "/ci/"),
+        ("~ ^/ci/(.*)$", "http://a:1/$1", "/"),
+        ("/", "http://$server_name:1", None),
+    ],
+)
+def test_variables_that_say_what_is_known(
+    tmp_path: Path, location: str, url: str, path: str | None
+) -> None:
+    text = f"server_name a b; location {location} {{ proxy_pass {url}; }}"
+    (found,) = proxied_locations(server(tmp_path, text), Report())
+    assert (found.target.authority, found.target.path) == ("a:1", path)
+
+
+def test_what_only_nginx_asks_for_is_no_way_for_clients(tmp_path: Path) -> None:
+    report = Report()
+    text = "location /auth { internal; proxy_pass http://a; } location / { proxy_pass http://b; }"
+    (found,) = proxied_locations(server(tmp_path, text), report)
+    assert found.target.authority == "b"
+    assert [note.text for note in report.of(Fate.NOT_NEEDED)] == ["location /auth {...}"]
+
+
+def test_locations_are_bounded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nginx.conf:1: more than 1000 locations"):
+        locations_of(server(tmp_path, "".join(f"location /{i} {{}}" for i in range(1001))))

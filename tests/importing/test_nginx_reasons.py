@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.importing.nginx_reasons import reason_for
+from gateway.importing.nginx_reasons import explain, reason_for
 from gateway.importing.report import Fate
 from tests.importing.trees import parse
 
@@ -19,7 +19,17 @@ from tests.importing.trees import parse
         ("proxy_set_header X-Real-IP $remote_addr;", Fate.NOT_NEEDED, "by itself"),
         ("proxy_set_header Host $host:$server_port;", Fate.NOT_NEEDED, "by itself"),
         ("proxy_set_header Host jenkins.lan;", Fate.LEFT_OUT, "as the client sent it"),
-        ("proxy_set_header Authorization '';", Fate.LEFT_OUT, "of your own"),
+        ("proxy_set_header Authorization '';", Fate.LEFT_OUT, "may believe it"),
+        ("proxy_set_header X-Forwarded-User '';", Fate.LEFT_OUT, "a log-in by it"),
+        ("add_header X-SSH-Endpoint a:22;", Fate.LEFT_OUT, "SSHD.hostName"),
+        ("satisfy any;", Fate.LEFT_OUT, "is kept out now"),
+        ("satisfy all;", Fate.LEFT_OUT, "password"),
+        ("limit_except GET { deny all; }", Fate.LEFT_OUT, "methods"),
+        ("error_page 497 https://$host;", Fate.LEFT_OUT, "redirect_to_https"),
+        ("error_page 404 /x.html;", Fate.LEFT_OUT, "error pages"),
+        ("subs_filter a b;", Fate.LEFT_OUT, "rewrites"),
+        ("ssl_certificate a.crt;", Fate.LEFT_OUT, "name it in tls"),
+        ("proxy_pass_request_headers off;", Fate.LEFT_OUT, "whole"),
         ("proxy_buffers 4 32k;", Fate.NOT_NEEDED, "buffered"),
         ("map $http_upgrade $c { default x; }", Fate.NOT_NEEDED, "upgrades"),
         ("map $host $c { default x; }", Fate.LEFT_OUT, "variables"),
@@ -32,5 +42,26 @@ from tests.importing.trees import parse
 def test_reasons(tmp_path: Path, text: str, fate: Fate, word: str) -> None:
     (directive,) = parse(tmp_path, text)
     found = reason_for(directive)
+    assert found[0] is fate
+    assert word in found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "fate", "word"),
+    [
+        ("location ~ \\.git { deny all; }", Fate.LEFT_OUT, "it was closed there"),
+        ("if ($bad) { return 403; }", Fate.LEFT_OUT, "it was closed there"),
+        ("location ~ /userContent/x { deny all; }", Fate.LEFT_OUT, "it was closed there"),
+        ("location ~ /userContent/ { auth_basic x; }", Fate.LEFT_OUT, "password"),
+        ("location ~ /static/ { root /x; }", Fate.NOT_NEEDED, "by itself"),
+        ("if ($ssl_client_verify != SUCCESS) { return 403; }", Fate.LEFT_OUT, "mode to require"),
+        ("location ~ \\.x$ { proxy_pass http://a; }", Fate.LEFT_OUT, "not by patterns"),
+        ("location ^~ /.well-known { root /x; }", Fate.LEFT_OUT, "renewed"),
+        ("location /x { return 200 ok; }", Fate.LEFT_OUT, "answers of its own"),
+    ],
+)
+def test_blocks_by_what_matters_in_them(tmp_path: Path, text: str, fate: Fate, word: str) -> None:
+    (directive,) = parse(tmp_path, text)
+    found = explain(directive)
     assert found[0] is fate
     assert word in found[1]

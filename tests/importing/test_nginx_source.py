@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ def test_words_blocks_and_lines(tmp_path: Path) -> None:
     assert (log_format.args, log_format.line) == (("x", "a # b", "c;d"), 3)
     assert (server.named("listen")[0].args, server.named("listen")[0].line) == (("80",), 5)
     assert str(server) == "server {...}"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_of_windows_are_no_words(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_bytes(b"\xef\xbb\xbf" + f"upstream j {{{end}\tserver a:1;{end}}}{end}".encode())
+    (upstream,) = read_nginx(path).directives
+    assert (upstream.name, upstream.args) == ("upstream", ("j",))
+    assert [(each.args, each.line) for each in upstream.named("server")] == [(("a:1",), 2)]
 
 
 def test_includes_keep_file_and_line(tmp_path: Path) -> None:
@@ -55,7 +65,7 @@ def test_a_site_by_itself_finds_the_snippets_beside_its_folder(tmp_path: Path) -
     [
         (
             "http {\nserver { listen 80; }\n",
-            r'nginx.conf:\d: unexpected end of file, expecting "}"',
+            r'nginx.conf:2: unexpected end of file, expecting "}"',
         ),
         ("server { listen 80; }\n}\n", r'nginx.conf:2: unexpected "}"'),
         ("server {\n listen 80\n}\n", r'nginx.conf:2: "listen" is not ended by ";"'),
@@ -65,6 +75,12 @@ def test_a_site_by_itself_finds_the_snippets_beside_its_folder(tmp_path: Path) -
         ("server { ssl_session_tickets maybe; }\n", 'it must be "on" or "off"'),
         ("server { gzip 5%; }\n", 'nginx.conf:1: invalid value in "gzip" directive'),
         ("location {\n}\n", 'nginx.conf:1: invalid number of arguments in "location"'),
+        ("server { listen {{ port }}; }", "a template has to be filled in first"),
+        # Without a look at the end, what follows such a quote would be missing in silence.
+        ('server { listen 80; }\nerror_log "x;\nserver { deny all; }\n', "never closed"),
+        ('server { server_name "x; }\n', "nginx.conf: a quote is opened in it and never closed"),
+        ("server { listen 80; }\ninclude x", 'nginx.conf:2: "include" is not ended'),
+        ("a" * 500, r'nginx.conf:1: "a{60}" is not ended'),
         ("include nginx.conf;\n", "which includes it again"),
         ("a {" * 40 + "}" * 40 + "\n", "blocks are more than 32 deep"),
     ],
@@ -87,6 +103,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         file.truncate(5 * 1024 * 1024)
     with pytest.raises(ConfigError, match="bigger than 4 MiB"):
         read_nginx(tmp_path / "large")
+
+
+def test_without_a_folder_for_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=r"nginx.conf: no copy of it .*TMPDIR"):
+        parse(tmp_path, "user x;\n")
 
 
 def test_includes_that_multiply_are_bounded(tmp_path: Path) -> None:

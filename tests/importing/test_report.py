@@ -34,3 +34,13 @@ def test_long_ones_are_cut(tmp_path: Path) -> None:
     report = Report()
     report.leave_out(directive, "why")
     assert report.notes[0].text == "c " + "x" * 58 + "..."
+
+
+def test_a_file_that_is_included_twice_is_noted_once(tmp_path: Path) -> None:
+    (tmp_path / "snippet").write_text("a x;\n")
+    first, second = parse(tmp_path, "include snippet;\ninclude snippet;\n")
+    report = Report()
+    report.leave_out(first, "why")
+    report.leave_out(second, "why")
+    assert len(report.of(Fate.LEFT_OUT)) == 1
+    assert report.is_settled(second)
