@@ -16,8 +16,8 @@ import trio
 from gateway.config.networks import is_ip_address
 from gateway.config.values import Address
 from gateway.errors import ControllerTimeout, ControllerUnreachable
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ClientTls, verify_server_name
 
 
