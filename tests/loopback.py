@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import Stream
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ServerContexts
 from tests import certificates
 

@@ -25,13 +25,14 @@ _UP_TO_RUNTIME: Final = frozenset(
 _UP_TO_CREDENTIALS: Final = _UP_TO_RUNTIME | {"http", "credentials"}
 _UP_TO_SERVER: Final = _UP_TO_CREDENTIALS | {"agents", "jenkins_cli", "server"}
 
-# Layer -> what of ours it may import, besides itself. "protocol.tls" is that module alone.
+# Layer -> what of ours it may import, besides itself. "protocol.proxy_protocol" is that module
+# alone.
 LAYERS: Final[dict[str, frozenset[str]]] = {
     "errors": frozenset(),
     "config": frozenset({"errors"}),
     "protocol": frozenset({"errors"}),
     "observability": frozenset({"errors", "config"}),
-    "transport": frozenset({"errors", "config", "protocol.tls", "protocol.proxy_protocol"}),
+    "transport": frozenset({"errors", "config", "protocol.proxy_protocol"}),
     "runtime": frozenset({"errors", "config", "transport", "observability"}),
     "http": _UP_TO_RUNTIME,
     "credentials": frozenset({"errors", "config", "observability", "http"}),
@@ -53,7 +54,7 @@ PEERS: Final = LAYERS["demo"] | {"demo"}
 OUTSIDE: Final[dict[str, tuple[str, ...]]] = {
     "h11": ("http", "demo", "doctor"),
     "trio_websocket": ("http.websocket_accept", "demo", "doctor"),
-    "OpenSSL": ("protocol.tls", "transport"),
+    "OpenSSL": ("transport",),
     "OpenSSL._util": (),
     "asyncio": (),
     "crossplane": ("importing",),
@@ -256,9 +257,9 @@ def test_exceptions_are_needed() -> None:
     [
         ("gateway.errors", "import gateway.config", "errors may import only nothing"),
         ("gateway.config.load", "from gateway.transport import dial", "gateway.transport.dial"),
-        ("gateway.protocol.tls", "from gateway import http", "imports gateway.http"),
-        ("gateway.transport.dial", "from gateway.protocol.websocket import X", "protocol.tls"),
-        ("gateway.transport.dial", "from gateway.protocol import tls_other", "tls_other"),
+        ("gateway.protocol.jnlp4", "from gateway import http", "imports gateway.http"),
+        ("gateway.transport.dial", "from gateway.protocol.websocket import X", "proxy_protocol"),
+        ("gateway.transport.dial", "from gateway.protocol import proxy_protocol_other", "_other"),
         ("gateway.http.proxy", "from ..agents import session", "gateway.agents.session"),
         ("gateway.http.proxy", "from .. import agents", "gateway.agents"),
         ("gateway.http.proxy", "def f():\n    import gateway.server", "2: imports gateway.server"),
@@ -266,14 +267,14 @@ def test_exceptions_are_needed() -> None:
         ("gateway.demo.agent", "from gateway.protocol import chunks", "gateway.protocol.chunks"),
         ("gateway.demo.agent", "from gateway.http import proxy", "gateway.http.proxy"),
         ("tests.peers.nginx", "from gateway.agents import session", "peers share no code"),
-        ("gateway.protocol.tls", "import time", "sans-I/O"),
-        ("gateway.protocol.tls", "from trio import Event", "sans-I/O"),
-        ("gateway.protocol.tls", "from os import urandom", "sans-I/O"),
+        ("gateway.protocol.jnlp4", "import time", "sans-I/O"),
+        ("gateway.protocol.jnlp4", "from trio import Event", "sans-I/O"),
+        ("gateway.protocol.jnlp4", "from os import urandom", "sans-I/O"),
         ("gateway.agents.session", "import h11", "allowed only in demo, doctor, http"),
         ("gateway.http.proxy", "import trio_websocket", "http.websocket_accept"),
-        ("gateway.http.proxy", "from OpenSSL import SSL", "protocol.tls, transport"),
-        ("gateway.protocol.tls", "from OpenSSL._util import lib", "allowed only in nothing"),
-        ("gateway.protocol.tls", "from OpenSSL import _util", "allowed only in nothing"),
+        ("gateway.http.proxy", "from OpenSSL import SSL", "transport"),
+        ("gateway.transport.tls", "from OpenSSL._util import lib", "allowed only in nothing"),
+        ("gateway.transport.tls", "from OpenSSL import _util", "allowed only in nothing"),
         ("gateway.http.proxy", "import asyncio", "allowed only in nothing"),
         ("gateway.http.proxy", "import importlib", "allowed only in command"),
         ("gateway.http.a", "trio.open_memory_channel(math.inf)", "unbounded"),
@@ -302,10 +303,10 @@ def test_a_broken_rule_is_found(module: str, source: str, expected: str) -> None
         ("gateway.config.load", "from gateway.config.values import Address"),
         ("gateway.config.load", "from .values import Address"),
         ("gateway.config.__init__", "from . import values"),
-        ("gateway.transport.stream", "from gateway.protocol.tls import TlsEngine"),
-        ("gateway.transport.stream", "from gateway.protocol import tls"),
+        ("gateway.transport.stream", "from gateway.transport.tls import TlsEngine"),
+        ("gateway.transport.proxied", "from gateway.protocol import proxy_protocol"),
         ("gateway.transport.stream", "from OpenSSL import SSL"),
-        ("gateway.protocol.tls", "from OpenSSL import SSL\nimport hashlib"),
+        ("gateway.transport.tls", "from OpenSSL import SSL\nimport hashlib"),
         ("gateway.http.connection", "import h11"),
         ("gateway.command.run", "from gateway import __version__"),
         ("gateway.demo.story", "from gateway.server.worker import serve"),

@@ -37,7 +37,6 @@ _GIB: Final = 1 << 30
 _NS: Final = "ns/frame"
 _SECONDS: Final = "CPU s/GiB"
 _INSTRUCTIONS: Final = "instructions/frame"
-_PREPARED: Final = 64  # turns: 4 MiB of ciphertext
 _MOST_TURNS: Final = 50_000
 _FEW, _MANY = 20, 220
 
@@ -89,8 +88,8 @@ def _seconds(work: Work, turns: int) -> float:
     """Return the CPU seconds of so many turns, what prepares them left out."""
     taken = 0
     do = work.do
-    for start in range(0, turns, _PREPARED):
-        prepared = [work.prepare() for _ in range(min(_PREPARED, turns - start))]
+    for start in range(0, turns, work.ahead):
+        prepared = [work.prepare() for _ in range(min(work.ahead, turns - start))]
         before = time.process_time_ns()
         for each in prepared:
             do(each)

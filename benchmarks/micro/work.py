@@ -1,27 +1,27 @@
-"""Fixed pieces of work on the hot path, without sockets.
+"""Fixed pieces of work on the hot path, by themselves.
 
 Owns: what is fed to which part. A batch is what one wake-up brings in bulk: 8 frames of an agent
-with a chunk of 8 KiB each, about 64 KiB; ``small`` is a lone frame of 200 bytes.
+with a chunk of 8 KiB each, about 64 KiB; ``small`` is a lone frame of 200 bytes. TLS is measured
+with the socket that OpenSSL reads and writes itself, a Unix socket pair.
 
 ``python -m benchmarks.micro.work NAME COUNT FOLDER`` does one of them so many times, for callgrind.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from benchmarks.wire import CHUNK, message_frame, server_frame
 from gateway.protocol.chunks import ChunkCutter
 from gateway.protocol.masking import apply_mask
 from gateway.protocol.websocket import Opcode, WebSocketReader, frame_header
 from gateway.protocol.ws_relay import FrameScanner
-
-if TYPE_CHECKING:
-    from gateway.protocol.tls import TlsEngine
 
 FRAMES: Final = 8
 _SMALL: Final = 200
@@ -31,7 +31,8 @@ _SMALL: Final = 200
 class Work:
     """``prepare`` makes what one turn of ``do`` takes, which cannot be had twice where it is TLS.
 
-    ``size`` are the bytes of payload of a turn; ``after`` names the work that ``prepare`` does.
+    ``size`` are the bytes of payload of a turn; ``after`` names the work that ``prepare`` does;
+    ``ahead`` turns may be prepared before the first is done.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Work:
     prepare: Callable[[], Any]
     do: Callable[[Any], Any]
     after: str = ""
+    ahead: int = 64
 
 
 def works(folder: Path) -> Iterator[Work]:
@@ -60,26 +62,29 @@ def works(folder: Path) -> Iterator[Work]:
     yield Work(name, len(relayed), FRAMES, _give(relayed), _scanner().receive_data)
     yield Work("cut chunks, make frames", len(chunks), FRAMES, _give(chunks), _cut(ChunkCutter()))
     for name, data, frames in (("", batch, FRAMES), (", small", small, 1)):
-        sender, _ = _connected(folder)
-        encrypt = sender.send_data
-        yield Work(f"TLS encrypt{name}", len(data), frames, _give(data), encrypt)
-        sender, receiver = _connected(folder)
+        link = _Link(folder)
+        yield Work(
+            f"TLS encrypt{name}",
+            len(data),
+            frames,
+            link.after_emptying(data),
+            link.send,
+            ahead=1,
+        )
+        link = _Link(folder)
         yield Work(
             f"TLS decrypt{name}",
             len(data),
             frames,
-            _encrypted(sender, data),
-            receiver.receive_data,
+            link.after_sending(data),
+            link.receive,
             after=f"TLS encrypt{name}",
+            ahead=1,
         )
 
 
 def _give(data: bytes) -> Callable[[], bytes]:
     return lambda: data
-
-
-def _encrypted(sender: TlsEngine, data: bytes) -> Callable[[], bytes]:
-    return lambda: b"".join(sender.send_data(data))
 
 
 def _read(reader: WebSocketReader) -> Callable[[bytes], bytes]:
@@ -107,30 +112,55 @@ def _cut(cutter: ChunkCutter) -> Callable[[bytes], bytes]:
     return cut
 
 
-def _connected(folder: Path) -> tuple[TlsEngine, TlsEngine]:
-    """Return a client and a server after their handshake, with the gateway's own contexts."""
-    # Imported here because under callgrind each import takes a hundred times as long.
-    from gateway.config.models import GatewayConfig
-    from gateway.protocol.tls import TlsEngine
-    from gateway.transport.tls_context import ServerContexts, pinning_client_context
+class _Link:
+    """A client and a server after their handshake, with the gateway's own contexts."""
 
-    files = {"certificate": str(folder / "chain.pem"), "key": str(folder / "key.pem")}
-    listener = {"address": "127.0.0.1:0", "tls": {"certificates": [files]}}
-    controllers = {"main": {"url": "http://127.0.0.1:9/"}}
-    config = GatewayConfig.model_validate(
-        {"state_dir": str(folder), "listeners": [listener], "controllers": controllers}
-    )
-    tls = config.listeners[0].tls
-    assert tls is not None
-    client = TlsEngine(pinning_client_context(), server_side=False)
-    server = TlsEngine(ServerContexts(tls).entry, server_side=True)
-    to_server, to_client = client.handshake(), b""
-    while not (client.handshake_done and server.handshake_done):
-        to_client = server.handshake(to_server)
-        to_server = client.handshake(to_client)
-    server.receive_data(to_server)
-    client.receive_data(server.data_to_send())
-    return client, server
+    def __init__(self, folder: Path) -> None:
+        # Imported here because under callgrind each import takes a hundred times as long.
+        from gateway.config.models import GatewayConfig
+        from gateway.transport.tls import TlsEngine
+        from gateway.transport.tls_context import ServerContexts, pinning_client_context
+
+        files = {"certificate": str(folder / "chain.pem"), "key": str(folder / "key.pem")}
+        listener = {"address": "127.0.0.1:0", "tls": {"certificates": [files]}}
+        controllers = {"main": {"url": "http://127.0.0.1:9/"}}
+        config = GatewayConfig.model_validate(
+            {"state_dir": str(folder), "listeners": [listener], "controllers": controllers}
+        )
+        tls = config.listeners[0].tls
+        assert tls is not None
+        self._sockets = socket.socketpair()
+        client = TlsEngine(pinning_client_context(), server_side=False)
+        server = TlsEngine(ServerContexts(tls).entry, server_side=True)
+        for engine, end in zip((client, server), self._sockets, strict=True):
+            end.setblocking(False)
+            engine.attach(end)
+        while not (client.handshake_done and server.handshake_done):
+            for engine in (client, server):
+                if not engine.handshake_done:
+                    engine.handshake()
+        client.receive()  # the tickets
+        self._client, self._server = client, server
+
+    def after_emptying(self, data: bytes) -> Callable[[], bytes]:
+        """Return what throws away what the server was sent, and gives ``data`` to be sent."""
+
+        def empty() -> bytes:
+            with contextlib.suppress(BlockingIOError):
+                while self._sockets[1].recv(1 << 20):
+                    pass
+            return data
+
+        return empty
+
+    def after_sending(self, data: bytes) -> Callable[[], None]:
+        return lambda: self.send(data)
+
+    def send(self, data: bytes) -> None:
+        assert self._client.send(data)
+
+    def receive(self, _prepared: None) -> bytes:
+        return self._server.receive()
 
 
 def main() -> None:

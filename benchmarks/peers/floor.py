@@ -1,9 +1,9 @@
 """The floor: a relay that decrypts, copies and encrypts, and nothing else.
 
 Owns: as little as Python can do for the same bytes. No framing, no checks, no limits, no timers, no
-log; it is not a proxy that anybody could use. One epoll loop, pyOpenSSL on memory BIOs on both
-sides as in the gateway, with its allocator settings; receives of up to 512 KiB into one buffer.
-Back-pressure is blocking sends.
+log; it is not a proxy that anybody could use. One epoll loop, pyOpenSSL on the sockets of both
+sides as in the gateway, with its allocator settings; up to 512 KiB into one buffer. Back-pressure
+is blocking sends.
 
 ``python -m benchmarks.peers.floor PORT FAR_PORT CHAIN KEY`` relays to 127.0.0.1:FAR_PORT until
 killed.
@@ -19,7 +19,6 @@ from typing import Final
 from OpenSSL import SSL
 
 _BUFFER: Final = memoryview(bytearray(512 * 1024))
-_PIECE: Final = 64 * 1024
 _RECORD: Final = 16 * 1024
 _PARTIAL_WRITE: Final = 1  # SSL_MODE_ENABLE_PARTIAL_WRITE
 
@@ -30,55 +29,35 @@ class _Side:
     def __init__(self, sock: socket.socket, context: SSL.Context, *, server_side: bool) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
-        self.tls = SSL.Connection(context, None)
+        self.tls = SSL.Connection(context, sock)
         if server_side:
             self.tls.set_accept_state()
         else:
             self.tls.set_connect_state()
 
     def shake_hands(self) -> None:
-        while True:
+        self.tls.do_handshake()
+        self.sock.setblocking(False)
+
+    def receive(self) -> memoryview:
+        """Return what is there, decrypted, until the next call; SSL.ZeroReturnError is the end."""
+        size = 0
+        try:
+            while size <= len(_BUFFER) - _RECORD:
+                size += self.tls.recv_into(_BUFFER[size : size + _RECORD])
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            if not size:
+                raise
+        return _BUFFER[:size]
+
+    def send(self, data: memoryview) -> None:
+        while data:
             try:
-                self.tls.do_handshake()
-            except SSL.WantReadError:
-                self._send_all()
-                self.tls.bio_write(self.sock.recv(_RECORD))
-            else:
-                self._send_all()
-                return
-
-    def receive(self) -> bytes | None:
-        """Return what came, decrypted; None at the end."""
-        count = self.sock.recv_into(_BUFFER)
-        if not count:
-            return None
-        plain: list[bytes] = []
-        for start in range(0, count, _PIECE):
-            self.tls.bio_write(_BUFFER[start : min(start + _PIECE, count)])
-            plain += self.decrypt()
-        return b"".join(plain)
-
-    def decrypt(self) -> list[bytes]:
-        """Return the records that are there; SSL.ZeroReturnError is the end."""
-        plain: list[bytes] = []
-        try:
-            while True:
-                plain.append(self.tls.recv(_RECORD))
-        except SSL.WantReadError:
-            return plain
-
-    def send(self, data: bytes) -> None:
-        view = memoryview(data)
-        for start in range(0, len(data), _PIECE):
-            self.tls.send(view[start : start + _PIECE])
-            self._send_all()
-
-    def _send_all(self) -> None:
-        try:
-            while True:
-                self.sock.sendall(self.tls.bio_read(2 * _PIECE))
-        except SSL.WantReadError:
-            return
+                data = data[self.tls.send(data) :]
+            except SSL.WantWriteError:
+                select.select([], [self.sock], [])
 
 
 def _contexts(chain: str, key: str) -> tuple[SSL.Context, SSL.Context]:
@@ -107,7 +86,6 @@ def main() -> None:
                     far_sock = socket.create_connection(("127.0.0.1", far_port))
                     far = _Side(far_sock, client, server_side=False)
                     far.shake_hands()
-                    far.send(b"".join(near.decrypt()))  # came with the end of the handshake
                 except (OSError, SSL.Error):
                     continue  # somebody only looked whether the port is open
                 for side, other in ((near, far), (far, near)):
@@ -116,12 +94,8 @@ def main() -> None:
             elif fd in sides:
                 side, other = sides[fd]
                 try:
-                    data = side.receive()
+                    other.send(side.receive())
                 except (OSError, SSL.Error):
-                    data = None
-                if data:
-                    other.send(data)
-                elif data is None:
                     for each in (side, other):
                         del sides[each.sock.fileno()]
                         each.sock.close()

@@ -41,9 +41,9 @@ from gateway.protocol.jnlp4 import (
     Jnlp4Client,
     Stage,
 )
-from gateway.protocol.tls import TlsEngine, TlsError
 from gateway.transport.dial import dial
 from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.tls import TlsEngine, TlsError
 from gateway.transport.tls_context import pinning_client_context
 
 CONNECT_TIMEOUT: Final = 5.0

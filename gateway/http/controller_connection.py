@@ -73,6 +73,7 @@ class ControllerConnection:
 
     def __init__(self, stream: Stream, limits: ControllerLimits) -> None:
         self._stream = stream
+        stream.expects_answers = True  # such as 413 in the middle of an upload
         self._limits = limits
         self._framing: ClientFraming | None = None
         self._reader = ResponseHeadReader(limits.head)
@@ -275,6 +276,7 @@ class ControllerConnection:
 
     def take_stream(self) -> tuple[Stream, bytes]:
         """Give the stream away after 101, with what came behind that."""
+        self._stream.expects_answers = False
         return self._stream, self.body_at_hand()
 
 

@@ -20,9 +20,9 @@ import trio
 from gateway.config.models import ListenerConfig
 from gateway.config.networks import Network
 from gateway.errors import ConfigError
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.proxied import take_proxy_header
 from gateway.transport.stream import UNKNOWN, Stream, StreamBroken
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ClientDemand, ServerContexts
 
 # The kernel caps it at net.core.somaxconn (4096 on current Linux); a storm of returning agents

@@ -38,13 +38,14 @@ async def take_proxy_header(stream: Stream, trusted: Sequence[Network]) -> str |
         try:
             header = None
             while header is None:
-                data = await stream.receive_some()
+                data = await stream.peek()
                 if not data:
                     return "closed before its PROXY header was complete"
                 header = reader.receive_data(data)
+                # What follows the header is not ours to take: OpenSSL reads the socket itself.
+                stream.skip(len(data) - (0 if header is None else len(reader.trailing_data)))
         except (StreamBroken, RemoteProtocolError) as error:
             return str(error)
-        stream.put_back(reader.trailing_data)
         _introduce(stream, header)
         return None
     return f"no PROXY header within {PROXY_HEADER_TIMEOUT:g} s"

@@ -1,15 +1,12 @@
 """The one stream type: a TCP or Unix socket, with or without TLS.
 
-Owns: batching at the wake-up (one large ``recv``, every record of it decrypted, one plaintext), the
-send lock, the activity times that liveness is judged by, and orderly and disorderly closing.
+Owns: batching at the wake-up (what the kernel holds is received as one plaintext), the send lock,
+the activity times that liveness is judged by, and orderly and disorderly closing.
 
 Must not know: what the bytes mean.
 
-Whoever sends takes the lock and only then takes bytes out of the TLS engine, so that records leave
-in the order in which they were made. A send that is cancelled half-way leaves its rest behind, and
-the next send writes that first: no record and no frame is torn, so a Close frame can still follow.
-Bytes that TLS itself owes after the handshake (KeyUpdate, RFC 8446 section 4.6.3) go out with the
-next send: a receiver that stopped to send them could wait for a peer that waits for us.
+Whoever sends takes the lock. A send that is cancelled half-way leaves its rest behind, and the next
+send writes that first: no record and no frame is torn, so a Close frame can still follow.
 """
 
 from __future__ import annotations
@@ -29,18 +26,14 @@ from typing import Any, Final
 
 import trio
 
-from gateway.protocol.tls import TlsEngine, TlsError
 from gateway.transport.patience import current_patience
-from gateway.transport.per_loop import one_per_loop
+from gateway.transport.tls import TlsEngine, TlsError, Want
 
-# What one wake-up may bring. Small while a stream is quiet, so that small traffic allocates little;
-# large while it is busy, because the wake-up is the unit of cost. Ciphertext needs no memory of its
-# own: it is read into one buffer of the event loop, and decrypted before anybody else has a turn.
+# What one wake-up may bring without TLS (with it: ``transport/tls``). Small while a stream is
+# quiet, so that small traffic allocates little; large while it is busy, because the wake-up is the
+# unit of cost.
 RECEIVE_SMALL: Final = 16 * 1024
 RECEIVE_LARGE: Final = 512 * 1024
-# Smaller records are no bulk, and cost more each than their bytes: 22,000 of one byte fit into a
-# large receive, 0.1 s of work. They are read in small pieces.
-_SMALL_RECORD: Final = 1024
 # close_notify and FIN need no answer; a peer that does not even take these is cut off.
 CLOSE_TIMEOUT: Final = 5.0
 # What one writev takes is bounded by the kernel (1024); so many pieces are megabytes.
@@ -52,7 +45,11 @@ _FIRST_LOOK: Final = 0.005
 _LAST_LOOK: Final = 5.0
 _SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: what of TIOCOUTQ was never sent
 _INT: Final = struct.Struct("i")
+_BYTES_ACKED: Final = struct.Struct("=Q")  # linux/tcp.h: tcpi_bytes_acked of struct tcp_info
+_BYTES_ACKED_AT: Final = 120
+_TCP_INFO_SIZE: Final = 128
 _ABORT: Final = struct.pack("ii", 1, 0)
+_RECORD: Final = 16 * 1024
 # A reset that came before a send is seen as a broken pipe.
 _RESETS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 
@@ -108,7 +105,7 @@ class Activity:
     ``reading_since`` is None while nobody waits for bytes: a peer must not be blamed for silence
     then. ``sending_since`` is None while no send is under way; ``progress_at`` is when a send that
     had to wait last moved, which only a living peer can cause. ``bytes_written`` is what the kernel
-    took, TLS included; the others count plaintext.
+    took; with TLS, what it took a part of. All count plaintext.
     """
 
     __slots__ = (
@@ -138,15 +135,17 @@ class Stream:
 
     One task may receive while others send. ``receive_some`` and ``send_all`` raise StreamBroken and
     nothing else but ``trio.Cancelled``. ``close_notify`` may be set to False for peers that cannot
-    bear it: then a bare FIN ends the stream.
+    bear it: then a bare FIN ends the stream. ``expects_answers`` may be set to True where a peer
+    may answer and leave before it has read everything: TLS then looks before each record whether it
+    is still there, since to write to one that is gone would lose what it said.
     """
 
     __slots__ = (
-        "_ciphertext",
+        "_answering",
         "_engine",
         "_eof",
         "_interrupted",
-        "_leading",
+        "_is_begun",
         "_patience",
         "_poll",
         "_receive_size",
@@ -156,6 +155,7 @@ class Stream:
         "activity",
         "broken",
         "close_notify",
+        "expects_answers",
         "local",
         "peer",
         "tls",
@@ -169,17 +169,18 @@ class Stream:
         self._send_lock = trio.Lock()
         self._receive_size = RECEIVE_SMALL
         self._eof = False
-        self._leading = b""
         self._poll: select.poll | None = None
         self._patience = current_patience()
-        self._ciphertext = _shared_buffer()
         self._interrupted = False
+        self._answering: trio.CancelScope | None = None  # a receive that has to send first
         self.until = math.inf  # when the receive under way is interrupted
         self._unsent: list[bytes | memoryview] = []  # what a cancelled send left behind
+        self._is_begun = False  # TLS has written a part of the first of it
         self.activity = Activity(trio.current_time())
         self.broken: str | None = None
         self.was_reset = False  # that is how it broke: by the peer, or by a box on the way
         self.close_notify = True
+        self.expects_answers = False
         self.peer = _peer_of(sock)
         # The address that the client connected to, where a PROXY header named it; else asked for.
         self.local: PeerAddress | None = None
@@ -215,37 +216,34 @@ class Stream:
 
         Raises StreamBroken with OpenSSL's reason; the alert that tells the peer has then been sent.
         """
-        data, self._leading = self._leading, b""  # behind a PROXY header
         try:
-            while True:
-                out = engine.handshake(data)
-                if out:
-                    await self._write([out])
-                if engine.handshake_done:
-                    break
-                self._receive_size = RECEIVE_SMALL  # the BIO grows with what it is fed
-                data = bytes(await self._receive_raw(self._read))
-                if not data:
-                    raise StreamBroken("connection closed during the TLS handshake")
-        except TlsError as error:
-            # The handshake's own failure is the one to report, not that of telling the peer.
-            with (
-                trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0),
-                contextlib.suppress(StreamBroken, TlsError),
-            ):
-                await self._write([engine.data_to_send()])
-            self.broken = f"TLS: {error}"
-            raise StreamBroken(self.broken) from None
-        self._engine = engine
-        try:
+            self._open_fd()
+            engine.attach(self._socket)
+            await trio.lowlevel.checkpoint()
+            while want := self._step(engine):
+                if want is Want.READABLE:
+                    await trio.lowlevel.wait_readable(self._open_fd())
+                else:
+                    await trio.lowlevel.wait_writable(self._open_fd())
+            self._engine = engine
             subject = engine.peer_subject() if engine.server_side else None
             names = ((), ()) if subject is None else engine.peer_names()
             self.tls = TlsInfo(engine.version, engine.cipher, engine.server_name, subject, *names)
-            self._leading = engine.receive_data(
-                b""
-            )  # data may have come with the last handshake message
         except TlsError as error:
+            with contextlib.suppress(OSError):
+                # What is not read when a socket is closed makes it a reset, which may overtake the
+                # alert.
+                os.read(self._socket.fileno(), RECEIVE_SMALL)
             raise self._break(f"TLS: {error}") from None
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._fail(error) from None
+
+    def _step(self, engine: TlsEngine) -> Want | None:
+        self._open_fd()
+        want = engine.handshake()
+        if engine.peer_closed:
+            raise StreamBroken("connection closed during the TLS handshake")
+        return want
 
     # -- receiving ---------------------------------------------------------------------------------
 
@@ -253,87 +251,94 @@ class Stream:
         """Return everything that one wake-up yields, decrypted; ``b""`` at the end, orderly or
         bare.
 
-        At most 512 KiB of ciphertext. Raises StreamBroken on reset, TLS failure or a closed stream,
+        At most 512 KiB and a record. Raises StreamBroken on reset, TLS failure or a closed stream,
         and ReceiveInterrupted when nothing has come ``until`` then (on trio's clock, up to half a
         second later) or ``interrupt`` was called.
         """
-        engine = self._engine
-        read: Callable[[int], bytes | memoryview] = self._read
-        if engine is not None:
-            read = self._read_ciphertext
-        activity = self.activity
-        if self._leading:
+        if self._eof or (self._engine is not None and self._engine.peer_closed):
             await trio.lowlevel.checkpoint()
-            data, self._leading = self._leading, b""
+            return b""
+        activity = self.activity
+        activity.reading_since = trio.current_time()
+        try:
+            data = await self._receive(until)
+        finally:
+            activity.reading_since = None
+        # An end is not a byte, with close_notify or without: how long a peer had been silent
+        # before it left tells what cut the connection.
+        if data:
+            activity.received_at = trio.current_time()
             activity.bytes_received += len(data)
-            return data
-        while True:
-            if self._eof or (engine is not None and engine.peer_closed):
-                await trio.lowlevel.checkpoint()
-                return b""
-            activity.reading_since = trio.current_time()
-            try:
-                raw = await self._receive_raw(read, until)
-            finally:
-                activity.reading_since = None
-            # An end is not a byte, with close_notify or without: how long a peer had been silent
-            # before it left tells what cut the connection.
-            if not raw:
-                self._eof = True
-                return b""
-            now = trio.current_time()
-            try:
-                data = bytes(raw) if engine is None else engine.receive_data(raw)
-            except TlsError as error:
-                raise self._break(f"TLS: {error}") from None
-            if engine is not None and engine.records * _SMALL_RECORD > len(raw):
-                self._receive_size = RECEIVE_SMALL
-            if data or engine is None or not engine.peer_closed:
-                activity.received_at = now
-            if data:
-                activity.bytes_received += len(data)
-                return data
+        else:
+            self._eof = True
+        return data
 
-    def put_back(self, data: bytes) -> None:
-        """Have ``data``, the end of what was received last, be received again, also by TLS."""
-        self._leading = data + self._leading
+    async def peek(self) -> bytes:
+        """Wait for bytes and return up to 16 KiB of them, which stay to be received; ``b""`` at
+        the end. Before TLS only. Raises StreamBroken.
+        """
+        try:
+            return await self._socket.recv(RECEIVE_SMALL, _socket.MSG_PEEK)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._fail(error) from None
 
-    async def _receive_raw(
-        self, read: Callable[[int], bytes | memoryview], until: float = math.inf
-    ) -> bytes | memoryview:
+    def skip(self, count: int) -> None:
+        """Drop ``count`` bytes that ``peek`` has returned. Raises StreamBroken."""
+        try:
+            os.read(self._open_fd(), count)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise self._fail(error) from None
+
+    async def _receive(self, until: float) -> bytes:
         self._interrupted = False
         if until != math.inf:
             self.until = until
             self._patience.add(self)
+        engine = self._engine
         try:
             while True:
                 # Not ``socket.recv``, which tries first: here that is nearly always in vain, since
                 # the last receive took everything. Where it did not, this waits for nothing.
                 await trio.lowlevel.wait_readable(self._open_fd())
-                try:
-                    return read(self._open_fd())
-                except BlockingIOError:  # rare: woken for nothing
+                fd = self._open_fd()
+                if engine is None:
+                    with contextlib.suppress(BlockingIOError):  # rare: woken for nothing
+                        return self._read(fd)
                     continue
+                data = engine.receive()
+                if data or engine.peer_closed:
+                    return data
+                if engine.wants is Want.WRITABLE:
+                    await self._wait_to_answer()
+                    if self._interrupted:
+                        raise ReceiveInterrupted
+                else:  # a part of a record, or what TLS says for itself: the peer lives
+                    self.activity.received_at = trio.current_time()
         except trio.ClosedResourceError as error:
             if self._interrupted and self._socket.fileno() >= 0:
                 raise ReceiveInterrupted from None
             raise self._fail(error) from None
         except OSError as error:
             raise self._fail(error) from None
+        except TlsError as error:
+            raise self._break(f"TLS: {error}") from None
         finally:
             if until != math.inf:
                 self._patience.discard(self)
+
+    async def _wait_to_answer(self) -> None:
+        """Wait until the kernel takes what TLS owes the peer (a KeyUpdate of ours), or until
+        ``interrupt``.
+        """
+        with trio.CancelScope() as self._answering:
+            async with self._send_lock:  # one task may wait for a socket to be writable
+                await self._wait_writable()
+        self._answering = None
 
     def _read(self, fd: int) -> bytes:
         data = os.read(fd, self._receive_size)
         self._adapt(len(data))
         return data
-
-    def _read_ciphertext(self, fd: int) -> memoryview:
-        """Read into the buffer of this event loop: to be decrypted before the next checkpoint."""
-        count = os.readv(fd, [self._ciphertext[: self._receive_size]])
-        self._adapt(count)
-        return self._ciphertext[:count]
 
     def _adapt(self, received: int) -> None:
         """A full buffer says that more waits; a nearly empty one that the burst is over."""
@@ -354,6 +359,9 @@ class Stream:
         if self.activity.reading_since is None:
             return
         self._interrupted = True
+        if self._answering is not None:
+            self._answering.cancel()
+            return
         # Wakes a send that waits, too: ``_write`` goes on then.
         trio.lowlevel.notify_closing(self._open_fd())
 
@@ -362,7 +370,7 @@ class Stream:
 
         On an idle connection that means: do not use it any more.
         """
-        if self._leading or self._eof or self.broken is not None:
+        if self._eof or self.broken is not None:
             return True
         return bool(self._look())
 
@@ -419,14 +427,7 @@ class Stream:
         try:
             if self.broken is not None:
                 raise StreamBroken(self.broken)
-            if self._engine is None:
-                await self._write([data])
-            else:
-                try:
-                    records = self._engine.send_data(data)
-                except TlsError as error:
-                    raise self._break(f"TLS: {error}") from None
-                await self._write(records)
+            await self._write([data])
             self.activity.bytes_sent += len(data)
         finally:
             lock.release()
@@ -439,26 +440,24 @@ class Stream:
         """
         if self.broken is not None:
             raise StreamBroken(self.broken)
-        pieces: list[bytes | memoryview] = [data] if data else []
-        if data and self._engine is not None:
-            try:
-                pieces[:] = self._engine.send_data(data)
-            except TlsError as error:
-                raise self._break(f"TLS: {error}") from None
         unsent = self._unsent
         must_wait = bool(unsent) or self._send_lock.locked()
-        unsent += pieces
+        if data:
+            unsent.append(data)
         self.activity.bytes_sent += len(data)
         if must_wait or not unsent:
             return not unsent
         try:
-            self._forget_sent(os.writev(self._socket.fileno(), unsent[:_MAX_PIECES]))
+            while unsent:
+                self._give()
         except BlockingIOError:
             return False
-        except OSError as error:
+        except (OSError, trio.ClosedResourceError) as error:
             raise self._fail(error) from None
+        except TlsError as error:
+            raise self._break(f"TLS: {error}") from None
         self.activity.sent_at = trio.current_time()
-        return not unsent
+        return True
 
     async def flush(self) -> None:
         """Send what ``send_nowait`` left. Raises StreamBroken."""
@@ -473,10 +472,21 @@ class Stream:
         return bool(self._unsent)
 
     def acknowledged(self) -> int:
-        """Return how many bytes the peer's kernel has taken: what shows that a slow peer is none
-        that stands still. One system call, Linux. Raises StreamBroken.
+        """Return how many bytes the peer's kernel has taken, TLS and the connection's own included:
+        what shows that a slow peer is none that stands still. One system call, Linux (4.1). Raises
+        StreamBroken.
         """
-        return self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ)
+        if self._socket.family == _socket.AF_UNIX:
+            return self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ)
+        if self.broken is not None:
+            raise StreamBroken(self.broken)
+        try:
+            info = self._socket.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
+            taken = int(_BYTES_ACKED.unpack_from(info, _BYTES_ACKED_AT)[0])
+        except (OSError, struct.error):
+            raise StreamBroken("the kernel does not say what was acknowledged") from None
+        # Kernels that are not Linux' own (sandboxes) may leave it 0.
+        return taken or max(0, self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ))
 
     async def wait_acknowledged(self, patience: float) -> None:
         """Wait until the peer's kernel has taken all that ours was given: until then ``abort``
@@ -484,13 +494,13 @@ class Stream:
         is gone; looks every 5 s at least.
         """
         pause = _FIRST_LOOK
-        taken, until = -1, 0.0
+        left, until = -1, 0.0
         while self.broken is None:
-            before, taken = taken, self.acknowledged()
+            before, left = left, self._ask_kernel(termios.TIOCOUTQ)
             now = trio.current_time()
-            if taken != before:
+            if left != before:
                 until = now + patience
-            if taken == self.activity.bytes_written or now >= until:
+            if not left or now >= until:
                 return
             await trio.sleep(pause)
             pause = min(2 * pause, _LAST_LOOK)
@@ -515,14 +525,33 @@ class Stream:
             raise StreamBroken(_os_reason(error)) from None
         return int(_INT.unpack(answer)[0])
 
-    def _forget_sent(self, count: int) -> None:
-        """Take ``count`` bytes, which the kernel has taken, off what is unsent."""
-        self.activity.bytes_written += count
-        unsent = self._unsent
-        while unsent and count >= len(unsent[0]):
-            count -= len(unsent.pop(0))
-        if unsent:
-            unsent[0] = memoryview(unsent[0])[count:]
+    def _give(self) -> None:
+        """Give the kernel what it takes of ``_unsent``. Raises BlockingIOError if that is not all
+        of it, and what else goes wrong.
+        """
+        unsent, activity = self._unsent, self.activity
+        fd = self._open_fd()
+        if self._engine is None:
+            count = os.writev(fd, unsent[:_MAX_PIECES])
+            activity.bytes_written += count
+            while unsent and count >= len(unsent[0]):
+                count -= len(unsent.pop(0))
+            if count:
+                unsent[0] = memoryview(unsent[0])[count:]
+            return
+        piece = unsent[0]
+        if self.expects_answers and len(piece) > _RECORD:
+            piece = memoryview(piece)[:_RECORD]
+        is_whole = self._engine.send(piece)
+        if not self._is_begun:
+            activity.bytes_written += len(piece)
+        self._is_begun = not is_whole
+        if not is_whole:
+            raise BlockingIOError
+        if len(piece) == len(unsent[0]):
+            del unsent[0]
+        else:
+            unsent[0] = memoryview(unsent[0])[len(piece) :]
 
     async def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write what an earlier, cancelled send left over, then ``pieces``."""
@@ -531,35 +560,41 @@ class Stream:
         activity = self.activity
         started = activity.sending_since = trio.current_time()
         full = False  # the kernel's buffer: what it takes then, the peer has made room for
+        is_woken = False  # because there is room again
         try:
             while unsent:
                 # What the kernel takes at once needs no turn of the scheduler: whoever sends waits
                 # for something else soon enough. It saves 10 % of a small message.
                 try:
-                    sent = os.writev(self._open_fd(), unsent[:_MAX_PIECES])
+                    self._give()
                 except BlockingIOError:
+                    if is_woken and self._engine is not None:  # it has taken a part
+                        activity.progress_at = trio.current_time()
                     full = True
-                    await self._wait_writable()
+                    is_woken = await self._wait_writable()
                     continue
                 if full:
                     activity.progress_at = trio.current_time()
-                self._forget_sent(sent)
-                full = bool(unsent)
+                full = bool(unsent) and self._engine is None
         except (OSError, trio.ClosedResourceError) as error:
             raise self._fail(error) from None
+        except TlsError as error:
+            raise self._break(f"TLS: {error}") from None
         finally:
             activity.sending_since = None
         now = activity.sent_at = trio.current_time()
         if now - started > _WAITED:
             activity.progress_at = now
 
-    async def _wait_writable(self) -> None:
+    async def _wait_writable(self) -> bool:
+        """Wait for room in the kernel's buffer; False: only a receive was meant to be woken."""
         try:
             await trio.lowlevel.wait_writable(self._open_fd())
         except trio.ClosedResourceError:
             if self._socket.fileno() < 0:
                 raise
-            # Else only a receive was meant to be woken: see ``interrupt``.
+            return False  # see ``interrupt``
+        return True
 
     # -- endings -----------------------------------------------------------------------------------
 
@@ -571,16 +606,15 @@ class Stream:
         async with self._send_lock:
             if self.broken is not None:
                 raise StreamBroken(self.broken)
-            farewell = b""
-            if self._engine is not None and self.close_notify:
-                try:
-                    farewell = self._engine.send_close()
-                except TlsError as error:
-                    raise self._break(f"TLS: {error}") from None
-            await self._write([farewell] if farewell else [])
+            await self._write([])
             try:
+                if self._engine is not None and self.close_notify:
+                    self._open_fd()
+                    while not self._engine.send_close():
+                        await self._wait_writable()
+                        self._open_fd()
                 self._socket.shutdown(_socket.SHUT_WR)
-            except OSError as error:
+            except (OSError, trio.ClosedResourceError) as error:
                 raise self._fail(error) from None
 
     async def aclose(self) -> None:
@@ -610,11 +644,7 @@ class Stream:
             return False
         if self._engine is None or not self.close_notify:
             return True
-        try:
-            farewell = self._engine.send_close()
-            return os.write(self._socket.fileno(), farewell) == len(farewell)
-        except (TlsError, OSError):  # it is gone, or takes nothing
-            return False
+        return self._socket.fileno() >= 0 and self._engine.send_close()
 
     def abort(self) -> None:
         """Close at once, with a reset where TCP allows, so that the peer sees that something is
@@ -634,10 +664,6 @@ class Stream:
     def _break(self, reason: str) -> StreamBroken:
         self.broken = self.broken or reason
         return StreamBroken(self.broken)
-
-
-# Where the streams of this event loop read ciphertext.
-_shared_buffer: Final = one_per_loop("ciphertext", lambda: memoryview(bytearray(RECEIVE_LARGE)))
 
 
 def _peer_of(sock: trio.socket.SocketType) -> PeerAddress:

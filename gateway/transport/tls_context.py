@@ -31,7 +31,7 @@ from gateway.config.base import CertificateConfig
 from gateway.config.listener_tls import ClientCertificatesConfig, TlsConfig
 from gateway.config.networks import is_ip_address
 from gateway.errors import ConfigError
-from gateway.protocol.tls import openssl_reason
+from gateway.transport.tls import note_message, openssl_reason
 
 # pyOpenSSL exports no name for it; openssl/ssl.h: SSL_MODE_ENABLE_PARTIAL_WRITE. With it each
 # SSL_write stops after one record of 16 KiB, which costs four calls where one will do.
@@ -81,7 +81,11 @@ def _context() -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    # A bare FIN is an end like another: without this, nothing could be answered after it.
+    context.set_options(
+        SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_IGNORE_UNEXPECTED_EOF
+    )
+    context.set_info_callback(note_message)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 

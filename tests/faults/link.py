@@ -24,9 +24,9 @@ from gateway.demo.agent import Attempted, SimulatedAgent, trusting_anybody
 from gateway.demo.agent_channel import AgentChannel
 from gateway.demo.channel import Behaviour, CommandChannel, StandInChannel, command, echo
 from gateway.demo.controller import INBOUND, StandInController
-from gateway.protocol.tls import TlsEngine
 from gateway.runtime.session_end import Endable
 from gateway.transport.stream import Stream
+from gateway.transport.tls import TlsEngine
 from tests.agents.bridge import in_use, make_config, running_gateway
 from tests.certificates import write
 from tests.peers.middlebox import Crossing, Middlebox

@@ -56,9 +56,9 @@ class RecordWriter:
         self._direction.sequence += 1
         return record
 
-    def key_update(self) -> bytes:
-        """Return a KeyUpdate that demands one in return, and go on with the next keys."""
-        record = self.write(HANDSHAKE, bytes((_KEY_UPDATE, 0, 0, 1, 1)))
+    def key_update(self, *, demands_one: bool = True) -> bytes:
+        """Return a KeyUpdate, and go on with the next keys."""
+        record = self.write(HANDSHAKE, bytes((_KEY_UPDATE, 0, 0, 1, demands_one)))
         self._direction.go_on()
         return record
 

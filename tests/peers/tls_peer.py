@@ -1,6 +1,6 @@
 """The other end of a TLS connection, played by the standard library on memory BIOs.
 
-Owns: moving ciphertext in and out of ``ssl.SSLObject``; it shares no code with ``protocol.tls``.
+Owns: moving ciphertext in and out of ``ssl.SSLObject``; it shares no code with ``transport.tls``.
 """
 
 from __future__ import annotations

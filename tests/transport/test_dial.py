@@ -276,10 +276,12 @@ async def test_a_cancelled_dial_leaves_no_connection_behind() -> None:
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_a_greeting_comes_first(*, encrypted: bool) -> None:
     received = bytearray()
+    served = trio.Event()
 
     async def serve(stream: trio.SocketStream) -> None:
         while len(received) < len(b"PROXY ?\x16"):
             received.extend(await stream.receive_some())
+        served.set()
 
     async with controller(serve) as address:
         tls = ClientTls(pinning_client_context(), None, verify=False)
@@ -290,4 +292,32 @@ async def test_a_greeting_comes_first(*, encrypted: bool) -> None:
         else:
             with pytest.raises(ControllerUnreachable):  # nobody shakes hands there
                 await dial(address, timeout=5.0, tls=tls, greeting=b"PROXY ?")
+        await served.wait()
     assert received.startswith(b"PROXY ?\x16")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_by_name_and_by_address(host: str) -> None:
+    async with controller(_say_hello) as address:
+        stream = await dial(Address(host, address.port), timeout=5.0)
+        assert await stream.receive_some() == b"hello"
+        await stream.aclose()
+
+
+async def _say_hello(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"hello")
+
+
+async def test_an_ipv6_address() -> None:
+    listener = trio.socket.socket(socket.AF_INET6)
+    try:
+        await listener.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    listener.listen()
+    try:
+        stream = await dial(Address("::1", listener.getsockname()[1]), timeout=5.0)
+        assert stream.peer.host == "::1"
+        stream.abort()
+    finally:
+        listener.close()

@@ -18,7 +18,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gateway.config.models import ListenerConfig, TlsConfig
 from gateway.config.values import Address
 from gateway.errors import ConfigError
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.listeners import (
     BoundListener,
     Terms,
@@ -26,6 +25,7 @@ from gateway.transport.listeners import (
     bind,
 )
 from gateway.transport.stream import Stream, StreamBroken
+from gateway.transport.tls import TlsEngine
 from tests import certificates
 from tests.shortage import no_descriptors
 

@@ -13,7 +13,6 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import (
     CLOSE_TIMEOUT,
     RECEIVE_LARGE,
@@ -21,6 +20,7 @@ from gateway.transport.stream import (
     Stream,
     StreamBroken,
 )
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ServerContexts
 from tests import certificates
 from tests.loopback import (
@@ -366,7 +366,7 @@ async def test_what_the_kernel_holds_is_waited_for() -> None:
             with trio.move_on_after(0.5):
                 while True:
                     await peer.receive_some(1_000_000)
-        assert stream.acknowledged() == stream.activity.bytes_written
+        assert stream.acknowledged() >= stream.activity.bytes_written
         stream.abort()
         await stream.wait_acknowledged(math.inf)
 
@@ -431,26 +431,42 @@ async def test_abort_wakes_who_waits() -> None:
 # -- what a PROXY header needs ---------------------------------------------------------------------
 
 
-async def test_what_is_put_back_is_received_first() -> None:
+async def test_what_was_peeked_at_is_received() -> None:
     async with stream_and_socket() as (stream, far):
         await far.send_all(b"header, body")
-        data = await stream.receive_some()
-        stream.put_back(data[8:])
+        assert await stream.peek() == b"header, body"
+        assert await stream.peek() == b"header, body"
+        stream.skip(8)
         assert stream.has_input()
         assert await stream.receive_some() == b"body"
         await far.send_all(b"more")
         assert await stream.receive_some() == b"more"
+        await far.send_eof()
+        assert await stream.peek() == b""
 
 
-async def test_tls_begins_with_what_is_put_back(contexts: ServerContexts) -> None:
+async def test_tls_begins_behind_what_was_skipped(contexts: ServerContexts) -> None:
     async with stream_and_socket(tcp=True) as (stream, far):
         peer = trio.SSLStream(far, certificates.client_context(), server_hostname="localhost")
+        await far.send_all(b"header")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.do_handshake)
-            stream.put_back(await stream.receive_some())
+            await wait_all_tasks_blocked()
+            assert (await stream.peek()).startswith(b"header\x16")
+            stream.skip(6)
             await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
         await peer.send_all(b"hello")
         assert await stream.receive_some() == b"hello"
+
+
+async def test_a_broken_connection_is_not_peeked_at() -> None:
+    async with stream_and_socket(tcp=True) as (stream, far):
+        reset(far)
+        with pytest.raises(StreamBroken, match="reset"):
+            await stream.peek()
+        stream.abort()
+        with pytest.raises(StreamBroken):
+            stream.skip(1)
 
 
 async def test_the_address_that_the_peer_connected_to() -> None:

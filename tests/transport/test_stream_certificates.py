@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from gateway.config.listener_tls import ClientCertificatesConfig
-from gateway.protocol.tls import TlsEngine
 from gateway.transport.stream import Stream, StreamBroken, TlsInfo
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ServerContexts
 from tests import certificates
 from tests.loopback import stream_and_socket

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.protocol.tls import TlsEngine
-from gateway.transport.stream import (
-    RECEIVE_SMALL,
-    Stream,
-    StreamBroken,
-)
+from gateway.transport.stream import ReceiveInterrupted, Stream, StreamBroken
+from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ServerContexts, pinning_client_context
 from tests import certificates
 from tests.loopback import (
@@ -22,6 +19,7 @@ from tests.loopback import (
     tcp_pair,
     tls_stream,
 )
+from tests.peers.tls13_records import RecordWriter, traffic_secret
 from tests.peers.tls_peer import TlsPeer
 from tests.recordings import body
 
@@ -61,8 +59,9 @@ async def test_garbage_with_the_last_handshake_message(contexts: ServerContexts)
                 flight = peer.handshake(await far.receive_some())
             await far.send_all(flight + b"\x17\x03\x03\x00\x20" + bytes(32))
 
+        await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
         with pytest.raises(StreamBroken, match=r"^TLS: "):
-            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+            await stream.receive_some()
         assert stream.broken is not None
 
 
@@ -140,8 +139,8 @@ async def _connected(stream: Stream, far: trio.SocketStream, contexts: ServerCon
     return peer
 
 
-async def test_small_records_are_read_in_small_pieces(contexts: ServerContexts) -> None:
-    """A large receive full of them would keep all other sessions waiting."""
+async def test_small_records_are_read_a_few_at_a_time(contexts: ServerContexts) -> None:
+    """As many as the kernel holds would keep all other sessions waiting."""
     async with stream_and_socket() as (stream, far), trio.open_nursery() as nursery:
         peer = await _connected(stream, far, contexts)
         flood = b"".join(peer.send(b"x") for _ in range(30_000))
@@ -150,11 +149,11 @@ async def test_small_records_are_read_in_small_pieces(contexts: ServerContexts) 
         received = 0
         while received < 30_000:
             data = await stream.receive_some()
-            assert len(data) <= RECEIVE_SMALL / 22
+            assert len(data) <= 128
             received += len(data)
 
 
-async def test_streams_take_turns_with_one_buffer(contexts: ServerContexts) -> None:
+async def test_streams_take_turns(contexts: ServerContexts) -> None:
     """Each gets its own bytes, in large receives."""
     texts = [body(900_000), bytes(reversed(body(900_000)))]
     async with (
@@ -186,3 +185,76 @@ async def test_the_end_behind_a_large_receive(contexts: ServerContexts) -> None:
         while piece := await stream.receive_some():
             received += piece
         assert received == data + b"last"
+
+
+async def test_a_closed_stream_shakes_no_hands(contexts: ServerContexts) -> None:
+    async with stream_and_socket() as (stream, _):
+        stream.abort()
+        with pytest.raises(StreamBroken, match="aborted"):
+            await stream.start_tls(TlsEngine(contexts.entry, server_side=True))
+
+
+@pytest.mark.parametrize("expects_answers", [False, True])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_answer_in_front_of_a_reset_is_received(
+    version: ssl.TLSVersion, *, expects_answers: bool
+) -> None:
+    """A controller that refuses an upload leaves without reading it: its kernel sends a reset."""
+    near, far = tcp_pair()
+    far.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+    stream = Stream(near)
+    stream.expects_answers = expects_answers
+    server = trio.SSLStream(
+        trio.SocketStream(far), certificates.server_context(version), server_side=True
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.do_handshake)
+        await stream.start_tls(TlsEngine(pinning_client_context(), server_side=False))
+    await stream.send_all(bytes(20_000))
+    await server.send_all(b"413")
+    far.close()
+    with trio.fail_after(10):
+        while not stream.peer_has_closed():  # noqa: ASYNC110 - the kernel delivers it soon
+            await trio.sleep(0.001)
+    with pytest.raises(StreamBroken):
+        await stream.send_all(bytes(50_000))
+    assert stream.was_reset
+    assert await stream.receive_some() == b"413"
+    stream.abort()
+
+
+async def test_an_answer_that_tls_owes_can_be_interrupted(
+    contexts: ServerContexts, tmp_path: Path
+) -> None:
+    """A peer that asks for new keys and reads nothing holds up no deadline."""
+    near, far = tcp_pair()
+    near.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
+    far.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 2048)
+    far.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+    stream = Stream(near)
+    context = certificates.client_context(ssl.TLSVersion.TLSv1_3)
+    context.keylog_filename = str(tmp_path / "keys")
+    peer = TlsPeer(context, server_side=False, server_name="localhost")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.start_tls, TlsEngine(contexts.entry, server_side=True))
+        await far.send(peer.handshake())
+        while not peer.handshake_done:
+            await far.send(peer.handshake(await far.recv(65536)))
+    writer = RecordWriter(traffic_secret(tmp_path / "keys", "CLIENT"))
+    with near, far:
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def demand() -> None:
+                while stream._answering is None:
+                    await far.send(b"".join(writer.key_update() for _ in range(4)))
+                    await trio.sleep(0.001)
+
+            with trio.fail_after(20), pytest.raises(ReceiveInterrupted):
+                await stream.receive_some(until=trio.current_time() + 2.0)
+            nursery.cancel_scope.cancel()
+        # It owes an answer still, and nobody who waits again waits for ever.
+        before = stream.activity.received_at
+        with trio.fail_after(20), pytest.raises(ReceiveInterrupted):
+            await stream.receive_some(until=trio.current_time() + 0.5)
+        assert stream.activity.received_at == before

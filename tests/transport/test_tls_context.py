@@ -18,16 +18,17 @@ from OpenSSL import SSL
 
 from gateway.config.models import CertificateConfig, TlsConfig
 from gateway.errors import ConfigError
-from gateway.protocol.tls import TlsEngine, TlsError
+from gateway.transport.tls import TlsError
 from gateway.transport.tls_context import (
     ServerContexts,
     pinning_client_context,
     verifying_client_context,
 )
 from tests import certificates
+from tests.transport.tls_wire import TlsWire
 
 
-def handshake(client: TlsEngine, server: TlsEngine) -> None:
+def handshake(client: TlsWire, server: TlsWire) -> None:
     to_server = client.handshake()
     while not (client.handshake_done and server.handshake_done):
         assert to_server
@@ -37,12 +38,12 @@ def handshake(client: TlsEngine, server: TlsEngine) -> None:
 
 def shown_to(contexts: ServerContexts, name: str | None) -> list[str]:
     """Return the DNS names of the certificate that a client asking for ``name`` is shown."""
-    client = TlsEngine(pinning_client_context(), server_side=False, server_name=name)
-    server = TlsEngine(contexts.entry, server_side=True)
+    client = TlsWire(pinning_client_context(), server_side=False, server_name=name)
+    server = TlsWire(contexts.entry, server_side=True)
     handshake(client, server)
     # What is shown must also work after the context was changed in the middle of a handshake.
-    assert server.receive_data(b"".join(client.send_data(b"x"))) == b"x"
-    certificate = client.connection.get_peer_certificate()
+    assert server.receive(client.send(b"x")) == b"x"
+    certificate = client.engine.connection.get_peer_certificate()
     assert certificate is not None
     names = certificate.to_cryptography().extensions.get_extension_for_class(
         x509.SubjectAlternativeName
@@ -116,9 +117,9 @@ def test_the_whole_chain_is_shown(contexts: ServerContexts, tmp_path: Path) -> N
             certificates=(CertificateConfig(certificate=tmp_path / "crt", key=tmp_path / "key"),)
         )
     )
-    client = TlsEngine(pinning_client_context(), server_side=False)
-    handshake(client, TlsEngine(deep.entry, server_side=True))
-    chain = client.connection.get_peer_cert_chain()
+    client = TlsWire(pinning_client_context(), server_side=False)
+    handshake(client, TlsWire(deep.entry, server_side=True))
+    chain = client.engine.connection.get_peer_cert_chain()
     assert chain is not None
     assert len(chain) == 2
 
@@ -126,17 +127,17 @@ def test_the_whole_chain_is_shown(contexts: ServerContexts, tmp_path: Path) -> N
 # -- versions and ciphers --------------------------------------------------------------------------
 
 
-def old_client() -> TlsEngine:
+def old_client() -> TlsWire:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
     context.set_max_proto_version(SSL.TLS1_1_VERSION)
     context.set_cipher_list(b"ALL:@SECLEVEL=0")
-    return TlsEngine(context, server_side=False)
+    return TlsWire(context, server_side=False)
 
 
 def test_old_versions_are_refused(contexts: ServerContexts) -> None:
     with pytest.raises(TlsError, match="unsupported protocol"):
-        handshake(old_client(), TlsEngine(contexts.entry, server_side=True))
+        handshake(old_client(), TlsWire(contexts.entry, server_side=True))
 
 
 @pytest.fixture(scope="module")
@@ -169,23 +170,23 @@ def test_ciphers(
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(cipher.encode())
-    client = TlsEngine(context, server_side=False, server_name=name)
-    server = TlsEngine(rsa_contexts.entry, server_side=True)
+    client = TlsWire(context, server_side=False, server_name=name)
+    server = TlsWire(rsa_contexts.entry, server_side=True)
     if not accepted:
         with pytest.raises(TlsError, match="no shared cipher"):
             handshake(client, server)
         return
     handshake(client, server)
-    assert server.cipher == cipher
+    assert server.engine.cipher == cipher
 
 
 def test_the_servers_order_of_ciphers_counts(rsa_contexts: ServerContexts) -> None:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(b"ECDHE-RSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256")
-    server = TlsEngine(rsa_contexts.entry, server_side=True)
-    handshake(TlsEngine(context, server_side=False), server)
-    assert server.cipher == "ECDHE-RSA-AES128-GCM-SHA256"
+    server = TlsWire(rsa_contexts.entry, server_side=True)
+    handshake(TlsWire(context, server_side=False), server)
+    assert server.engine.cipher == "ECDHE-RSA-AES128-GCM-SHA256"
 
 
 def test_sessions_are_not_cached(contexts: ServerContexts) -> None:
@@ -198,7 +199,7 @@ def test_old_controllers_are_spoken_to(cipher: str) -> None:
     """Java 8 offers little else; the key is compared all the same (PROTOCOLS C.2 item 3)."""
     server_context = certificates.server_context(ssl.TLSVersion.TLSv1_2, rsa=True)
     server_context.set_ciphers(cipher)
-    client = TlsEngine(pinning_client_context(), server_side=False)
+    client = TlsWire(pinning_client_context(), server_side=False)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = server_context.wrap_bio(incoming, outgoing, server_side=True)
     data = client.handshake()
@@ -207,7 +208,7 @@ def test_old_controllers_are_spoken_to(cipher: str) -> None:
         with contextlib.suppress(ssl.SSLWantReadError):
             server.do_handshake()
         data = client.handshake(outgoing.read())
-    assert client.cipher == cipher
+    assert client.engine.cipher == cipher
 
 
 def test_a_client_certificate_is_not_asked_for(contexts: ServerContexts) -> None:

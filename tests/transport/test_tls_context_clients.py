@@ -18,9 +18,10 @@ import trustme
 
 from gateway.config.listener_tls import ClientCertificatesConfig, TlsConfig
 from gateway.errors import ConfigError
-from gateway.protocol.tls import TlsEngine, TlsError
+from gateway.transport.tls import TlsError
 from gateway.transport.tls_context import ServerContexts, signing_key
 from tests import certificates
+from tests.transport.tls_wire import TlsWire
 
 NAMES = ("first.test", "second.test")
 CLIENTS = trustme.CA()
@@ -71,17 +72,17 @@ class Client:
         return self.outgoing.read()
 
 
-def connect(contexts: ServerContexts, client: Client) -> TlsEngine:
+def connect(contexts: ServerContexts, client: Client) -> TlsWire:
     """Do both sides of a handshake until the server is done. Raises what either side does."""
-    server = TlsEngine(contexts.entry, server_side=True)
+    server = TlsWire(contexts.entry, server_side=True)
     to_server = client.step(b"")
     while not server.handshake_done:
         assert to_server
         to_server = client.step(server.handshake(to_server))
     # The client gets its tickets, and shows that it can speak.
     client.ssl.write(b"hello")
-    assert server.receive_data(to_server + client.outgoing.read()) == b"hello"
-    client.incoming.write(b"".join(server.send_data(b"hi")))
+    assert server.receive(to_server + client.outgoing.read()) == b"hello"
+    client.incoming.write(server.send(b"hi"))
     assert client.ssl.read() == b"hi"
     return server
 
@@ -136,17 +137,17 @@ def test_a_good_certificate_has_a_subject(
 ) -> None:
     client = Client(name, certificate=leaf(), version=version)
     server = connect(contexts_of(tmp_path, mode), client)
-    assert "CN=agent 7" in (server.peer_subject() or "")
+    assert "CN=agent 7" in (server.engine.peer_subject() or "")
 
 
 @pytest.mark.parametrize("mode", ["off", "optional"])
 def test_who_need_not_show_one_gets_in_without(mode: str, tmp_path: Path) -> None:
-    assert connect(contexts_of(tmp_path, mode), Client(NAMES[1])).peer_subject() is None
+    assert connect(contexts_of(tmp_path, mode), Client(NAMES[1])).engine.peer_subject() is None
 
 
 def test_who_is_not_asked_shows_none(tmp_path: Path) -> None:
     server = connect(contexts_of(tmp_path), Client(NAMES[0], certificate=leaf(STRANGERS)))
-    assert server.peer_subject() is None
+    assert server.engine.peer_subject() is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -163,7 +164,7 @@ def test_no_session_is_resumed_where_certificates_are_asked_for(
     again = Client(later, context=first.context, session=session)
     server = connect(contexts, again)
     assert not again.ssl.session_reused
-    assert "CN=agent 7" in (server.peer_subject() or "")  # it was asked for anew
+    assert "CN=agent 7" in (server.engine.peer_subject() or "")  # it was asked for anew
 
 
 def test_elsewhere_sessions_are_resumed(tmp_path: Path) -> None:
@@ -240,14 +241,14 @@ def test_the_minimum_version_holds_for_every_name(name: str, tmp_path: Path) -> 
     with pytest.raises(TlsError, match="unsupported protocol"):
         connect(contexts, Client(name, version=ssl.TLSVersion.TLSv1_2))
     server = connect(contexts, Client(name, version=ssl.TLSVersion.TLSv1_3))
-    assert server.version == "TLSv1.3"
+    assert server.engine.version == "TLSv1.3"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ciphers_may_be_chosen(name: str, tmp_path: Path) -> None:
     contexts = contexts_of(tmp_path, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")
     server = connect(contexts, Client(name, version=ssl.TLSVersion.TLSv1_2))
-    assert server.cipher == "ECDHE-ECDSA-AES256-GCM-SHA384"
+    assert server.engine.cipher == "ECDHE-ECDSA-AES256-GCM-SHA384"
     client = Client(name, version=ssl.TLSVersion.TLSv1_2)
     client.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     with pytest.raises(TlsError, match="no shared cipher"):
@@ -304,7 +305,7 @@ def test_who_speaks_nothing_of_ours_is_refused_and_told(
 ) -> None:
     contexts = contexts_of(tmp_path)
     client = Client(name, protocols=offered)
-    server = TlsEngine(contexts.entry, server_side=True)
+    server = TlsWire(contexts.entry, server_side=True)
     with pytest.raises(TlsError, match=r"^no application protocol$"):
         server.handshake(client.step(b""))
     with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
