@@ -302,9 +302,10 @@ class Stream:
                 await trio.lowlevel.wait_readable(self._open_fd())
                 fd = self._open_fd()
                 if engine is None:
-                    with contextlib.suppress(BlockingIOError):  # rare: woken for nothing
+                    try:
                         return self._read(fd)
-                    continue
+                    except BlockingIOError:  # rare: woken for nothing
+                        continue
                 data = engine.receive()
                 if data or engine.peer_closed:
                     return data
