@@ -5,7 +5,8 @@ and a drift of the machine meets all of them; those that are not measured are id
 part to show what is the machine's: caches are shared by all sessions of any proxy.
 
 Bytes per wake-up are equal: a batch leaves its agent in one ``send``, and the next follows when the
-far end has answered with a few bytes, at the next session.
+far end has answered with a few bytes, at the next session. What idle sessions cost by themselves
+(the gateway's pings) is measured first, and taken off what is measured beside them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
+from benchmarks.load.clock import Clock
 from benchmarks.load.setting import Setting
 from benchmarks.load.setups import set_up
 from benchmarks.peers.agents import BLOCK, blocks_of, run_agent
@@ -89,25 +92,28 @@ def _idle(setting: Setting, points: list[_Point], samples: Samples) -> None:
 
 def _one_round(setting: Setting, point: _Point, into: dict[str, list[float]], number: int) -> None:
     sizes = setting.sizes
+    idle = median(into[IDLE]) / 100
     first = sizes.sessions + (number + 1) * sizes.setups
-    into[SETUP].append(set_up(setting, point.proxy, first=first))
-    into[SPREAD].append(_batches(point, BATCH, sizes.batches))
+    into[SETUP].append(set_up(setting, point.proxy, first=first, idle=idle))
+    into[SPREAD].append(_batches(point, BATCH, sizes.batches, idle))
     _, payload = batch_frames(SMALL)
-    of_gib = _batches(point, SMALL, sizes.batches)
+    of_gib = _batches(point, SMALL, sizes.batches, idle)
     into[MESSAGES].append(of_gib * payload * 1e6 / _GIB)
-    before = point.proxy.cpu_seconds()
+    clock = Clock(point.proxy, idle)
     blocks = blocks_of(sizes.mib)
     run_agent(point.proxy, setting.certificates, "upload", blocks)
-    into[BESIDE].append((point.proxy.cpu_seconds() - before) * _GIB / (blocks * BLOCK))
+    into[BESIDE].append(clock.cpu_seconds() * _GIB / (blocks * BLOCK))
 
 
-def _batches(point: _Point, size: int, batches: int) -> float:
-    """Return the CPU seconds of a GiB in batches that go round all sessions."""
+def _batches(point: _Point, size: int, batches: int, idle: float) -> float:
+    """Return the CPU seconds of a GiB in batches that go round all sessions; ``idle``: those of a
+    second without them.
+    """
     order = {"size": size, "batches": max(batches, point.sessions)}
     point.crowds.ask(do="prepare", **order)
-    before = point.proxy.cpu_seconds()
+    clock = Clock(point.proxy, idle)
     sent = sum(int(answer["bytes"]) for answer in point.crowds.ask(do="batches", **order))
-    return (point.proxy.cpu_seconds() - before) * _GIB / sent
+    return clock.cpu_seconds() * _GIB / sent
 
 
 def measure_workers(setting: Setting, samples: Samples) -> None:
@@ -123,4 +129,6 @@ def measure_workers(setting: Setting, samples: Samples) -> None:
         for number in range(setting.sizes.runs):
             for point in points:
                 print(f"workers {number + 1}: {point.name}", file=sys.stderr, flush=True)
-                samples[point.name][SPREAD].append(_batches(point, BATCH, setting.sizes.batches))
+                samples[point.name][SPREAD].append(
+                    _batches(point, BATCH, setting.sizes.batches, 0.0)
+                )

@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack
 from typing import Final
 
+from benchmarks.load.clock import Clock
 from benchmarks.load.memory import PROXIES
 from benchmarks.load.setting import Setting
 from benchmarks.peers.proxies import Proxy
@@ -34,10 +35,13 @@ def measure(setting: Setting, samples: Samples, versions: dict[str, str]) -> Non
                 samples[proxy.name][SETUP].append(set_up(setting, proxy, first=sizes.sessions))
 
 
-def set_up(setting: Setting, proxy: Proxy, *, first: int) -> float:
-    """Return the CPU milliseconds of a session, of some that come one after the other."""
+def set_up(setting: Setting, proxy: Proxy, *, first: int, idle: float = 0.0) -> float:
+    """Return the CPU milliseconds of a session, of some that come one after the other.
+
+    ``idle``: the CPU seconds a second of those that are there already.
+    """
     sizes = setting.sizes
     with setting.crowds(proxy, 0, first=first) as crowds:
-        before = proxy.cpu_seconds()
+        clock = Clock(proxy, idle)
         crowds.open(sizes.setups, together=1)
-        return (proxy.cpu_seconds() - before) * 1000 / sizes.setups
+        return clock.cpu_seconds() * 1000 / sizes.setups
