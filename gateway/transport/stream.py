@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import math
 import os
 import select
 import socket as _socket
 import struct
-import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
+from gateway.transport import kernel
 from gateway.transport.patience import current_patience
 from gateway.transport.tls import TlsEngine, TlsError, Want
 
@@ -43,11 +42,6 @@ _WAITED: Final = 0.05
 _TCP_NOTSENT_LOWAT: Final = 25  # linux/tcp.h; Python names it from 3.12 on
 _FIRST_LOOK: Final = 0.005
 _LAST_LOOK: Final = 5.0
-_SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: what of TIOCOUTQ was never sent
-_INT: Final = struct.Struct("i")
-_BYTES_ACKED: Final = struct.Struct("=Q")  # linux/tcp.h: tcpi_bytes_acked of struct tcp_info
-_BYTES_ACKED_AT: Final = 120
-_TCP_INFO_SIZE: Final = 128
 _ABORT: Final = struct.pack("ii", 1, 0)
 _RECORD: Final = 16 * 1024
 # A reset that came before a send is seen as a broken pipe.
@@ -477,17 +471,11 @@ class Stream:
         what shows that a slow peer is none that stands still. One system call, Linux (4.1). Raises
         StreamBroken.
         """
-        if self._socket.family == _socket.AF_UNIX:
-            return self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ)
-        if self.broken is not None:
-            raise StreamBroken(self.broken)
-        try:
-            info = self._socket.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
-            taken = int(_BYTES_ACKED.unpack_from(info, _BYTES_ACKED_AT)[0])
-        except (OSError, struct.error):
-            raise StreamBroken("the kernel does not say what was acknowledged") from None
-        # Kernels that are not Linux' own (sandboxes) may leave it 0.
-        return taken or max(0, self.activity.bytes_written - self._ask_kernel(termios.TIOCOUTQ))
+        taken = 0
+        if self._socket.family != _socket.AF_UNIX:
+            taken = self._ask(kernel.acknowledged)
+        # Sandboxes have kernels of their own, which may leave it 0.
+        return taken or max(0, self.activity.bytes_written - self._ask(kernel.unacknowledged))
 
     async def wait_acknowledged(self, patience: float) -> None:
         """Wait until the peer's kernel has taken all that ours was given: until then ``abort``
@@ -497,7 +485,7 @@ class Stream:
         pause = _FIRST_LOOK
         left, until = -1, 0.0
         while self.broken is None:
-            before, left = left, self._ask_kernel(termios.TIOCOUTQ)
+            before, left = left, self._ask(kernel.unacknowledged)
             now = trio.current_time()
             if left != before:
                 until = now + patience
@@ -512,19 +500,16 @@ class Stream:
         """
         if self._socket.family == _socket.AF_UNIX:
             return 0
-        return self._ask_kernel(termios.TIOCOUTQ) - self._ask_kernel(_SIOCOUTQNSD)
+        return self._ask(kernel.unacknowledged) - self._ask(kernel.unsent)
 
-    def _ask_kernel(self, what: int) -> int:
-        """Return a number that the kernel knows of the socket. Raises StreamBroken, too, where it
-        does not know it: sandboxes have kernels of their own.
-        """
+    def _ask(self, question: Callable[[trio.socket.SocketType], int]) -> int:
+        """Return what the kernel knows of the socket. Raises StreamBroken."""
         if self.broken is not None:
             raise StreamBroken(self.broken)
         try:
-            answer = fcntl.ioctl(self._socket.fileno(), what, bytes(_INT.size))
+            return question(self._socket)
         except OSError as error:
             raise StreamBroken(_os_reason(error)) from None
-        return int(_INT.unpack(answer)[0])
 
     def _give(self) -> None:
         """Give the kernel what it takes of ``_unsent``. Raises BlockingIOError if that is not all

@@ -31,16 +31,12 @@ shrink, which is 200 KiB of each session that ever was in bulk. What follows fro
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket as _socket
-import struct
-import termios
 from contextlib import suppress
 from enum import Enum
 from typing import Final, cast
 
-import trio
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
     DNSName,
@@ -49,6 +45,8 @@ from cryptography.x509 import (
 )
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
+
+from gateway.transport import kernel
 
 # SSL_read returns at most one record, and RFC 8446 section 5.1 caps its plaintext at 2^14 bytes.
 _RECORD: Final = 16 * 1024
@@ -66,10 +64,6 @@ _BULK: Final = 32 * 1024
 # sends one KeyUpdate in millions of records.
 _MAX_REPORTS: Final = 1000
 _DROPPED: Final = 256 * 1024  # bytes at a time
-_TCP_CLOSE: Final = 7  # linux/tcp_states.h: reset, or over on both sides
-_INT: Final = struct.Struct("i")
-
-_Socket = _socket.socket | trio.socket.SocketType
 
 
 class TlsError(Exception):
@@ -88,7 +82,7 @@ class _Messages:
 
     __slots__ = ("left", "sock")
 
-    def __init__(self, sock: _Socket) -> None:
+    def __init__(self, sock: kernel.Socket) -> None:
         self.left: int | None = None  # None: nobody reads, or it is a handshake, which ends
         self.sock = sock
 
@@ -140,7 +134,7 @@ class TlsEngine:
         self.wants = Want.READABLE  # what the last ``receive`` that brought nothing waits for
         self.server_side = server_side
 
-    def attach(self, sock: _Socket) -> None:
+    def attach(self, sock: kernel.Socket) -> None:
         """Use ``sock`` from now on; nothing of the peer's TLS may have been read from it."""
         # All that pyOpenSSL wants of a socket is its fileno().
         connection = SSL.Connection(self._context, cast("_socket.socket", sock))
@@ -255,7 +249,7 @@ class TlsEngine:
         if self._failure is not None:
             raise self._failure
         connection = self.connection
-        left = self._held()
+        left = kernel.unread(self._socket)
         self._messages.left = _MAX_REPORTS
         plain: list[bytes] = []
         size = 0
@@ -266,7 +260,7 @@ class TlsEngine:
                 size += len(data)
                 left -= len(data) + _OVERHEAD
                 if left <= 0 and size >= _BULK:
-                    left = self._held()  # more has come meanwhile
+                    left = kernel.unread(self._socket)  # more has come meanwhile
                 if left <= 0 or size >= _MAX_RECEIVED or len(plain) == _MAX_RECORDS:
                     break
         except SSL.WantReadError:
@@ -290,11 +284,6 @@ class TlsEngine:
         if self._messages.left is not None and self._messages.left <= 0:
             raise TlsError("the peer sends messages of TLS without end")
 
-    def _held(self) -> int:
-        """Return how many bytes the kernel holds of what the peer has sent."""
-        answer = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, bytes(_INT.size))
-        return int(_INT.unpack(answer)[0])
-
     def send(self, data: bytes | memoryview) -> bool:
         """Encrypt ``data``, which is not empty, and write it. False: the kernel took a part or
         nothing; call again with the same data once the socket is writable, before anything else.
@@ -302,7 +291,7 @@ class TlsEngine:
         A peer that has reset the connection is an OSError that leaves what it sent before to be
         received, unless its reset comes within this call.
         """
-        if self._is_tcp and self._tcp_state() == _TCP_CLOSE:
+        if self._is_tcp and kernel.is_gone(self._socket):
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         try:
             self.connection.send(data)
@@ -315,10 +304,6 @@ class TlsEngine:
         except SSL.Error as error:
             raise TlsError(openssl_reason(error)) from None
         return True
-
-    def _tcp_state(self) -> int:
-        # The first byte of struct tcp_info: 0.4 us.
-        return self._socket.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
 
     def send_close(self) -> bool:
         """Send close_notify; False: call again once the socket is writable.

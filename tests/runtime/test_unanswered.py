@@ -111,7 +111,7 @@ async def test_what_the_kernel_does_not_know(
     def refuse(*arguments: object) -> bytes:
         raise OSError(25, "Inappropriate ioctl for device")
 
-    monkeypatch.setattr("gateway.transport.stream.fcntl.ioctl", refuse)
+    monkeypatch.setattr("gateway.transport.kernel.fcntl.ioctl", refuse)
     with socket.create_server(("127.0.0.1", 0)) as server:
         near = socket.create_connection(server.getsockname())
         far, _ = server.accept()

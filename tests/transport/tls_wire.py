@@ -21,13 +21,13 @@ class TlsWire:
         self, context: SSL.Context, *, server_side: bool, server_name: str | None = None
     ) -> None:
         self.engine = TlsEngine(context, server_side=server_side, server_name=server_name)
-        self._near, self.far = socket.socketpair()
-        self._near.setblocking(False)
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
         self.far.setblocking(False)
-        self.engine.attach(self._near)
+        self.engine.attach(self.near)
 
     def __del__(self) -> None:
-        self._near.close()
+        self.near.close()
         self.far.close()
 
     @property
