@@ -282,13 +282,13 @@ async def leaving(bridge: Bridge, probe: Probe) -> None:
 
 # Each with the steps that it has at least: with fewer, the probe watched something else.
 LIVES: Final[dict[str, tuple[Life, int]]] = {
-    "a whole life": (whole_life(by_close_frame), 35),
+    "a whole life": (whole_life(by_close_frame), 32),
     "the agent's EOF": (only_the_end(by_eof), 8),
     "the controller's end": (only_the_end(by_controller), 8),
     "the gateway's end": (only_the_end(by_gateway), 8),
-    "a refusal": (refused(Faults({Stage.VERDICT: Refuse("ERROR: not today")})), 20),
-    "a controller that breaks off": (refused(Faults({Stage.CAPABILITY: Close()})), 20),
-    "an agent that leaves": (leaving, 16),
+    "a refusal": (refused(Faults({Stage.VERDICT: Refuse("ERROR: not today")})), 15),
+    "a controller that breaks off": (refused(Faults({Stage.CAPABILITY: Close()})), 15),
+    "an agent that leaves": (leaving, 12),
 }
 
 
