@@ -34,7 +34,7 @@ def _check_header(text: str) -> str:
     if is_claim and _LETTERS.issuperset(name):
         return name
     raise ValueError(
-        "allowed: a header's name that begins with X-Forwarded-, or X-Proxied-Https,"
+        "allowed: the whole name of a header that begins with X-Forwarded-, or X-Proxied-Https,"
         " Proxy-Auth-Cert, Proxy-Ssl-Id; others pass without being named"
     )
 
