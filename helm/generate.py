@@ -47,7 +47,9 @@ def _monitor() -> Schema:
 def _values(config: Schema, listener: Schema) -> Schema:
     return _object(
         config=config,
-        listener=_object(port=_PORT, settings=listener),
+        listener=_object(
+            host={"type": "string", "pattern": r"^[0-9A-Fa-f.:]+$"}, port=_PORT, settings=listener
+        ),
         tls=_object(
             enabled=_SWITCH,
             existingSecret=_TEXT,
@@ -77,6 +79,8 @@ def _values(config: Schema, listener: Schema) -> Schema:
             nodePort={"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
             annotations=_WORDS,
             externalTrafficPolicy={"enum": ["", "Cluster", "Local"]},
+            ipFamilyPolicy={"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
+            ipFamilies={"type": "array", "items": {"enum": ["IPv4", "IPv6"]}},
             loadBalancerClass=_TEXT,
             loadBalancerSourceRanges=_TEXTS,
         ),

@@ -26,6 +26,7 @@ from gateway.config.admin import AdminConfig
 from gateway.config.base import CertificateConfig as CertificateConfig
 from gateway.config.base import FilePath, Name
 from gateway.config.base import Model as _Model
+from gateway.config.claims import ClaimHeader
 from gateway.config.cli import CliConfig
 from gateway.config.credentials import CredentialsConfig, LockoutConfig, NodesConfig, StoreConfig
 from gateway.config.identity import Identity
@@ -379,6 +380,16 @@ class GatewayConfig(_Model):
         description=(
             "Networks whose X-Forwarded-* headers, and PROXY protocol headers where a listener"
             " requires them, are believed. None by default: anybody can send them."
+        ),
+    )
+    trusted_proxy_headers: tuple[ClaimHeader, ...] = Field(
+        default=(),
+        description=(
+            "Headers that travel on from trusted_proxies besides X-Forwarded-For, -Host, -Port and"
+            " -Proto, for Jenkins' log-in by header (an SSO proxy's X-Forwarded-User). None by"
+            " default, because a proxy that does not set or remove such a header in each request"
+            " passes on what its clients made up, and with it anybody may log in as anybody. From"
+            " others than trusted_proxies they never travel on."
         ),
     )
     controllers: dict[Name, ControllerConfig] = Field(

@@ -26,6 +26,12 @@ def check_routing(config: GatewayConfig, findings: Findings) -> None:
                 " came over https, which decides allow_from, limits and whether agents may send"
                 " their secrets; name the proxies' own networks",
             )
+    if config.trusted_proxy_headers and not config.trusted_proxies:
+        findings.warn(
+            ("trusted_proxy_headers",),
+            "they travel on from trusted_proxies only, and there are none: name the proxy's network"
+            " there, or remove this",
+        )
     for i, listener in enumerate(config.listeners):
         _check_listener(config, listener, i, findings)
     for i, route in enumerate(config.routes):

@@ -167,6 +167,7 @@ class _Connection:
             self._stream.peer.host,
             scheme="http" if self._listener.tls is None else "https",
             port=self._listener.address.port,
+            claims=serving.claims,
         )
 
     async def run(self) -> None:

@@ -12,7 +12,9 @@ fields count: the client is the rightmost address of ``X-Forwarded-For`` that is
 trusted, everything left of it may be invented and is cut off; where there is something else than
 an address (``unknown``, ``unix:``), the client is ``unknown``, which is in no network: the proxy's
 own address in its place would lend it the proxy's trust. Of the others the last element counts,
-the one the trusted proxy wrote. ``Forwarded`` is never believed: a proxy that does not
+the one the trusted proxy wrote. Other claims (``X-Forwarded-User``, by which plugins log people
+in) travel on only from it, and only those that the operator names: proxies pass on what they do not
+know, so the rest may be its clients' own. ``Forwarded`` is never believed: a proxy that does not
 know it passes on what a client made up, and Jetty prefers it to ``X-Forwarded-*``. Where one
 arrived, ours takes its place. ``X-Request-Id`` is believed likewise, and always sent. For
 ``traceparent`` see ``trace_context``.
@@ -25,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.config.claims import CLAIM_PREFIX, CLAIMS
 from gateway.config.networks import Network, is_in, read_address
 from gateway.errors import RemoteProtocolError
 from gateway.http.request_id import given_request_id, new_request_id
@@ -59,20 +62,16 @@ _FORWARDED: Final = frozenset(
         b"x-forwarded-proto",
     }
 )
-# What Jetty's ForwardedRequestCustomizer reads besides, and a plugin's log-in by X-Forwarded-User:
-# any X-Forwarded-* is a claim about the client, so strangers' ones go, whatever their name.
-_CLAIM_PREFIX: Final = b"x-forwarded-"
-_CLAIMS: Final = frozenset({b"proxy-auth-cert", b"proxy-ssl-id", b"x-proxied-https"})
+_CLAIM_PREFIX: Final = CLAIM_PREFIX.encode()
+_CLAIMS: Final = frozenset(name.encode() for name in CLAIMS)
 # Secrets and claims of agents: nothing but agents' endpoints gets them (PROTOCOLS K.5 item 4).
 _AGENT_FIELDS: Final = frozenset({b"node-name", b"secret-key", b"connection-cookie"})
 _AGENT_PREFIX: Final = b"x-remoting-"
 _REPLACED: Final = _HOP_BY_HOP | _FORWARDED | {b"x-request-id"}
-# By (agents' fields may pass, the peer is trusted): names and prefixes that do not travel on.
-_UNWANTED: Final[dict[tuple[bool, bool], tuple[frozenset[bytes], tuple[bytes, ...]]]] = {
-    (True, True): (_REPLACED, ()),
-    (True, False): (_REPLACED | _CLAIMS, (_CLAIM_PREFIX,)),
-    (False, True): (_REPLACED | _AGENT_FIELDS, (_AGENT_PREFIX,)),
-    (False, False): (_REPLACED | _AGENT_FIELDS | _CLAIMS, (_AGENT_PREFIX, _CLAIM_PREFIX)),
+# By whether agents' fields may pass: names and prefixes that do not travel on.
+_UNWANTED: Final[dict[bool, tuple[frozenset[bytes], tuple[bytes, ...]]]] = {
+    True: (_REPLACED | _CLAIMS, (_CLAIM_PREFIX,)),
+    False: (_REPLACED | _CLAIMS | _AGENT_FIELDS, (_CLAIM_PREFIX, _AGENT_PREFIX)),
 }
 # What Connection usually says: no other field's name.
 _OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
@@ -130,12 +129,13 @@ _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a request comes from, as far as it is believed; ``trusted`` is the peer.
+    """Where a request comes from, as far as it is believed.
 
     ``client``: an IP address as text, ``unix`` or ``unknown``. ``scheme``: ``http`` or ``https``,
     as the client saw it.
     ``host`` and ``port``: the authority that the client used; ``host`` None where it named none.
     ``chain``: the client and the trusted proxies it came through, for ``X-Forwarded-For``.
+    ``claims``: names of other claims, in lower case, that travel on.
     """
 
     client: str
@@ -143,20 +143,32 @@ class Provenance:
     host: bytes | None
     port: bytes
     chain: tuple[str, ...]
-    trusted: bool
+    claims: frozenset[bytes] = frozenset()
 
 
 class ProxyTrust:
     """What one TCP peer may claim. Made once a connection."""
 
-    __slots__ = ("_networks", "_peer", "_port", "_scheme", "_stranger", "trusted")
+    __slots__ = ("_claims", "_networks", "_peer", "_port", "_scheme", "_stranger", "trusted")
 
-    def __init__(self, networks: Sequence[Network], peer: str, *, scheme: str, port: int) -> None:
-        """Judge ``peer``; ``scheme`` and ``port`` are the listener's own."""
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        peer: str,
+        *,
+        scheme: str,
+        port: int,
+        claims: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """Judge ``peer``; ``scheme`` and ``port`` are the listener's own.
+
+        ``claims``: what travels on if the peer is trusted, in lower case.
+        """
         self._networks = networks
         self._peer = peer
         self._scheme = scheme
         self._port = b"%d" % port
+        self._claims = claims
         self.trusted = is_in(networks, peer)
         # The last one of a stranger: its requests seldom differ in their Host.
         self._stranger: Provenance | None = None
@@ -177,13 +189,13 @@ class ProxyTrust:
         chain = self._chain(headers)
         name = scheme.decode()
         port = claimed_port if _PORT.fullmatch(claimed_port) else _port_of(host, name) or self._port
-        return Provenance(chain[0], name, host, port, chain, trusted=True)
+        return Provenance(chain[0], name, host, port, chain, self._claims)
 
     def _of_stranger(self, host: bytes | None) -> Provenance:
         known = self._stranger
         if known is None or known.host != host:
             port = _port_of(host, self._scheme) or self._port
-            known = Provenance(self._peer, self._scheme, host, port, (self._peer,), trusted=False)
+            known = Provenance(self._peer, self._scheme, host, port, (self._peer,))
             self._stranger = known
         return known
 
@@ -249,7 +261,10 @@ def request_headers(
     that it may stay open. Raises RemoteProtocolError as ``refuse_unsafe_connection_options``.
     """
     headers = request.headers
-    unwanted, prefixes = _UNWANTED[agent_fields, provenance.trusted]
+    unwanted, prefixes = _UNWANTED[agent_fields]
+    claims = provenance.claims
+    if claims:
+        unwanted = unwanted - claims
     if b"connection" in headers:
         refuse_unsafe_connection_options(request)
         unwanted = unwanted.union(headers.elements(b"connection"))
@@ -258,7 +273,7 @@ def request_headers(
     fields = [
         each
         for each, name in headers.with_lowered_names()
-        if name not in unwanted and not name.startswith(prefixes)
+        if name not in unwanted and (not name.startswith(prefixes) or name in claims)
     ]
     fields += _forwarded_fields(provenance)
     if trace is not None and trace.own is not None:

@@ -29,7 +29,8 @@ class Serving:
 
     ``router`` None: there are no routes, ``handle`` sees every request as it is. ``handle`` answers
     each exchange or raises; ``access`` gets a line for each request, ``meters`` counts it;
-    ``demand`` is what the TLS handshake demands of clients.
+    ``demand`` is what the TLS handshake demands of clients; ``claims`` travel on from trusted
+    proxies.
     """
 
     listener: ListenerConfig
@@ -41,3 +42,4 @@ class Serving:
     demand: ClientDemand | None = None
     trace_context: TraceContextConfig = field(default_factory=TraceContextConfig)
     meters: RequestMeters = field(default_factory=RequestMeters)
+    claims: frozenset[bytes] = frozenset()

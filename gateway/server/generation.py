@@ -180,6 +180,7 @@ class Generation:
         limits = ClientLimits.of(config.limits)
         access = AccessLog(sink_of("access"))
         meters = RequestMeters(lasting.meters)
+        claims = frozenset(name.encode() for name in config.trusted_proxy_headers)
         self.serving = tuple(
             Serving(
                 listener,
@@ -191,6 +192,7 @@ class Generation:
                 terms.demand,
                 config.trace_context,
                 meters,
+                claims,
             )
             for listener, terms in zip(config.listeners, self.terms, strict=True)
         )

@@ -41,6 +41,15 @@ def test_only_a_plain_listener_can_redirect(tls: dict[str, Any]) -> None:
     assert not errors(listeners=[{"address": "127.0.0.1:1", "redirect_to_https": True}])
 
 
+def test_headers_of_proxies_need_proxies() -> None:
+    found = checked(trusted_proxy_headers=["X-Forwarded-User"])
+    (warning,) = found.warnings
+    assert warning.location == ("trusted_proxy_headers",)
+    assert "they travel on from trusted_proxies only" in warning.text
+    both = checked(trusted_proxy_headers=["X-Forwarded-User"], trusted_proxies=["10.0.0.1"])
+    assert both == Findings()
+
+
 def test_the_proxy_protocol_needs_somebody_to_believe(tls: dict[str, Any]) -> None:
     listeners = [{"address": "h:1", "tls": tls, "proxy_protocol": "required"}]
     (error,) = errors(listeners=listeners)

@@ -41,13 +41,13 @@ FRONTS: Final[Mapping[str, Front]] = {
     "ingress-nginx": Front(
         FOLDER / "sidecar",
         "Ingress",
-        ("10.0.0.0/8",),  # the example's pod network
+        ("10.244.0.0/16",),  # the example's pod network
         ({"kubernetes.io/metadata.name": "ingress-nginx"},),
     ),
     "gateway-api": Front(
         FOLDER / "in-front/gateway-api",
         "HTTPRoute",
-        ("10.0.0.0/8",),
+        ("10.244.0.0/16",),
         ({"kubernetes.io/metadata.name": "envoy-gateway-system"},),
         keeps_idle=3600.0,
     ),
@@ -76,6 +76,11 @@ def misfits(front: Front, manifests: list[Manifest], config: GatewayConfig) -> l
     """Return what would keep requests, or health checks, from getting to the gateway."""
     found = [kind for kind in KINDS if of_kind(manifests, kind)]
     problems = [] if found == [front.kind] else [f"{found} instead of {front.kind}"]
+    problems += [
+        "listeners without TLS lead here, too"
+        for route in of_kind(manifests, "HTTPRoute")
+        if {each.get("sectionName") for each in route["spec"]["parentRefs"]} != {"https"}
+    ]
     problems += _wrong_backends(manifests, config)
     problems += _wrong_hosts(manifests, config)
     problems += _not_trusted(front, config)

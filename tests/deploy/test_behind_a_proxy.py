@@ -1,5 +1,6 @@
-"""deploy/systemd/in-front, as it is but for ports and files: real nginx and httpd, the gateway with
-the configuration that is meant for behind them, a stand-in controller and an agent.
+"""deploy/systemd/in-front and "Settings that work" of docs/doctor.md, as they are but for ports and
+files: real nginx, httpd and HAProxy, the gateway with the configuration that is meant for behind
+them, a stand-in controller and an agent.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from gateway.demo.controller import INBOUND, StandInController
 from tests import certificates
 from tests.deploy.rehearsal import shipped
 from tests.deploy.rehearsal.replicas import Replica, replicas_in
-from tests.e2e.programs import HOST, apache, free_ports, nginx
+from tests.docs.pages import ROOT, blocks_of
+from tests.e2e.programs import HOST, apache, free_ports, haproxy, nginx
 from tests.gateway_process import Line
 from tests.peers.raw_client import Answer, RawClient
+from tests.peers.raw_origin import RawOrigin, answering
 
 pytestmark = pytest.mark.e2e
 
@@ -34,6 +37,14 @@ FOLDER: Final = Path(__file__).parents[2] / "deploy/systemd/in-front"
 # Another one than the proxy's, who is believed.
 CLIENT: Final = "127.0.0.5"
 MODULES: Final = "mpm_event authz_core ssl socache_shmcb headers proxy proxy_http"
+
+
+# How each of the doctor's blocks begins.
+BLOCKS: Final = {
+    "nginx settings": "map $http_upgrade",
+    "haproxy settings": "http-request set-header",
+    "apache settings": "ProxyPreserveHost",
+}
 
 
 class Names(trio.abc.HostnameResolver):
@@ -55,6 +66,10 @@ def proxy(kind: str, address: str, folder: Path) -> Iterator[int]:
     """Run the example of a kind before ``address``; yield its port."""
     (port,) = free_ports(1)
     pair = certificates.write(folder, shipped.HOST)
+    if kind in BLOCKS:
+        with settings(kind, address, folder, port):
+            yield port
+        return
     if kind == "nginx":
         text = shipped.nginx_server(f"{HOST}:{port}", [address], pair)
         with nginx(folder / "nginx", text, [port]):
@@ -76,6 +91,44 @@ def proxy(kind: str, address: str, folder: Path) -> Iterator[int]:
             yield port
     finally:
         shutil.rmtree(open_folder, ignore_errors=True)
+
+
+@contextmanager
+def settings(kind: str, address: str, folder: Path, port: int) -> Iterator[None]:
+    """Run what the doctor's page shows before ``address``, with TLS before it."""
+    (text,) = (
+        block.text
+        for block in blocks_of(ROOT / "docs/doctor.md")
+        if block.text.startswith(BLOCKS[kind])
+    )
+    place = "127.0.0.1:8080"
+    assert text.count(place) == (0 if kind.startswith("haproxy") else 1)
+    text = text.replace(place, address)
+    pair = certificates.write(folder, shipped.HOST)
+    if kind.startswith("nginx"):
+        conditional, location = text.split("location ", 1)
+        tls = f"ssl_certificate {pair.certificate}; ssl_certificate_key {pair.key};"
+        server = f"server {{ listen {HOST}:{port} ssl; {tls} location {location} }}"
+        with nginx(folder / "nginx", f"{conditional}{server}", [port]):
+            yield
+    elif kind.startswith("haproxy"):
+        both = folder / "both.pem"
+        both.write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
+        lines = (
+            f"listen jenkins\n  bind {HOST}:{port} ssl crt {both}\n{text}  server it {address}\n"
+        )
+        with haproxy(folder / "haproxy", lines, [port]):
+            yield
+    else:
+        open_folder = Path(tempfile.mkdtemp(prefix="behind-apache-"))
+        try:
+            certificate = shutil.copy(pair.certificate, open_folder / "tls.crt")
+            key = shutil.copy(pair.key, open_folder / "tls.key")
+            tls = f"SSLEngine on\nSSLCertificateFile {certificate}\nSSLCertificateKeyFile {key}\n"
+            with apache(open_folder, f"{tls}{text}", f"{MODULES} env", [port]):
+                yield
+        finally:
+            shutil.rmtree(open_folder, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -122,7 +175,7 @@ async def logged(gateway: Replica, path: str) -> Line:
             await trio.sleep(0.02)
 
 
-@pytest.mark.parametrize("kind", ["nginx", "apache"])
+@pytest.mark.parametrize("kind", ["nginx", "apache", *BLOCKS])
 async def test_agents_and_people_get_through(kind: str, tmp_path: Path) -> None:
     async with (
         site_behind(kind, tmp_path) as (port, gateway, controller),
@@ -154,3 +207,46 @@ async def test_agents_and_people_get_through(kind: str, tmp_path: Path) -> None:
         assert line["http.response.status_code"] == 404
         await channel.close()
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def before(kind: str, origin: RawOrigin, folder: Path) -> AsyncIterator[int]:
+    """Have a proxy before an origin for the block; yield its port."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(origin.run)
+        with proxy(kind, f"{HOST}:{origin.port}", folder) as port:
+            yield port
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+async def test_before_jenkins_itself_nothing_of_a_clients_is_left(
+    kind: str, tmp_path: Path
+) -> None:
+    """Jenkins takes the first element of each."""
+    origin = RawOrigin(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    body = b"x" * (2 << 20)
+    lies = "".join(f"X-Forwarded-{name}: lie\r\n" for name in ("For", "Host", "Port", "Proto"))
+    async with before(kind, origin, tmp_path) as port:
+        plain = await trio.open_tcp_stream(HOST, port, local_address=CLIENT)
+        tls = certificates.client_context()
+        stream = trio.SSLStream(plain, tls, server_hostname=shipped.HOST, https_compatible=True)
+        async with RawClient(stream) as client:
+            head = f"POST /job/a%2Fb/ HTTP/1.1\r\nHost: {shipped.HOST}\r\n{lies}"
+            head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            answer = await client.ask(head.encode() + body)
+        assert answer.status == 200
+        (request,) = origin.requests
+        assert request.line == b"POST /job/a%2Fb/ HTTP/1.1"
+        assert request.body == body
+        said = {
+            name: [value for key, value in request.fields if key.lower() == b"x-forwarded-" + name]
+            for name in (b"for", b"host", b"proto", b"port")
+        }
+        expected_port = b"443" if kind.startswith("apache") else b"%d" % port
+        assert said == {
+            b"for": [CLIENT.encode()],
+            b"host": [shipped.HOST.encode()],
+            b"proto": [b"https"],
+            b"port": [expected_port],
+        }

@@ -8,6 +8,7 @@ import copy
 import re
 import subprocess
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,6 +123,11 @@ def _other_policy(manifests: list[Manifest]) -> None:
         rule["from"] = [peer, {"ipBlock": {"cidr": "192.0.2.0/24"}}]
 
 
+def _all_listeners(manifests: list[Manifest]) -> None:
+    for each in of_kind(manifests, "HTTPRoute"):
+        del each["spec"]["parentRefs"][0]["sectionName"]
+
+
 def _closed_port(manifests: list[Manifest]) -> None:
     for rule in _change(manifests, "NetworkPolicy")["ingress"]:
         rule["ports"] = [{"port": "agents"}]
@@ -179,6 +185,41 @@ def test_other_health_checks_do_not_fit(tmp_path: Path) -> None:
         "nothing answers at port 9181",
         "/login says nothing about the gateway",
     ]
+
+
+def test_a_route_of_listeners_without_tls_does_not_fit(tmp_path: Path) -> None:
+    front = FRONTS["gateway-api"]
+    manifests = copy.deepcopy(kustomize(front.folder))
+    _all_listeners(manifests)
+    problems = misfits(front, manifests, load_front(front, tmp_path).config)
+    assert problems == ["listeners without TLS lead here, too"]
+
+
+def _trusting() -> list[Path]:
+    """Return the examples and value sets that trust somebody beyond their machine."""
+    root = MACHINE.parents[1]
+    found = [*root.glob("deploy/**/*.yaml"), *root.glob("helm/*/ci/*.yaml"), root / "docs/uses.md"]
+    return [
+        path
+        for path in sorted(found)
+        if "trusted_proxies: [" in (text := path.read_text("utf-8"))
+        and "trusted_proxies: [127.0.0.1]" not in text
+    ]
+
+
+def test_whom_the_examples_trust_is_looked_at() -> None:
+    assert len(_trusting()) == 10
+
+
+@pytest.mark.parametrize("path", _trusting(), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_nobody_trusts_more_than_a_cluster(path: Path) -> None:
+    """Clients in a network that is trusted may say which address they have."""
+    text = path.read_text("utf-8")
+    (networks,) = re.findall(r"trusted_proxies: \[(.+?)\]", text)
+    # OpenShift's default for all pods of a cluster.
+    assert all(ip_network(each).prefixlen >= 14 for each in networks.split(", "))
+    if "10.244.0.0/16" in networks:
+        assert re.search(r"put your\s(#\s)?(cluster's )?pod network", text)
 
 
 def test_google_says_its_own_address_last(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_the_container_may_do_as_little_as_possible(name: str) -> None:
     assert container["args"] == ["run", "-c", "/etc/remoting-gateway/gateway.yaml"]
 
 
+@pytest.mark.parametrize("name", [*EXAMPLES, "in-front/gke"])
+def test_secrets_are_not_everybodys_in_the_container(name: str) -> None:
+    for volume in pod_of(kustomize(FOLDER / name))["spec"]["volumes"]:
+        assert volume.get("secret", {"defaultMode": 0o440})["defaultMode"] == 0o440
+
+
 def test_nobody_goes_past_the_sidecar() -> None:
     manifests = kustomize(FOLDER / "sidecar")
     jenkins = container_of(manifests, "jenkins")

@@ -98,7 +98,7 @@ _SAMPLE: Final = "log lines: test_samples"
 BLOCKS: Final[Mapping[Key, Callable[[Block, Path], None] | str]] = {
     Key("doctor.md", "ok   addresses"): _report,
     Key("doctor.md", "map $http_upgrade"): _nginx,
-    Key("doctor.md", "option forwardfor"): _haproxy,
+    Key("doctor.md", "http-request set-header"): _haproxy,
     Key("doctor.md", "ProxyPreserveHost"): _apache,
     Key("operations.md", "/var/log/remoting-gateway/*.log {"): _logrotate,
     Key("operations.md", '{"time"'): _SAMPLE,

@@ -102,8 +102,8 @@ def _with_files(text: str, folder: Path) -> str:
     chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
     key = rsa_key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     contents = {
-        r"[\w-]+\.crt": chain,
-        r"[\w-]+\.key": leaf.private_key_pem.bytes(),
+        r"(?:tls/)?[\w-]+\.crt": chain,
+        r"(?:tls/)?[\w-]+\.key": leaf.private_key_pem.bytes(),
         r"[\w-]+\.pem": authority().cert_pem.bytes(),
         r"[\w-]+\.secrets": Extracted(b"0" * 32, PublicKey(key)).to_bytes(),
         r"identities/[\w-]+": base64.b64encode(key),

@@ -48,10 +48,6 @@ def _is_the_identity(done: Done) -> bool:
     return done.said.strip() == done.identity
 
 
-def _is_kept(done: Done) -> bool:
-    return (done.folder / "identities/NAME").read_text("ascii").strip() == done.identity
-
-
 def _is_ready(done: Done) -> bool:
     return json.loads(done.said)["ready"] is True
 
@@ -66,7 +62,6 @@ def _are_metrics(done: Done) -> bool:
 BESIDE_A_GATEWAY: Final[Mapping[str, Callable[[Done], bool]]] = {
     "curl -sI http://jenkins.lan:8080/tcpSlaveAgentListener/": _shows_the_identity,
     f"curl -sI {_DISCOVERY} | {_IDENTITY}": _is_the_identity,
-    f"curl -sI {_DISCOVERY} | {_IDENTITY} > identities/NAME": _is_kept,
     "curl --unix-socket state/admin.sock http://localhost/readyz": _is_ready,
     "cd /var/lib/node_exporter && remoting-gateway metrics -c /etc/remoting-gateway/gateway.yaml"
     " > rg.tmp && mv rg.tmp remoting_gateway.prom": _are_metrics,
@@ -110,8 +105,7 @@ def test_it_is_shown(line: str) -> None:
 @pytest.mark.parametrize("line", BESIDE_A_GATEWAY)
 async def test_beside_a_gateway(line: str, tmp_path: Path) -> None:
     require_tool("curl")
-    for name in ("identities", "node_exporter"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "node_exporter").mkdir()
     script = line.replace("/var/lib/node_exporter", f"{tmp_path}/node_exporter")
     script = script.replace("/etc/remoting-gateway/gateway.yaml", f"{tmp_path}/gateway.yaml")
     async with _controller() as controller, running_gateway(tmp_path, controller.url):

@@ -192,12 +192,49 @@ def test_cert_manager() -> None:
 
 def test_http_route() -> None:
     route = the_only(render(HTTP_ROUTE), "HTTPRoute")["spec"]
+    assert [each["sectionName"] for each in route["parentRefs"]] == ["https"]
     assert route["rules"][0]["backendRefs"] == [{"name": "rg-remoting-gateway", "port": 80}]
     assert route["rules"][0]["timeouts"] == {"request": "0s"}
     # What the Gateway is believed it has to write itself.
     (change,) = route["rules"][0]["filters"]
     removed = change["requestHeaderModifier"]["remove"]
     assert removed == ["X-Forwarded-Host", "X-Forwarded-Port"]
+
+
+def test_the_ingress_has_the_annotations_of_the_example() -> None:
+    example = yaml.safe_load((FRONTS["ingress-nginx"].folder / "ingress.yaml").read_text("utf-8"))
+    ingress = the_only(render(INGRESS), "Ingress")
+    assert ingress["metadata"]["annotations"] == example["metadata"]["annotations"]
+
+
+def test_google_has_noticed_before_the_gateway_stops_accepting(tmp_path: Path) -> None:
+    manifests = render(GKE)
+    health = the_only(manifests, "BackendConfig")["spec"]["healthCheck"]
+    needed = 2 * health["checkIntervalSec"] + 30
+    assert load_config(manifests, tmp_path).config.shutdown.pre_stop >= needed
+
+
+@pytest.mark.parametrize(
+    ("host", "listen"), [("0.0.0.0", "0.0.0.0"), ("::", "[::]"), ("10.1.2.3", "10.1.2.3")]
+)
+def test_the_address_of_both_listeners(host: str, listen: str, tmp_path: Path) -> None:
+    config = load_config(render(EDGE, f"listener.host={host}"), tmp_path).config
+    assert str(config.listeners[0].address) == f"{listen}:8443"
+    assert str(config.admin.listen) == f"{listen}:9180"
+
+
+def test_address_families_of_both_services() -> None:
+    settings = ("service.ipFamilyPolicy=PreferDualStack", "service.ipFamilies={IPv6,IPv4}")
+    manifests = render(EDGE, *settings)
+    assert [problem for each in manifests for problem in problems_of(each)] == []
+    services = [each["spec"] for each in of_kind(manifests, "Service")]
+    assert [(each["ipFamilyPolicy"], each["ipFamilies"]) for each in services] == [
+        ("PreferDualStack", ["IPv6", "IPv4"])
+    ] * 2
+    for service in of_kind(render(EDGE), "Service"):
+        assert not {"ipFamilyPolicy", "ipFamilies"} & service["spec"].keys()
+    assert template(EDGE, "service.ipFamilies={IPv5}").returncode != 0
+    assert template(EDGE, "listener.host=gateway:1").returncode != 0
 
 
 def test_monitoring(tmp_path: Path) -> None:
@@ -257,6 +294,11 @@ def test_several_replicas() -> None:
     assert "replicas" not in deployment  # the autoscaler's
     assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     scaler = the_only(manifests, "HorizontalPodAutoscaler")["spec"]
+    # What a pod holds when idle would be load, and more pods would not change it.
+    assert [each["resource"]["name"] for each in scaler["metrics"]] == ["cpu"]
+    assert "workers:" not in config_of(manifests)
+    both = render(REPLICAS, "autoscaling.targetMemoryUtilizationPercentage=80")
+    scaler = the_only(both, "HorizontalPodAutoscaler")["spec"]
     assert [each["resource"]["name"] for each in scaler["metrics"]] == ["cpu", "memory"]
     assert the_only(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     pod = pod_of(manifests)["spec"]
@@ -373,17 +415,45 @@ def test_the_notes_have_the_agents_command_line(
     assert ("its state goes with the pod" in text.lower()) == (values != STORE)
 
 
-def test_the_notes_name_a_route_that_agents_may_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "expose",
+    [
+        "[agents]",
+        "[{set: agents, allow_from: [192.0.2.0/24]}]",
+        "[{paths: [/x]}, {set: all}]",
+    ],
+)
+def test_the_notes_name_a_route_that_agents_may_use(expose: str, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
-    values.write_text("""
+    values.write_text(f"""
 config:
-  controllers: {main: {url: "http://jenkins.jenkins.svc:8080/"}}
+  controllers: {{main: {{url: "http://jenkins.jenkins.svc:8080/"}}}}
   routes:
-    - {id: ui, host: jenkins.example.com, controller: main, expose: [ui]}
-    - {id: agents, host: agents.example.com, controller: main, expose: [agents]}
-tls: {existingSecret: gateway-tls}
+    - {{id: ui, host: jenkins.example.com, controller: main, expose: [ui]}}
+    - id: more
+      host: more.example.com
+      controller: main
+      expose: [{{set: cli}}, {{paths: [/x]}}]
+    - {{id: agents, host: agents.example.com, controller: main, expose: {expose}}}
+tls: {{existingSecret: gateway-tls}}
 """)
     assert "-url https://agents.example.com/ \\" in notes(values, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("plain_agents", "expected"),
+    [
+        (False, "agents are let in from config.trusted_proxies only"),
+        (True, "agents are let in from everywhere all the same (plain_agents)"),
+    ],
+)
+def test_the_notes_say_who_comes_without_tls(
+    expected: str, tmp_path: Path, *, plain_agents: bool
+) -> None:
+    settings = values_of(INGRESS)
+    settings["listener"]["settings"] = {"plain_agents": plain_agents}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(settings))
+    assert expected in notes(tmp_path / "values.yaml", tmp_path)
 
 
 def notes(values: Path, folder: Path) -> str:

@@ -51,6 +51,7 @@ def served(
         ClientLimits.of(config.limits) if limits is None else limits,
         AccessLog("off") if access is None else access,
         demand,
+        claims=frozenset(name.encode() for name in config.trusted_proxy_headers),
     )
     return lambda: serving
 

@@ -33,7 +33,6 @@ PROVENANCE = Provenance(
     b"a",
     b"443",
     ("198.51.100.9",),
-    trusted=True,
 )
 
 

@@ -16,7 +16,7 @@ from gateway.protocol.http_headers import Headers
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 GIVEN = f"00-{ID}-00f067aa0ba902b7-01".encode()
 STATE = (b"tracestate", b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")
-FROM = Provenance("192.0.2.7", "https", b"ci", b"443", ("192.0.2.7",), trusted=False)
+FROM = Provenance("192.0.2.7", "https", b"ci", b"443", ("192.0.2.7",))
 
 
 def config(**settings: Any) -> TraceContextConfig:

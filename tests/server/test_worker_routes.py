@@ -367,6 +367,23 @@ async def test_whom_a_trusted_proxy_does_not_know_does_not_borrow_its_trust(tmp_
         assert (await it.ask("/")).status == 200  # its own
 
 
+@pytest.mark.parametrize("named", [[], ["X-Forwarded-User"]])
+async def test_a_log_in_by_header_has_to_be_named(tmp_path: Path, named: list[str]) -> None:
+    """Else whoever comes through a trusted proxy logs in as anybody."""
+    said = b"X-Forwarded-User: admin\r\nX-Forwarded-Groups: admins\r\nX-Proxied-Https: on\r\n"
+    async with serving(
+        tmp_path, {}, trusted_proxies=["127.0.0.1"], trusted_proxy_headers=named
+    ) as it:
+        assert (await it.ask("/", fields=said)).status == 200
+        (request,) = it.origin.requests
+        assert request.get(b"x-forwarded-user") == (b"admin" if named else None)
+        assert request.get(b"x-forwarded-groups") is None
+        assert request.get(b"x-proxied-https") is None
+    async with serving(tmp_path, {}, trusted_proxy_headers=named) as it:
+        assert (await it.ask("/", fields=said)).status == 200
+        assert it.origin.requests[0].get(b"x-forwarded-user") is None
+
+
 async def test_plain_agents_behind_a_proxy_header(tmp_path: Path) -> None:
     fields = b"Node-Name: a\r\nSecret-Key: b\r\nX-Remoting-Capability: AAAA\r\n"
     for plain_agents, expected in ((False, b"use https"), (True, b"only WS connections")):

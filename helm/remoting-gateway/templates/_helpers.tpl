@@ -80,6 +80,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- add $wait $drain 10 }}
 {{- end }}
 
+{{/* As in host:port: IPv6 has brackets. */}}
+{{- define "remoting-gateway.host" -}}
+{{- if contains ":" .Values.listener.host }}{{ printf "[%s]" .Values.listener.host }}{{ else }}{{ .Values.listener.host }}{{ end }}
+{{- end }}
+
+{{- define "remoting-gateway.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* gateway.yaml: config, and what the chart knows better. */}}
 {{- define "remoting-gateway.config" -}}
 {{- $config := deepCopy .Values.config }}
@@ -87,7 +102,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "config.controllers: name at least one, such as  main: {url: \"http://jenkins.jenkins.svc:8080/\"}" }}
 {{- end }}
 {{- $listener := deepCopy .Values.listener.settings }}
-{{- $_ := set $listener "address" (printf "0.0.0.0:%d" (int .Values.listener.port)) }}
+{{- $_ := set $listener "address" (printf "%s:%d" (include "remoting-gateway.host" .) (int .Values.listener.port)) }}
 {{- if .Values.tls.enabled }}
 {{- $tls := default dict $listener.tls }}
 {{- $pair := dict "certificate" "/etc/remoting-gateway-tls/tls.crt" "key" "/etc/remoting-gateway-tls/tls.key" }}
@@ -99,7 +114,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $config "listeners" (list $listener) }}
 {{- $_ := set $config "state_dir" "/var/lib/remoting-gateway/state" }}
 {{- if .Values.admin.enabled }}
-{{- $address := printf "0.0.0.0:%d" (int .Values.admin.port) }}
+{{- $address := printf "%s:%d" (include "remoting-gateway.host" .) (int .Values.admin.port) }}
 {{- $_ := set $config "admin" (dict "listen" $address "token_file" "/etc/remoting-gateway-admin/token") }}
 {{- end }}
 {{- toYaml $config }}
@@ -156,7 +171,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- $behind := or .Values.ingress.enabled .Values.httpRoute.enabled }}
 {{- if and $behind (not .Values.tls.enabled) (not .Values.config.trusted_proxies) (not .Values.listener.settings.plain_agents) }}
-{{- fail "config.trusted_proxies: name the network of what ends TLS, such as the pods' 10.0.0.0/8, or agents are refused" }}
+{{- fail "config.trusted_proxies: name the network of what ends TLS, such as the pods' 10.244.0.0/16, or agents are refused" }}
 {{- end }}
 {{- with .Values.tls.certManager }}
 {{- if and .enabled $.Values.tls.enabled (not (and .issuerRef .dnsNames)) }}
