@@ -105,7 +105,7 @@ def _read(args: tuple[str, ...]) -> tuple[str, str]:
 def _beginnings(kind: str, text: str, scope: Scope, directive: Directive) -> list[Location]:
     """Return the beginnings of paths that a pattern stands for; itself where it is more."""
     text = text.replace("\\/", "/")
-    if _EVERYTHING.fullmatch(text) and text not in ("^$", "^/$", "/$"):
+    if _EVERYTHING.fullmatch(text) and text not in ("^$", "^/$", "/$", "^.$"):
         text = "^/(.*)$" if "(" in text else "^/"
     match = _BEGINNING.fullmatch(text)
     if match is None:
