@@ -81,6 +81,7 @@ class _Conversion:
                 " Jenkins site alone"
             )
         used = [scope for directive, scope in self._servers if self._add_server(directive, scope)]
+        self._controllers.keep_local(self._listeners.local_blocks())
         controllers, routes = self._controllers.documents()
         if not controllers:
             raise ConfigError(

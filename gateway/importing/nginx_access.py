@@ -1,8 +1,7 @@
 """``allow`` and ``deny`` as networks.
 
-Owns: what of nginx' first-match lists can be said by a list of allowed networks. What is closed
-stays closed. Where a list cannot be said, nothing is carried over, and the report says what is open
-then.
+Owns: nginx' first-match lists as lists of allowed networks. What is closed stays closed, and so is
+what cannot be said; the report has it then.
 
 Must not know: routes.
 """
@@ -10,7 +9,8 @@ Must not know: routes.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from gateway.importing.nginx_words import parse_network
@@ -22,46 +22,93 @@ if TYPE_CHECKING:
 
 # A part that nobody may use has to be let in for somebody: this machine, which nobody else is.
 NOBODY: Final = ("127.0.0.1/32",)
-_UNSAYABLE: Final = (
-    "only allowed networks can be named, not refused ones; it is open to everybody in the result:"
-    " put the allowed networks into allow_from"
-)
+# This machine, for what was served on its own addresses alone.
+LOCAL: Final = (*NOBODY, "::1/128")
+_EVERYBODY: Final = ("0.0.0.0/0", "::/0")
+_MAX_NETWORKS: Final = 256  # of one list
+_Network = IPv4Network | IPv6Network
 _REFUSAL: Final = re.compile(r"4\d\d", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Who is let in. ``networks`` is None for everybody."""
-
-    networks: tuple[str, ...] | None = None
-    understood: bool = True
+Allowed = tuple[str, ...] | None
+"""Who is let in; None is everybody."""
 
 
-def read_rules(said: list[Directive], report: Report) -> Rules:
+def read_rules(said: list[Directive], report: Report) -> Allowed:
     """Return whom ``allow`` and ``deny`` let in; without any of them it is everybody."""
-    networks: list[str] = []
+    allowed: list[str] = []
+    denied: list[str] = []
+    is_closed = False
     for each in said:
-        everybody = each.args[0] == "all"
-        if each.name == "deny":
-            if everybody:
-                report.take(*said)
-                return Rules(tuple(dict.fromkeys(networks)) or NOBODY)
-            for left in said:
-                report.leave_out(left, _UNSAYABLE)
-            return Rules(understood=False)
-        if everybody:
+        if each.args[0] == "all":
+            is_closed = each.name == "deny"
             break
         network = parse_network(each.args[0])
-        if network is None:
+        if network is not None:
+            # The first that fits counts: what was refused before is not let in by this one.
+            if each.name == "deny":
+                denied.append(network)
+            else:
+                allowed += without((network,), denied)
+        elif each.name == "deny":
+            report.leave_out(each, "not a network, so it is not refused by the result")
+        else:
             report.leave_out(
                 each,
                 "not a network, so it is not let in by the result: add its networks to allow_from",
             )
-        else:
-            networks.append(network)
-    for each in said:
-        report.not_needed(each, "everybody is let in there")
-    return Rules()
+    if not is_closed and not denied:
+        for each in said:
+            report.not_needed(each, "everybody is let in there")
+        return None
+    if not is_closed:
+        allowed = without(_EVERYBODY, denied)
+    if len(allowed) > _MAX_NETWORKS:
+        for each in said:
+            report.leave_out(
+                each,
+                f"that is more than {_MAX_NETWORKS} networks to let in, so nobody is: put those"
+                " that are meant into allow_from",
+            )
+        return NOBODY
+    report.take(*said)
+    return tuple(dict.fromkeys(allowed)) or NOBODY
+
+
+def without(networks: Iterable[str], refused: list[str]) -> list[str]:
+    """Return networks less those that are refused; about as many as are wanted, not all."""
+    rest = [ip_network(each) for each in networks]
+    for each in map(ip_network, refused):
+        if len(rest) > _MAX_NETWORKS:
+            break
+        rest = [piece for whole in rest for piece in _less(whole, each)]
+    return [str(each) for each in rest]
+
+
+def _less(whole: _Network, refused: _Network) -> list[_Network]:
+    if not is_within(whole, refused) and not is_within(refused, whole):
+        return [whole]
+    if is_within(whole, refused):
+        return []
+    return sorted(whole.address_exclude(refused))  # type: ignore[arg-type]
+
+
+def is_within(inner: _Network, outer: _Network) -> bool:
+    """Say whether a network lies in another; of two families, none does."""
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def of_both(first: Allowed, second: Allowed) -> Allowed:
+    """Return whom both lists let in. None is everybody."""
+    if first is None or second is None:
+        return first or second
+    found = [
+        str(one if is_within(one, other) else other)
+        for one in map(ip_network, first)
+        for other in map(ip_network, second)
+        if is_within(one, other) or is_within(other, one)
+    ]
+    return tuple(dict.fromkeys(found)) or NOBODY
 
 
 def own_rules(scope: Scope) -> list[Directive]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.config.routing import RouteConfig
 from gateway.config.values import format_duration
 from gateway.errors import ConfigError
+from gateway.importing.nginx_access import LOCAL, of_both
 from gateway.importing.nginx_exposure import Exposure
 from gateway.importing.nginx_groups import Group, group_locations
 from gateway.importing.nginx_locations import Proxied, proxied_locations
@@ -58,6 +59,8 @@ class Controllers:
     _controllers: dict[str, dict[str, Any]] = field(default_factory=dict)
     _places: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Routes by host and prefix."""
+    _said_by: dict[tuple[str, str], list[Directive]] = field(default_factory=dict)
+    """The server blocks of each route."""
     _origins: dict[str, _Origin] = field(default_factory=dict)
     _size: int = 0
 
@@ -124,8 +127,11 @@ class Controllers:
 
     def _add_route(self, host: str, route: dict[str, Any], prefix: str, where: Directive) -> None:
         other = self._places.get((host, prefix))
+        said_by = self._said_by.setdefault((host, prefix), [])
         if other is not None:
-            if {key: other[key] for key in other if key not in ("id", "host")} != route:
+            if {key: other[key] for key in other if key not in ("id", "host")} == route:
+                said_by.append(where)
+            else:
                 self.report.add(
                     where,
                     f"there is another way for host {host}, and a route holds for all listeners:"
@@ -138,10 +144,27 @@ class Controllers:
                 f"{where.file}:{where.line}: more than {_MAX_ROUTES} routes with their parts:"
                 " import the file of the Jenkins site alone"
             )
+        said_by.append(where)
         taken = {each["id"] for each in self._places.values()}
         self._places[host, prefix] = {
             "id": unique(route["controller"], taken), "host": host, **route
         }  # fmt: skip
+
+    def keep_local(self, blocks: list[Directive]) -> None:
+        """Keep what only these server blocks have to this machine: they were on its own address."""
+        local = {id(each) for each in blocks}
+        for key, said_by in self._said_by.items():
+            if not all(id(each) in local for each in said_by):
+                continue
+            route = self._places[key]
+            given = route.get("allow_from")
+            allowed = of_both(None if given is None else tuple(given), LOCAL)
+            route["allow_from"] = list(allowed or LOCAL)
+            self.report.add(
+                said_by[0],
+                f"only this machine came here, and the other listeners are for others: host"
+                f" {key[0]} is for {', '.join(route['allow_from'])} alone; see allow_from",
+            )
 
     def documents(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the controllers that a route leads to, and the routes."""

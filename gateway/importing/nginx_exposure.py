@@ -6,21 +6,42 @@ controllers, hosts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.routing import ExposeConfig
-from gateway.importing.nginx_access import NOBODY, closing, own_rules, read_rules
-from gateway.importing.nginx_groups import AGENTS, ROOT
+from gateway.importing.jenkins_names import AGENTS, ROOT
+from gateway.importing.nginx_access import (
+    NOBODY,
+    Allowed,
+    closing,
+    of_both,
+    own_rules,
+    read_rules,
+)
+from gateway.importing.nginx_choice import Choice
 from gateway.importing.nginx_locations import locations_of
 from gateway.importing.nginx_words import fill_in, parse_target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.importing.nginx_groups import Group
-    from gateway.importing.nginx_locations import Location
+    from gateway.importing.nginx_locations import Location, Proxied
     from gateway.importing.nginx_scope import Scope
+    from gateway.importing.nginx_source import Directive
     from gateway.importing.report import Report
 
 _PATHS: Final = ("", "^~", "=")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A location, and who gets what it has. ``reasons``: what restricts one not passed on."""
+
+    location: Location
+    allowed: Allowed
+    reasons: list[Directive] | None = None
 
 
 class Exposure:
@@ -32,31 +53,18 @@ class Exposure:
         self._server = server
         self._groups = groups
         self._report = report
-        self._locations = locations_of(server)
+        self._locations = Choice(locations_of(server)).reached
 
     def read(self, group: Group) -> dict[str, Any]:
         """Return the keys of the group's route that say who gets what."""
-        scope = group.main.location.scope if group.main else self._server
-        networks = read_rules(scope.nearest("allow", "deny"), self._report).networks
-        parts: dict[str, tuple[str, ...] | None] = {}
-        for part in group.parts:
-            # What a location does not say itself is the server's, and never its neighbour's.
-            rules = read_rules(part.location.scope.nearest("allow", "deny"), self._report)
-            if group.main is not None and (not rules.understood or rules.networks == networks):
-                continue
-            if group.main is not None and networks and part.location.kind == "=":
-                self._report.add(
-                    part.location.directive or part.said_by,
-                    "a part is a path and all that is below it, so it stays as closed as the rest:"
-                    " see expose",
-                )
-                continue
-            if not self._add_part(parts, part.location, group, rules.networks):
-                self._report.add(
-                    part.location.directive or part.said_by,
-                    "such a path cannot be a part of a route by itself: see expose",
-                )
-        self._close(group, parts)
+        networks = self._allowed(group.main) if group.main else None
+        wanted = [_Part(each.location, self._allowed(each)) for each in group.parts]
+        wanted += self._closed(group)
+        parts: dict[str, Allowed] = {}
+        # Shorter ones first: what a longer one is compared with is what it is in.
+        wanted.sort(key=lambda e: (len(e.location.path.rstrip("/")), e.location.kind == "="))
+        for part in wanted:
+            self._add(parts, part, group, networks)
         if group.main is None:
             names = {path.lstrip("/") for path in parts}
             if "wsagents" in names and names <= AGENTS and not any(parts.values()):
@@ -67,12 +75,49 @@ class Exposure:
             return {"expose": [everything, *_put_together(parts)]}
         return {"allow_from": list(networks)} if networks else {}
 
+    def _allowed(self, proxied: Proxied) -> Allowed:
+        # What a location does not say itself is the server's, and never its neighbour's. Who is
+        # led to a named location has been let in twice.
+        return of_both(
+            read_rules(proxied.asked.nearest("allow", "deny"), self._report),
+            read_rules(proxied.location.scope.nearest("allow", "deny"), self._report),
+        )
+
+    def _add(self, parts: dict[str, Allowed], part: _Part, group: Group, networks: Allowed) -> None:
+        """Add a part, unless what it is in has the same."""
+        location, allowed = part.location, part.allowed
+        said_by = location.directive or part.location.scope.directives[0]
+        path = _below(location.path, group.prefix)
+        around = _around(parts, path)
+        if group.main is None and around is None and part.reasons is not None:
+            self._report.not_needed(said_by, "only what expose names gets through")
+            return
+        inherited = parts[around] if around is not None else networks
+        is_inside = group.main is not None or around is not None
+        if part.reasons is None and is_inside and allowed == inherited:
+            return
+        if is_inside and location.kind == "=" and of_both(allowed, inherited) != allowed:
+            self._report.add(
+                said_by,
+                "a part is a path and all that is below it, so it stays as closed as the rest:"
+                " see expose",
+            )
+            return
+        if not is_inside and location.kind == "=" and path.lstrip("/") not in AGENTS:
+            self._report.add(
+                said_by,
+                "a part is a path and all that is below it, so what is below is let through, too:"
+                " see expose",
+            )
+        if self._add_part(parts, location, group, allowed):
+            self._report.take(said_by, *(part.reasons or ()))
+        elif part.reasons is None:
+            self._report.add(
+                said_by, "such a path cannot be a part of a route by itself: see expose"
+            )
+
     def _add_part(
-        self,
-        parts: dict[str, tuple[str, ...] | None],
-        location: Location,
-        group: Group,
-        networks: tuple[str, ...] | None,
+        self, parts: dict[str, Allowed], location: Location, group: Group, networks: Allowed
     ) -> bool:
         """Add a path, and what nginx counts in with it; say whether it can be a part."""
         path = _below(location.path, group.prefix)
@@ -80,44 +125,87 @@ class Exposure:
             ExposeConfig(paths=(path,))
         except ValueError:
             return False
-        parts.setdefault(path, networks)
-        if networks is None or not location.is_open or location.directive is None or path == "/":
+        if parts.setdefault(path, networks) != networks:
+            parts[path] = of_both(parts[path], networks)
+            self._report.add(
+                location.directive or location.scope.directives[0],
+                f"another location has {path}, too, and here they are one: it is for those whom"
+                " both let in",
+            )
+        if networks is None or location.directive is None:
             return True
-        mine = location.path
-        longer = [each.path for each in self._locations if len(each.path) > len(mine)]
-        begun = [f"/{name}" for name in sorted(ROOT) if f"/{name}".startswith(path)]
+        if path == "/":
+            if location.kind == "=":
+                self._report.add(
+                    location.directive,
+                    "a part is a path and all that is below it, so everything is as closed as the"
+                    " first page was: take it out of expose if that is not meant",
+                )
+            return True
+        if location.pattern == "~*":
+            self._report.add(
+                location.directive,
+                "upper and lower case were the same there and are not here: names are written as"
+                f" Jenkins spells them ({path}); add to expose what else there is",
+            )
+        if not location.is_open:
+            return True
+        begun = [each for each in _begun(path, location.pattern) if each != path]
         for each in begun:
-            whole = group.prefix + each
-            if each != path and not any(whole.startswith(other) for other in longer):
+            if not self._has_its_own(group.prefix + each, location, group):
                 parts.setdefault(each, networks)
         self._report.add(
             location.directive,
             f"nginx counted in every path that begins so; here it is {path} and what is below it"
-            + "".join(f", and {each}" for each in begun if each in parts and each != path)
+            + "".join(f", and {each}" for each in begun if each in parts)
             + ": add more to expose if there are any",
         )
         return True
 
-    def _close(self, group: Group, parts: dict[str, tuple[str, ...] | None]) -> None:
-        """Take the locations that are closed to everybody."""
+    def _has_its_own(self, path: str, location: Location, group: Group) -> bool:
+        """Say whether a longer location has a path and all that is below it."""
+        return any(
+            len(each.path) > len(location.path)
+            and each.kind in ("", "^~")
+            and path.startswith(each.path)
+            and (
+                closing(each.scope)
+                or any(each.directive is part.location.directive for part in group.parts)
+            )
+            for each in self._locations
+        )
+
+    def _closed(self, group: Group) -> Iterator[_Part]:
+        """Yield the locations that are closed to everybody, or to some and not passed on."""
+        proxied = [each.location.directive for other in self._groups for each in other.members]
         for location in self._locations:
-            reasons = closing(location.scope)
-            answers = location.scope.own("return")
-            passing = None if answers else location.scope.own("proxy_pass")
-            if passing and location.scope.own("internal"):
-                if not self._goes_to(location, group):
-                    continue
-                reasons = location.scope.own("internal")
-            elif passing:
-                continue
-            if not reasons or location.directive is None or location.kind not in _PATHS:
+            if location.directive is None or location.kind not in _PATHS:
                 continue
             if not group.has(location.path) or self._belongs_elsewhere(location, group):
                 continue
-            if group.main is None:
-                self._report.not_needed(location.directive, "only what expose names gets through")
-            elif self._add_part(parts, location, group, NOBODY):
-                self._report.take(location.directive, *reasons)
+            if any(each is location.directive for each in proxied):
+                continue
+            yield from self._restricted(location, group)
+
+    def _restricted(self, location: Location, group: Group) -> Iterator[_Part]:
+        own = location.scope.own
+        passing = [] if own("return") else own("proxy_pass")
+        if own("internal") and (
+            self._goes_to(location, group) if passing else self._is_jenkins(location, group)
+        ):
+            yield _Part(location, NOBODY, own("internal"))
+        elif not passing and closing(location.scope):
+            yield _Part(location, NOBODY, closing(location.scope))
+        elif not passing and not own("return") and self._is_jenkins(location, group):
+            allowed = read_rules(own_rules(location.scope), self._report)
+            if allowed is not None:
+                # Files that nginx had, Jenkins has for the same people. Nothing else was there.
+                has_files = "userContent" in location.path.split("/")
+                found = allowed if has_files else NOBODY
+                yield _Part(location, found, own_rules(location.scope))
+
+    def _is_jenkins(self, location: Location, group: Group) -> bool:
+        return _below(location.path, group.prefix).split("/")[1] in ROOT
 
     def _goes_to(self, location: Location, group: Group) -> bool:
         said = location.scope.own("proxy_pass")[-1].args[0]
@@ -184,9 +272,22 @@ def _below(path: str, prefix: str) -> str:
     return path.rstrip("/").removeprefix(prefix) or "/"
 
 
-def _put_together(parts: dict[str, tuple[str, ...] | None]) -> list[dict[str, Any]]:
+def _around(parts: dict[str, Allowed], path: str) -> str | None:
+    """Return the longest part that a path is in; None where there is none."""
+    found = [each for each in parts if f"{path}/".startswith(f"{each.rstrip('/')}/")]
+    return max(found, key=len, default=None)
+
+
+def _begun(path: str, pattern: str) -> list[str]:
+    """Return what Jenkins has that begins with a path."""
+    if pattern == "~*":
+        return [f"/{each}" for each in sorted(ROOT) if f"/{each.lower()}".startswith(path.lower())]
+    return [f"/{each}" for each in sorted(ROOT) if f"/{each}".startswith(path)]
+
+
+def _put_together(parts: dict[str, Allowed]) -> list[dict[str, Any]]:
     """Return the parts, paths for the same people in one."""
-    found: dict[tuple[str, ...] | None, list[str]] = {}
+    found: dict[Allowed, list[str]] = {}
     for path, allowed in parts.items():
         found.setdefault(allowed, []).append(path)
     return [

@@ -1,7 +1,7 @@
 """Which locations of a server block are one route.
 
-Owns: the prefix of a controller, what Jenkins has at its root, and where nginx rewrote paths. Must
-not know: controllers' addresses, who is let in.
+Owns: the prefix of a controller, and where nginx rewrote paths. Must not know: controllers'
+addresses, who is let in.
 
 A route covers a controller with its prefix; nginx people write a location for each part of Jenkins
 that needs other settings. So the shortest location of a target is the route, and the others are
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.config.values import parse_prefix
 from gateway.errors import ConfigError
+from gateway.importing.jenkins_names import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,22 +24,6 @@ if TYPE_CHECKING:
     from gateway.importing.nginx_locations import Proxied
     from gateway.importing.report import Report
 
-AGENTS: Final = frozenset({"wsagents", "tcpSlaveAgentListener", "jnlpJars", "login"})
-# What Jenkins and well-known plugins have at the root: with such an end, a path is no prefix.
-_PARTS: Final = AGENTS | {
-    "adjuncts", "bitbucket-hook", "bitbucket-scmsource-hook", "cli", "computer", "crumbIssuer",
-    "generic-webhook-trigger", "ghprbhook", "git", "github-webhook", "gitlab-webhook", "health",
-    "job", "jobs", "manage", "multibranch-webhook-trigger", "project", "prometheus", "script",
-    "securityRealm", "static", "userContent", "view", "whoAmI", "wsecho",
-}  # fmt: skip
-# Besides, for "location /script", which is for /scriptText, too.
-ROOT: Final = _PARTS | {
-    "asynchPeople", "config.xml", "configure", "configureClouds", "configureSecurity",
-    "configureTools", "credentials", "credential-store", "exit", "heapDump", "loadStatistics",
-    "load-statistics", "log", "loginError", "logout", "people", "pluginManager", "quietDown",
-    "reload", "restart", "safeExit", "safeRestart", "scriptText", "scriptler", "signup",
-    "systemInfo", "threadDump", "updateCenter", "user", "users", "views",
-}  # fmt: skip
 _MAX_GROUPS: Final = 1000  # of a server block
 
 
@@ -96,7 +81,7 @@ def _split(members: list[Proxied], report: Report) -> Iterator[Group]:
             )
             if each.location.directive is not None:
                 report.take(each.location.directive)
-        elif last in _PARTS:
+        elif last in PARTS:
             groups.append(Group(None, [each], front))
         elif each.location.kind == "=":
             report.leave_out(

@@ -41,6 +41,8 @@ class _Block:
     where: Directive
     proxies: bool
     redirecting: Redirecting | None
+    is_local: bool
+    """Whether nobody but this machine comes here."""
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class _Place:
     is_tls: bool = False
     has_proxy_protocol: bool = False
     has_default: bool = False
+    has_ipv4: bool = False
     certificates: list[dict[str, str]] = field(default_factory=list)
     tls: list[tuple[Directive, dict[str, Any]]] = field(default_factory=list)
     """What each server block wants."""
@@ -85,18 +88,23 @@ class Listeners:
     folder: Path
     report: Report
     _places: dict[tuple[str, int], _Place] = field(default_factory=dict)
+    _blocks: list[_Block] = field(default_factory=list)
 
     def add(self, server: Scope, hosts: list[str], where: Directive, *, proxies: bool) -> bool:
         """Add a server block's addresses; say whether one of them makes it the default one."""
         is_default = False
-        block = _Block(server, hosts, where, proxies, find_redirect(server))
-        for said_by, listen in self._listens(server, where):
+        listens = self._listens(server, where)
+        is_local = all(listen.is_local for _, listen in listens)
+        block = _Block(server, hosts, where, proxies, find_redirect(server), is_local)
+        self._blocks.append(block)
+        for said_by, listen in listens:
             host = str(listen.host)
             # Every address of IPv6 is every address, of IPv4, too.
             key = (_ANY if listen.is_any else host, listen.port)
             place = self._places.setdefault(key, _Place(host, listen.port, said_by))
             if host == "::":
                 place.host = host
+            place.has_ipv4 = place.has_ipv4 or host != "::" or "ipv6only=off" in said_by.args
             is_default = is_default or listen.is_default
             place.has_default = place.has_default or listen.is_default
             place.is_tls = place.is_tls or listen.is_tls or server.is_on("ssl")
@@ -137,6 +145,12 @@ class Listeners:
         used = [each for each in places if each.proxies or each.redirecting is not None]
         self._note_reach([each for each in used if each.proxies and not each.redirects])
         return [self._document(each, has_trusted_proxies=has_trusted_proxies) for each in used]
+
+    def local_blocks(self) -> list[Directive]:
+        """Return the server blocks that only this machine came to, if others came to others."""
+        proxying = [each for each in self._blocks if each.proxies]
+        local = [each.where for each in proxying if each.is_local]
+        return local if len(local) < len(proxying) else []
 
     def _fold(self) -> None:
         """Put an address into the listener that has all of its port."""
@@ -233,6 +247,13 @@ class Listeners:
                     f" {', '.join(more[:_MAX_NAMED])}{others}, too; see allow_from, or serve what"
                     " is not for everybody by a gateway of its own",
                 )
+        for place in places:
+            if place.host == "::" and not place.has_ipv4:
+                self.report.add(
+                    place.said_by,
+                    "only IPv6 could come here, and [::] is every address of IPv4, too: name the"
+                    " address of IPv6 that is meant if there is one",
+                )
 
     def _add_tls(self, place: _Place, server: Scope, where: Directive) -> None:
         certificates = server.nearest("ssl_certificate")
@@ -275,6 +296,13 @@ class Listeners:
             return
         if mode.args[0] not in _MODES or authorities is None:
             self.report.leave_out(mode, "see tls.client_certificates for what there is")
+            for each in server.nearest("ssl_client_certificate"):
+                self.report.leave_out(
+                    each,
+                    "nobody is asked for a certificate in the result: certificates of unknown"
+                    " authorities are not taken, and of these only with the modes require and"
+                    " optional; see tls.client_certificates",
+                )
             return
         self.report.take(mode, authorities)
         tls["client_certificates"] = {

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import ConfigError
+from gateway.importing.jenkins_names import spell
+from gateway.importing.nginx_choice import Choice
 from gateway.importing.nginx_scope import Scope
 from gateway.importing.nginx_words import Target, fill_in, parse_target
 
@@ -27,6 +29,7 @@ _BEGINNING: Final = re.compile(
     r"(/|/?\.\*|/?\(\.\*\)|\(/\|\$\)|\(\$\|/\)|\(/\.\*\)\??)?(\$?)",
     re.ASCII,
 )
+_EVERYTHING: Final = re.compile(r"\^?(?:/|\.|\(?/?\.[*+]\)?)?\$?")
 _FIRST_GROUP: Final = re.compile(r"/\$(?:1|\{1\})")
 _PREFIX_KINDS: Final = ("", "^~", "=")
 _MAX_LOCATIONS: Final = 1000  # of a server block
@@ -45,6 +48,10 @@ class Location:
     """Whether it has what merely begins so: /scriptText, where ``path`` is /script."""
     has_rest: bool = False
     """Whether ``$1`` is what follows ``path``."""
+    pattern: str = ""
+    """"~" or "~*" of a pattern, also of one whose ``kind`` is "" or "=" here."""
+    begin: str = ""
+    """What its requests begin with, to the letter: "/ci/", where ``path`` is /ci."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class Proxied:
     location: Location
     target: Target
     said_by: Directive
+    asked: Scope
+    """The block that the request came to first; another one than ``location`` has for "@"."""
 
     @property
     def path(self) -> str:
@@ -71,7 +80,7 @@ def locations_of(scope: Scope) -> list[Location]:
             found += _beginnings(kind, text, inner, each)
         else:
             is_open = kind in ("", "^~") and not text.endswith("/")
-            found.append(Location(kind, text, inner, each, is_open))
+            found.append(Location(kind, text, inner, each, is_open, begin=text))
         found += locations_of(inner)
         if len(found) > _MAX_LOCATIONS:
             raise ConfigError(
@@ -95,29 +104,46 @@ def _read(args: tuple[str, ...]) -> tuple[str, str]:
 
 def _beginnings(kind: str, text: str, scope: Scope, directive: Directive) -> list[Location]:
     """Return the beginnings of paths that a pattern stands for; itself where it is more."""
-    match = _BEGINNING.fullmatch(text.replace("\\/", "/"))
+    text = text.replace("\\/", "/")
+    if _EVERYTHING.fullmatch(text) and text not in ("^$", "^/$", "/$", "^.$"):
+        text = "^/(.*)$" if "(" in text else "^/"
+    match = _BEGINNING.fullmatch(text)
     if match is None:
-        return [Location(kind, text, scope, directive)]
+        return [Location(kind, text, scope, directive, pattern=kind)]
     front, words, tail, end = match.groups()
     paths = [f"{front}/{word}" for word in words.split("|")] if words else [front]
+    paths = [_plain(path) for path in paths]
+    if kind == "~*":
+        # In whatever case it is written there, Jenkins has it in one.
+        paths = list(dict.fromkeys(each for path in paths for each in (path, spell(path))))
     if end and tail in (None, "/"):
-        return [Location("=", _plain(f"{path}{tail or ''}"), scope, directive) for path in paths]
+        wholes = [f"{path}{tail or ''}" or "/" for path in paths]
+        return [
+            Location("=", whole, scope, directive, pattern=kind, begin=whole) for whole in wholes
+        ]
     is_open = tail is None or tail.startswith((".", "/?", "(.*"))
+    is_open = is_open or (tail.endswith("?") and not end)
     has_rest = not words and tail == "/(.*)"
-    return [Location("", _plain(path), scope, directive, is_open, has_rest) for path in paths]
+    slash = "/" if tail in ("/", "/.*", "/(.*)", "(/.*)") else ""
+    return [
+        Location("", path or "/", scope, directive, is_open, has_rest, kind, f"{path}{slash}")
+        for path in paths
+    ]
 
 
 def _plain(path: str) -> str:
-    return path.replace("\\", "") or "/"
+    return path.replace("\\", "")
 
 
 def proxied_locations(server: Scope, report: Report) -> list[Proxied]:
     """Return the locations with a path that are proxied. What cannot be read is noted."""
     everything = locations_of(server)
+    choice = Choice(everything)
+    choice.note(report)
     named = {each.path: each for each in everything if each.kind == "@"}
     found: list[Proxied] = []
     whole = Location("", "/", server, None)
-    for each in (*(loc for loc in everything if loc.kind in _PREFIX_KINDS), whole):
+    for each in (*(loc for loc in choice.reached if loc.kind in _PREFIX_KINDS), whole):
         if each.scope.own("return"):  # comes first, wherever it stands
             continue
         place, passing = each, _passing(each.scope)
@@ -145,7 +171,7 @@ def proxied_locations(server: Scope, report: Report) -> list[Proxied]:
         if place is not each and place.directive is not None:
             report.take(place.directive)
         report.take(*(each for each in place.scope.own("if") if passing in (each.block or ())))
-        found.append(Proxied(replace(each, scope=place.scope), target, passing))
+        found.append(Proxied(replace(each, scope=place.scope), target, passing, each.scope))
     return found
 
 

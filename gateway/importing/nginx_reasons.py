@@ -38,6 +38,12 @@ _RATE: Final = (
 )
 _FILES_IN: Final = ("root", "alias", "autoindex", "internal", "try_files", "expires")
 
+# Jenkins' own, at the root or below a prefix.
+_OWN_FILES: Final = re.compile(
+    r"^(?:[=~*^ ]*\^)?\\?/(?:[\w.-]+\\?/)?(?:static|userContent)(?![\w.-])"
+)
+_KEEPING_OUT: Final = re.compile(r"auth_|access_by_lua|satisfy$|limit_except$")
+
 # Pattern of names (whole) -> fate and reason. The first that fits counts.
 _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
     (
@@ -147,6 +153,11 @@ _TABLE: Final[tuple[tuple[str, Fate, str], ...]] = (
         "no listener of the result has it: name it in tls where it is needed",
     ),
     (r"ssl_stapling\w*", _NO, "browsers no longer depend on it; the gateway does not staple"),
+    (
+        r"ssl_(verify_client|client_certificate|trusted_certificate)",
+        _NO,
+        "clients are asked for certificates where tls.client_certificates is, and only there",
+    ),
     (r"ssl|ssl_\w+", _NO, _TLS),
     (r"http2\w*|http3\w*|quic\w*|spdy\w*", _NO, "clients are offered HTTP/1.1, which agents speak"),
     (
@@ -274,13 +285,15 @@ def explain(directive: Directive) -> tuple[Fate, str]:
             "paths are not told apart by client certificates: set"
             " tls.client_certificates.mode to require if nobody here does without"
         )
-    if closing(Scope(directive.block)):
+    is_own = directive.name == "location" and bool(_OWN_FILES.search("".join(directive.args[-1:])))
+    names = {each.name for each in directive.block}
+    if closing(Scope(directive.block)) or "deny" in names or (is_own and "internal" in names):
         return Fate.LEFT_OUT, (
-            "it was closed there, and is as open as the rest in the result: see routes' expose and"
-            " allow_from"
+            "it was closed there, to some or to all, and is as open as the rest in the result: see"
+            " routes' expose and allow_from"
         )
-    if any(word in arg for arg in directive.args for word in ("static", "userContent")):
-        inner = [explain(each) for each in directive.block if each.name.startswith("auth_")]
+    if is_own:
+        inner = [explain(each) for each in directive.block if _keeps_out(each)]
         left = [each for each in inner if each[0] is Fate.LEFT_OUT]
         return left[0] if left else (Fate.NOT_NEEDED, "the controller serves these files by itself")
     if any(each.name == "proxy_pass" for each in walk(directive.block)):
@@ -294,4 +307,12 @@ def explain(directive: Directive) -> tuple[Fate, str]:
         inner_fate, inner_reason = explain(each)
         if inner_fate is Fate.LEFT_OUT:
             return inner_fate, inner_reason
+    if directive.name == "location":
+        return Fate.LEFT_OUT, "nginx passed nothing on there; now it is as open as the rest"
     return fate, reason
+
+
+def _keeps_out(directive: Directive) -> bool:
+    if directive.name == "if":
+        return bool(closing(Scope(directive.block or ())))
+    return _KEEPING_OUT.match(directive.name) is not None

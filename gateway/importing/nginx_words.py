@@ -71,6 +71,16 @@ class Listen:
         """Say whether it is every address, of IPv4 or IPv6."""
         return self.host in ("0.0.0.0", "::")
 
+    @property
+    def is_local(self) -> bool:
+        """Say whether nobody but this machine can connect to it."""
+        if self.host in (None, "localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
 
 def parse_listen(args: tuple[str, ...]) -> Listen | None:
     """Read the arguments of ``listen``; None where the address cannot be read."""

@@ -77,7 +77,7 @@ def test_what_is_closed_is_never_open_in_the_result(tmp_path: Path) -> None:
         tmp_path,
         """server { listen 127.0.0.1:80; allow 10.0.0.0/8; deny all;
           location / { proxy_pass http://j:8080; }
-          location /a/ { deny 10.1.0.0/16; allow all; proxy_pass http://j:8080; }
+          location /a/ { deny 128.0.0.0/1; allow all; proxy_pass http://j:8080; }
           location /b/ { deny all; proxy_pass http://j:8080; }
           location /c/ { return 403; }
           location /d { allow all; proxy_pass http://j:8080; } }""",
@@ -85,6 +85,7 @@ def test_what_is_closed_is_never_open_in_the_result(tmp_path: Path) -> None:
     assert made["controllers"] == {"j": {"url": "http://j:8080/"}}
     assert made["routes"][0]["expose"] == [
         {"set": "all", "allow_from": ["10.0.0.0/8"]},
+        {"paths": ["/a"], "allow_from": ["0.0.0.0/1", "::/0"]},
         {"paths": ["/b", "/c"], "allow_from": ["127.0.0.1/32"]},
         {"paths": ["/d"]},
     ]

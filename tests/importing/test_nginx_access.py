@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.importing.nginx_access import NOBODY, Rules, closing, read_rules
+from gateway.importing.nginx_access import NOBODY, closing, of_both, read_rules
 from gateway.importing.report import Report
 from tests.importing.trees import left_out, parse, server
 
@@ -14,23 +14,46 @@ from tests.importing.trees import left_out, parse, server
 @pytest.mark.parametrize(
     ("text", "rules", "left"),
     [
-        ("", Rules(), 0),
-        ("allow 10.0.0.0/8; deny all;", Rules(("10.0.0.0/8",)), 0),
-        ("allow 10.0.0.0/8; allow unix:; deny all;", Rules(("10.0.0.0/8",)), 0),
-        ("deny all;", Rules(NOBODY), 0),
-        ("deny all; allow 10.0.0.0/8;", Rules(NOBODY), 0),
-        ("allow 10.0.0.0/8;", Rules(), 0),
-        ("allow all; deny all;", Rules(), 0),
-        ("deny 10.0.0.1; allow 10.0.0.0/8; deny all;", Rules(understood=False), 3),
-        ("deny 10.0.0.1;", Rules(understood=False), 1),
+        ("", None, 0),
+        ("allow 10.0.0.0/8; deny all;", ("10.0.0.0/8",), 0),
+        ("allow 10.0.0.0/8; allow unix:; deny all;", ("10.0.0.0/8",), 0),
+        ("deny all;", NOBODY, 0),
+        ("deny all; allow 10.0.0.0/8;", NOBODY, 0),
+        ("allow 10.0.0.0/8;", None, 0),
+        ("allow all; deny all;", None, 0),
+        ("deny unix:; allow 10.0.0.0/8; deny all;", ("10.0.0.0/8",), 0),
+        ("deny 10.0.0.0/9; allow 10.0.0.0/8; deny all;", ("10.128.0.0/9",), 0),
+        ("allow 10.0.0.0/8; deny 10.0.0.0/9; deny all;", ("10.0.0.0/8",), 0),
+        ("deny 10.0.0.0/8; allow 10.1.0.0/16; deny all;", NOBODY, 0),
+        ("deny 10.0.0.0/8; allow fd00::/8; deny all;", ("fd00::/8",), 0),
+        ("deny 128.0.0.0/1;", ("0.0.0.0/1", "::/0"), 0),
+        ("deny ::/0; allow all;", ("0.0.0.0/0",), 0),
     ],
 )
-def test_rules(tmp_path: Path, text: str, rules: Rules, left: int) -> None:
+def test_rules(tmp_path: Path, text: str, rules: tuple[str, ...] | None, left: int) -> None:
     report = Report()
     said = list(parse(tmp_path, text))
     assert read_rules(said, report) == rules
     assert len([each for each in left_out(report) if "unix" not in each]) == left
     assert all(report.is_settled(each) for each in said)
+
+
+def test_one_address_less(tmp_path: Path) -> None:
+    said = list(parse(tmp_path, "deny 10.0.0.5; allow 10.0.0.0/29; deny all;"))
+    assert read_rules(said, Report()) == ("10.0.0.0/30", "10.0.0.4/32", "10.0.0.6/31")
+
+
+def test_more_networks_than_anybody_reads_are_closed(tmp_path: Path) -> None:
+    report = Report()
+    said = list(parse(tmp_path, "".join(f"deny {i}.1.1.1;" for i in range(1, 200))))
+    assert read_rules(said, report) == NOBODY
+    assert len(left_out(report)) == len(said)
+
+
+def test_whom_both_lists_let_in() -> None:
+    assert of_both(None, ("10.0.0.0/8",)) == of_both(("10.0.0.0/8",), None) == ("10.0.0.0/8",)
+    assert of_both(("10.0.0.0/8", "::1/128"), ("10.1.0.0/16", "192.0.2.1/32")) == ("10.1.0.0/16",)
+    assert of_both(("10.0.0.0/8",), ("192.0.2.1/32",)) == NOBODY
 
 
 def test_what_closes_a_block(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ def test_a_closed_beginning_closes_what_begins_so(tmp_path: Path) -> None:
     expose, report = _import(tmp_path, f"location / {{ {_PASS} }} location /script {{ deny all; }}")
     assert expose == [
         "all",
-        {"paths": ["/script", "/scriptText", "/scriptler"], "allow_from": _NOBODY},
+        {
+            "paths": ["/script", "/scriptApproval", "/scriptText", "/scriptler"],
+            "allow_from": _NOBODY,
+        },
     ]
     (reason,) = _left(report, "location /script")
     assert "every path that begins so" in reason
@@ -53,7 +56,7 @@ def test_what_has_a_location_of_its_own_keeps_it(tmp_path: Path) -> None:
         f" location /scriptT {{ allow 10.0.0.0/8; deny all; {_PASS} }}",
     )
     assert {"paths": ["/scriptT", "/scriptText"], "allow_from": ["10.0.0.0/8"]} in expose
-    assert {"paths": ["/script", "/scriptler"], "allow_from": _NOBODY} in expose
+    assert {"paths": ["/script", "/scriptApproval", "/scriptler"], "allow_from": _NOBODY} in expose
 
 
 def test_alternatives_of_a_pattern(tmp_path: Path) -> None:
@@ -67,7 +70,7 @@ def test_alternatives_of_a_pattern(tmp_path: Path) -> None:
         {"paths": ["/log", "/manage"], "allow_from": ["10.0.0.0/8"]},
         {"paths": ["/cli", "/script"], "allow_from": _NOBODY},
     ]
-    assert left_out(report)[1:] == []
+    assert left_out(report)[1:] == ["location ~* ^/(?:manage|log)/ {...}"]
 
 
 def test_a_pattern_that_was_restricted_is_noted(tmp_path: Path) -> None:
@@ -140,3 +143,105 @@ def test_locations_beside_the_prefix(tmp_path: Path, location: str, fate: Fate, 
     _, report = _import(tmp_path, f"location /ci/ {{ {_PASS} }} location {location}")
     (note,) = (each for each in report.of(fate) if each.text.startswith("location"))
     assert word in note.reason
+
+
+def _allowed(expose: list[Any], path: str) -> list[str] | None:
+    """Return whom the part of a path is for."""
+    (part,) = (each for each in expose if each != "all" and path in each.get("paths", ()))
+    found: list[str] | None = part.get("allow_from")
+    return found
+
+
+_RESTRICTED = "allow 10.0.0.0/8; deny all;"
+
+
+@pytest.mark.parametrize("pattern", ["^/(job|github-webhook)/", "^/github-"])
+def test_a_plain_prefix_opens_nothing_that_a_pattern_restricts(
+    tmp_path: Path, pattern: str
+) -> None:
+    expose, report = _import(
+        tmp_path,
+        f"location / {{ {_PASS} }} location ~ {pattern} {{ {_RESTRICTED} {_PASS} }}"
+        f" location /github-webhook/ {{ allow all; {_PASS} }}",
+    )
+    found = _allowed(expose, "/github-webhook" if "|" in pattern else "/github-")
+    assert found == ["10.0.0.0/8"]
+    assert "/github-webhook" in str(expose)
+    assert {"paths": ["/github-webhook"]} not in expose
+    (reason,) = _left(report, "location /github-webhook/")
+    assert "nginx never came here" in reason
+
+
+def test_what_ends_the_search_keeps_what_it_closes(tmp_path: Path) -> None:
+    for name in ("scriptText", "scriptApproval"):
+        expose, report = _import(
+            tmp_path,
+            f"location / {{ {_PASS} }} location ^~ /script {{ deny all; }}"
+            f" location ~ ^/{name} {{ {_PASS} }}",
+        )
+        assert _allowed(expose, f"/{name}") == _NOBODY
+        assert "nginx never came here" in _left(report, f"location ~ ^/{name}")[0]
+
+
+def test_names_are_spelt_as_jenkins_does_where_case_did_not_count(tmp_path: Path) -> None:
+    expose, report = _import(
+        tmp_path,
+        f"location / {{ {_PASS} }} location ~* ^/(scripttext|pluginmanager|systemi)"
+        " { deny all; }",
+    )
+    for path in ("/scriptText", "/pluginManager", "/systemInfo"):
+        assert _allowed(expose, path) == _NOBODY
+    assert any("upper and lower case" in each for each in _left(report, "location ~*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("internal;", _NOBODY),
+        ("alias /x/; allow 10.0.0.0/8; deny all;", ["10.0.0.0/8"]),
+    ],
+)
+def test_files_that_were_closed(tmp_path: Path, text: str, allowed: list[str]) -> None:
+    site = f"location / {{ {_PASS} }} location "
+    expose, _ = _import(tmp_path, f"{site} /userContent/ {{ {text} }}")
+    assert _allowed(expose, "/userContent") == allowed
+    # There is no such part of it.
+    expose, report = _import(tmp_path, f"{site} /static/ {{ {text} }}")
+    assert expose == []
+    assert "it was closed there" in _left(report, "location /static/")[0]
+
+
+def test_a_part_is_compared_with_the_one_that_it_is_in(tmp_path: Path) -> None:
+    expose, _ = _import(
+        tmp_path,
+        f"{_RESTRICTED} location / {{ {_PASS} }} location /job/ {{ allow all; {_PASS} }}"
+        f" location /job/secret/ {{ {_PASS} }}",
+    )
+    assert _allowed(expose, "/job") is None
+    assert _allowed(expose, "/job/secret") == ["10.0.0.0/8"]
+
+
+def test_a_closed_path_in_a_part_of_a_route_without_a_whole(tmp_path: Path) -> None:
+    expose, _ = _import(
+        tmp_path, f"location /job/ {{ {_PASS} }} location /job/secret/ {{ deny all; }}"
+    )
+    assert expose == [{"paths": ["/job"]}, {"paths": ["/job/secret"], "allow_from": _NOBODY}]
+
+
+def test_one_path_of_two_locations_is_for_those_whom_both_let_in(tmp_path: Path) -> None:
+    expose, report = _import(
+        tmp_path,
+        f"location / {{ {_PASS} }} location /script {{ {_RESTRICTED} {_PASS} }}"
+        " location ~ ^/script(/|$) { deny all; }",
+    )
+    assert _allowed(expose, "/script") == _NOBODY
+    assert any("whom both let in" in note.reason for note in report.of(Fate.LEFT_OUT))
+
+
+def test_rules_of_who_is_led_to_a_named_location(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path,
+        f"server {{ listen 127.0.0.1:80; location / {{ {_RESTRICTED} try_files $uri @j; }}"
+        f" location @j {{ {_PASS} }} }}",
+    )
+    assert made.document["routes"][0]["allow_from"] == ["10.0.0.0/8"]

@@ -265,3 +265,36 @@ def test_what_one_of_several_blocks_wants(tmp_path: Path) -> None:
     reasons = [note.reason for note in made.report.notes]
     assert any("hsts is of a listener, and the other hosts" in each for each in reasons)
     assert sum("holds for the whole listener" in each for each in reasons) == 2
+
+
+def test_what_only_this_machine_came_to_is_for_it_alone(tmp_path: Path) -> None:
+    local = f"server {{ listen 127.0.0.1:8080; listen [::1]:8080; {_PASS} }}"
+    guarded = f"server {{ listen 443 ssl; server_name ci.example; {_TLS} allow 10.0.0.0/8;"
+    guarded += f" deny all; {_PASS} }}"
+    made = imported(tmp_path, guarded + local)
+    routes = {each["host"]: each["allow_from"] for each in made.document["routes"]}
+    assert routes == {"ci.example": ["10.0.0.0/8"], "*": ["127.0.0.1/32", "::1/128"]}
+    assert any("only this machine came here" in note.reason for note in made.report.notes)
+    (route,) = document(tmp_path, local)["routes"]
+    assert "allow_from" not in route
+
+
+def test_certificates_of_any_authority_are_not_taken(tmp_path: Path) -> None:
+    made = imported(
+        tmp_path,
+        f"server {{ listen 443 ssl; {_TLS} ssl_verify_client optional_no_ca;"
+        f" ssl_client_certificate ca.pem; {_PASS} }}",
+    )
+    (note,) = (each for each in made.report.notes if "ca.pem" in each.text)
+    assert (note.fate, "nobody is asked" in note.reason) == (Fate.LEFT_OUT, True)
+
+
+def test_ipv6_alone_is_both_families_and_says_so(tmp_path: Path) -> None:
+    def said(listen: str) -> bool:
+        reasons = _reasons(f"server {{ {listen} {_PASS} }}", tmp_path)
+        return any("only IPv6 could come here" in each for each in reasons)
+
+    assert said("listen [::]:80 ipv6only=on;")
+    assert said("listen [::]:80;")
+    assert not said("listen [::]:80 ipv6only=off;")
+    assert not said("listen 80; listen [::]:80 ipv6only=on;")

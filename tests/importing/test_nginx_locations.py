@@ -117,3 +117,14 @@ def test_what_only_nginx_asks_for_is_no_way_for_clients(tmp_path: Path) -> None:
 def test_locations_are_bounded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nginx.conf:1: more than 1000 locations"):
         locations_of(server(tmp_path, "".join(f"location /{i} {{}}" for i in range(1001))))
+
+
+@pytest.mark.parametrize("pattern", ["^", "/", ".*", "^.*$", "^(.*)$", "^/.*"])
+def test_patterns_that_are_everything(tmp_path: Path, pattern: str) -> None:
+    (found,) = locations_of(server(tmp_path, f"location ~ {pattern} {{}}"))
+    assert (found.kind, found.path, found.pattern) == ("", "/", "~")
+
+
+def test_a_pattern_that_is_one_letter_is_not_everything(tmp_path: Path) -> None:
+    (found,) = locations_of(server(tmp_path, "location ~ ^.$ {}"))
+    assert found.kind == "~"
