@@ -32,7 +32,8 @@ FORWARDED: Final = (
     Setting(
         NGINX,
         "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
-        " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        " proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host"
+        " $http_host; proxy_set_header X-Forwarded-Port $server_port;",
     ),
     Setting(
         HAPROXY,
