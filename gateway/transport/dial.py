@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Final
 
 import trio
 
@@ -19,6 +20,9 @@ from gateway.errors import ControllerTimeout, ControllerUnreachable
 from gateway.transport.stream import Stream, StreamBroken
 from gateway.transport.tls import TlsEngine
 from gateway.transport.tls_context import ClientTls, verify_server_name
+
+# Bytes that wait to be sent to a controller; what it does not take soon is not taken from clients.
+_UNSENT: Final = 1024 * 1024
 
 
 async def dial(
@@ -37,6 +41,7 @@ async def dial(
     try:
         with trio.fail_after(timeout):
             stream = Stream(await _connect(address))
+            stream.limit_unsent(_UNSENT)
             await stream.send_all(greeting)
             if tls is not None:
                 await _start_tls(stream, tls)

@@ -323,12 +323,14 @@ class Stream:
 
     async def _wait_to_answer(self) -> None:
         """Wait until the kernel takes what TLS owes the peer (a KeyUpdate of ours), or until
-        ``interrupt``.
+        ``interrupt``. OpenSSL writes it with what is received or sent next.
         """
-        with trio.CancelScope() as self._answering:
-            async with self._send_lock:  # one task may wait for a socket to be writable
-                await self._wait_writable()
-        self._answering = None
+        try:
+            with trio.CancelScope() as self._answering:
+                async with self._send_lock:  # one task may wait for a socket to be writable
+                    await self._wait_writable()
+        finally:
+            self._answering = None
 
     def _read(self, fd: int) -> bytes:
         data = os.read(fd, self._receive_size)
@@ -357,8 +359,10 @@ class Stream:
         if self._answering is not None:
             self._answering.cancel()
             return
-        # Wakes a send that waits, too: ``_write`` goes on then.
-        trio.lowlevel.notify_closing(self._open_fd())
+        fd = self._socket.fileno()
+        if fd >= 0:  # else it is being woken by that
+            # Wakes a send that waits, too: ``_write`` goes on then.
+            trio.lowlevel.notify_closing(fd)
 
     def has_input(self) -> bool:
         """Say, without waiting, whether anything has arrived that was not received; an end counts.

@@ -22,8 +22,8 @@ shrink, which is 200 KiB of each session that ever was in bulk. What follows fro
 * A write that fails (the peer has reset the connection) ends reading, too, and with it what the
   peer said before. So each begins with a look at the connection.
 * pyOpenSSL has each read go on while the peer sends messages of TLS itself and no data. So they are
-  counted (``note_message``), and a peer that sends them without end is cut off. Nobody counts what
-  comes during a handshake: it ends with the kernel's buffer, or with the flight it belongs to.
+  counted (``note_message``), and a peer that sends them without end is cut off. What OpenSSL passes
+  over without a word cannot be counted: HelloRequests before a server's hello, parts of a message.
 * Two KeyUpdates that ask for an answer while a write is half done are more than OpenSSL bears: that
   connection ends. RFC 8446 section 5.5 has one in millions of records.
 """
@@ -50,8 +50,8 @@ from gateway.transport import kernel
 
 # SSL_read returns at most one record, and RFC 8446 section 5.1 caps its plaintext at 2^14 bytes.
 _RECORD: Final = 16 * 1024
-# Header, content type and tag of a record of TLS 1.3 (section 5.2). Those of TLS 1.2 are longer:
-# there the last read is one too many, and finds nothing.
+# Header, content type and tag of a record of TLS 1.3 (section 5.2). It only decides when to stop:
+# those of AES-GCM in TLS 1.2 are longer, and the last read finds nothing; others may be shorter.
 _OVERHEAD: Final = 5 + 1 + 16
 # What one call of ``receive`` takes. Small records are no bulk, and cost more each than their
 # bytes: so many of them are half a millisecond.
@@ -242,9 +242,11 @@ class TlsEngine:
         return None
 
     def receive(self) -> bytes:
-        """Read what the kernel holds, 512 KiB or 128 records at most; return the plaintext.
+        """Read what the kernel holds, 512 KiB and a record or 128 records at most; return the
+        plaintext.
 
-        Nothing: ``wants`` says what to wait for, where it is not the end.
+        Nothing: ``wants`` says what to wait for, where it is not the end. What came in front of a
+        record that is wrong is lost with it.
         """
         if self._failure is not None:
             raise self._failure

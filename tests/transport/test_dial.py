@@ -28,6 +28,8 @@ from tests import certificates
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
+_TCP_NOTSENT_LOWAT = 25
+
 
 @asynccontextmanager
 async def controller(serve: Serve) -> AsyncIterator[Address]:
@@ -301,6 +303,7 @@ async def test_by_name_and_by_address(host: str) -> None:
     async with controller(_say_hello) as address:
         stream = await dial(Address(host, address.port), timeout=5.0)
         assert await stream.receive_some() == b"hello"
+        assert stream._socket.getsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT) == 1024 * 1024
         await stream.aclose()
 
 

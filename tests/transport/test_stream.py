@@ -428,6 +428,19 @@ async def test_abort_wakes_who_waits() -> None:
         stream.abort()
 
 
+async def test_an_interrupt_after_an_abort_is_nothing() -> None:
+    async with stream_and_socket() as (stream, _), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(StreamBroken, match="aborted"):
+                await stream.receive_some()
+
+        await wait_all_tasks_blocked()
+        stream.abort()
+        stream.interrupt()
+
+
 # -- what a PROXY header needs ---------------------------------------------------------------------
 
 

@@ -253,6 +253,11 @@ async def test_an_answer_that_tls_owes_can_be_interrupted(
             with trio.fail_after(20), pytest.raises(ReceiveInterrupted):
                 await stream.receive_some(until=trio.current_time() + 2.0)
             nursery.cancel_scope.cancel()
+        # One that waits so and is cancelled leaves nothing behind that would swallow the next.
+        with trio.move_on_after(0.2) as scope:
+            await stream.receive_some()
+        assert scope.cancelled_caught
+        assert stream._answering is None
         # It owes an answer still, and nobody who waits again waits for ever.
         before = stream.activity.received_at
         with trio.fail_after(20), pytest.raises(ReceiveInterrupted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_large_writes(server: TlsWire, version: ssl.TLSVersion, size: int) -> No
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_large_reads(server: TlsWire, version: ssl.TLSVersion) -> None:
-    """Everything one wake-up brings, decrypted at once, the last record's rest kept."""
+    """Everything that is there comes out, the last record's rest is kept."""
     peer = peer_client(version)
     shake(peer, server)
     data = body(1_000_003)
@@ -231,12 +232,16 @@ def test_close_notify_to_the_peer(server: TlsWire, version: ssl.TLSVersion) -> N
     assert server.closed
 
 
-def test_a_bare_eof_is_no_close_notify(server: TlsWire) -> None:
-    """It has no bytes: the engine goes on waiting, and the stream sees the EOF."""
+def test_a_bare_eof_is_an_end_like_another(server: TlsWire) -> None:
+    """What is still to be said can be said."""
     peer = peer_client()
     shake(peer, server)
     assert server.receive(peer.send(b"all")) == b"all"
     assert not server.closed
+    server.far.shutdown(socket.SHUT_WR)
+    assert server.receive() == b""
+    assert server.closed
+    assert peer.receive(server.send(b"answer")) == b"answer"
 
 
 def test_second_close_says_nothing_more(server: TlsWire) -> None:
@@ -516,10 +521,10 @@ def test_a_certificate_that_cannot_be_read(client: TlsWire) -> None:
     sizes=st.lists(st.sampled_from([1, 2, 100, 16_383, 16_384, 16_385, 70_000]), max_size=6),
     cuts=st.lists(st.integers(0, 200_000), max_size=12),
 )
-def test_every_complete_record_is_read_at_once(
+def test_every_complete_record_is_read(
     version: ssl.TLSVersion, server_contexts: ServerContexts, sizes: list[int], cuts: list[int]
 ) -> None:
-    """However the bytes are cut: what is there of whole records comes out, not one read later."""
+    """However the bytes are cut: what is there of whole records comes out, without more coming."""
     server = TlsWire(server_contexts.entry, server_side=True)
     client = peer_client(version)
     shake(client, server)
