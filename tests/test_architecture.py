@@ -95,7 +95,6 @@ UNMIRRORED: Final[dict[str, str]] = {
     "doctor/case.py": "values only; every check's test fills one",
     "doctor/question.py": "values only; test_doctor of the command makes them",
     "doctor/checkup.py": "the list of checks; test_faults and test_healthy run all of it",
-    "doctor/remedies.py": "words only; test_faults looks for those that count",
 }
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, WithJsonSchema
 CLAIM_PREFIX: Final = "x-forwarded-"
 # What Jetty's ForwardedRequestCustomizer reads besides.
 CLAIMS: Final = frozenset({"proxy-auth-cert", "proxy-ssl-id", "x-proxied-https"})
-# Of each request, to all controllers.
+# What the gateway takes out of every request and writes itself: naming it would change nothing.
 WRITTEN_HERE: Final = frozenset(
     {"forwarded", *(CLAIM_PREFIX + name for name in ("for", "host", "port", "proto"))}
 )

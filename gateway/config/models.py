@@ -47,7 +47,7 @@ from gateway.config.values import (
     Address,
     ControllerUrl,
     Duration,
-    Network,
+    ProxyNetwork,
     parse_host,
 )
 from gateway.errors import ConfigError
@@ -375,7 +375,7 @@ class GatewayConfig(_Model):
             " be a decision."
         ),
     )
-    trusted_proxies: tuple[Network, ...] = Field(
+    trusted_proxies: tuple[ProxyNetwork, ...] = Field(
         default=(),
         description=(
             "Networks whose X-Forwarded-* headers, and PROXY protocol headers where a listener"

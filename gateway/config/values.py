@@ -179,6 +179,12 @@ Network = Annotated[
     WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "fd00::/8"]}),
 ]
 
+ProxyNetwork = Annotated[
+    Network,
+    WithJsonSchema({"type": "string", "examples": ["10.244.0.0/16", "192.0.2.10"]}),
+]
+"""The same where people copy the example: no more than a pod network, or one proxy."""
+
 
 class TextValue:
     """A value written as one string in file and JSON: subclasses have ``parse`` and ``__str__``."""

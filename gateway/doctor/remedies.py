@@ -28,19 +28,28 @@ UPGRADE: Final = (
     Setting(APACHE, "ProxyPass / http://BACKEND/ upgrade=websocket  (2.4.47 or newer)"),
 )
 
+# As in docs/doctor.md, "Settings that work": nothing of a client's is left.
 FORWARDED: Final = (
     Setting(
         NGINX,
-        "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
-        " proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host"
-        " $http_host; proxy_set_header X-Forwarded-Port $server_port;",
+        "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr;"
+        " proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;"
+        " proxy_set_header X-Forwarded-Port $server_port;",
     ),
     Setting(
         HAPROXY,
-        "http-request set-header X-Forwarded-Proto https if { ssl_fc }   (set-header, not"
-        " add-header), and `option forwardfor`",
+        "`http-request set-header X-Forwarded-For %[src]`,"
+        " `http-request set-header X-Forwarded-Proto https`,"
+        " `http-request set-header X-Forwarded-Host %[req.hdr(Host)]`,"
+        " `http-request set-header X-Forwarded-Port %[dst_port]`  (set-header, not add-header)",
     ),
-    Setting(APACHE, 'ProxyPreserveHost On and RequestHeader set X-Forwarded-Proto "https"'),
+    Setting(
+        APACHE,
+        "`ProxyPreserveHost On`, `RequestHeader unset X-Forwarded-For early`,"
+        " `RequestHeader unset X-Forwarded-Host early`,"
+        ' `RequestHeader set X-Forwarded-Proto "https"`,'
+        ' `RequestHeader set X-Forwarded-Port "443"`',
+    ),
     Setting(GATEWAY, "trusted_proxies: [NETWORK OF THE PROXY IN FRONT]"),
 )
 

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.claims import CLAIM_PREFIX, CLAIMS
+from gateway.config.claims import CLAIM_PREFIX, CLAIMS, WRITTEN_HERE
 from gateway.config.networks import Network, is_in, read_address
 from gateway.errors import RemoteProtocolError
 from gateway.http.request_id import given_request_id, new_request_id
@@ -53,15 +53,7 @@ _HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_FORWARDED: Final = frozenset(
-    {
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-    }
-)
+_FORWARDED: Final = frozenset(name.encode() for name in WRITTEN_HERE)
 _CLAIM_PREFIX: Final = CLAIM_PREFIX.encode()
 _CLAIMS: Final = frozenset(name.encode() for name in CLAIMS)
 # Secrets and claims of agents: nothing but agents' endpoints gets them (PROTOCOLS K.5 item 4).

@@ -219,7 +219,7 @@ async def before(kind: str, origin: RawOrigin, folder: Path) -> AsyncIterator[in
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", ["nginx", "apache", *BLOCKS])
 async def test_before_jenkins_itself_nothing_of_a_clients_is_left(
     kind: str, tmp_path: Path
 ) -> None:

@@ -290,15 +290,22 @@ def test_httpd_takes_its_example(tmp_path: Path) -> None:
 
 def test_proxies_write_what_is_believed_of_them() -> None:
     """Whatever X-Forwarded field a trusted proxy does not write is the client's to invent."""
-    believed = {"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto"}
     nginx = (MACHINE / "in-front/nginx.conf").read_text("utf-8")
-    assert set(re.findall(r"proxy_set_header (X-Forwarded-\w+) ", nginx)) == believed
+    assert sorted(re.findall(r"^ *proxy_set_header X-Forwarded-(\w+) (.+);$", nginx, re.M)) == [
+        ("For", "$remote_addr"),
+        ("Host", "$http_host"),
+        ("Port", "$server_port"),
+        ("Proto", "$scheme"),
+    ]
     apache = (MACHINE / "in-front/apache.conf").read_text("utf-8")
-    # mod_proxy_http appends the other two by itself.
-    assert set(re.findall(r"RequestHeader set (\S+) ", apache)) == believed - {
-        "X-Forwarded-For",
-        "X-Forwarded-Host",
-    }
+    # mod_proxy_http appends -For and -Host by itself to what is left of them by then.
+    assert sorted(re.findall(r"^ *RequestHeader (\w+) X-Forwarded-(\w+) (.+)$", apache, re.M)) == [
+        ("set", "Port", "443"),
+        ("set", "Proto", "https"),
+        ("unset", "For", "early"),
+        ("unset", "Host", "early"),
+    ]
+    assert "\n    ProxyPreserveHost On\n" in apache
     (route,) = of_kind(kustomize(FRONTS["gateway-api"].folder), "HTTPRoute")
     (rule,) = route["spec"]["rules"]
     (change,) = rule["filters"]
