@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING, Final
 
 from gateway.importing.nginx_words import parse_network
@@ -27,7 +27,7 @@ LOCAL: Final = (*NOBODY, "::1/128")
 _EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 _MAX_NETWORKS: Final = 256  # of one list
 _Network = IPv4Network | IPv6Network
-_REFUSAL: Final = re.compile(r"4\d\d", re.ASCII)
+_REFUSAL: Final = re.compile(r"[45]\d\d", re.ASCII)
 
 
 Allowed = tuple[str, ...] | None
@@ -58,11 +58,11 @@ def read_rules(said: list[Directive], report: Report) -> Allowed:
                 "not a network, so it is not let in by the result: add its networks to allow_from",
             )
     if not is_closed and not denied:
-        for each in said:
-            report.not_needed(each, "everybody is let in there")
-        return None
+        return _everybody(said, report)
     if not is_closed:
-        allowed = without(_EVERYBODY, denied)
+        # Whom nothing fits is let in, and so is who was let in before a wider network was refused.
+        allowed += without(_EVERYBODY, denied)
+    # Counted before any are put together: of more, some may not be less what is refused yet.
     if len(allowed) > _MAX_NETWORKS:
         for each in said:
             report.leave_out(
@@ -71,8 +71,18 @@ def read_rules(said: list[Directive], report: Report) -> Allowed:
                 " that are meant into allow_from",
             )
         return NOBODY
+    if not is_closed:
+        allowed = _put_together(allowed)
+        if allowed == list(_EVERYBODY):
+            return _everybody(said, report)
     report.take(*said)
     return tuple(dict.fromkeys(allowed)) or NOBODY
+
+
+def _everybody(said: list[Directive], report: Report) -> Allowed:
+    for each in said:
+        report.not_needed(each, "everybody is let in there")
+    return None
 
 
 def without(networks: Iterable[str], refused: list[str]) -> list[str]:
@@ -91,6 +101,14 @@ def _less(whole: _Network, refused: _Network) -> list[_Network]:
     if is_within(whole, refused):
         return []
     return sorted(whole.address_exclude(refused))  # type: ignore[arg-type]
+
+
+def _put_together(networks: list[str]) -> list[str]:
+    """Return as few networks as have the same addresses, IPv4 first."""
+    found = [ip_network(each) for each in networks]
+    fours = collapse_addresses(each for each in found if isinstance(each, IPv4Network))
+    sixes = collapse_addresses(each for each in found if isinstance(each, IPv6Network))
+    return [str(each) for each in (*fours, *sixes)]
 
 
 def is_within(inner: _Network, outer: _Network) -> bool:

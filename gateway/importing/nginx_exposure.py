@@ -1,7 +1,9 @@
 """From closed and restricted locations to a route's ``expose`` and ``allow_from``.
 
-Owns: which parts of a controller are for whom. What nginx closed stays closed. Must not know:
-controllers, hosts.
+Owns: which parts of a controller are for whom. What nginx refused stays refused, as far as it is a
+path; where it had files or a pattern instead, the report says that Jenkins is open there now.
+
+Must not know: controllers, hosts.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.routing import ExposeConfig
-from gateway.importing.jenkins_names import AGENTS, ROOT
+from gateway.importing.jenkins_names import AGENTS, ROOT, spell
 from gateway.importing.nginx_access import (
     NOBODY,
     Allowed,
@@ -142,11 +144,12 @@ class Exposure:
                     " first page was: take it out of expose if that is not meant",
                 )
             return True
-        if location.pattern == "~*":
+        if location.pattern == "~*" and path == spell(path):  # once, and not for its other case
             self._report.add(
                 location.directive,
-                "upper and lower case were the same there and are not here: names are written as"
-                f" Jenkins spells them ({path}); add to expose what else there is",
+                "upper and lower case were the same there and are not here: names that Jenkins is"
+                f" known to have are written as it spells them, others as there ({path}); add to"
+                " expose what else there is",
             )
         if not location.is_open:
             return True
@@ -242,6 +245,20 @@ class Exposure:
                 else:
                     self._report.take(location.directive, *said)
 
+    def _is_open(self, location: Location) -> bool:
+        """Say whether a route leads to what Jenkins has there; its files are no matter."""
+        owner = max(
+            (each for each in self._groups if each.has(location.path)),
+            key=lambda each: (len(each.prefix), each.main is not None),
+            default=None,
+        )
+        if owner is None or not self._is_jenkins(location, owner):
+            return False
+        around = [each.path for each in owner.parts if each.location.kind != "="]
+        if owner.main is None and _around(dict.fromkeys(around), location.path) is None:
+            return False
+        return _below(location.path, owner.prefix).split("/")[1] not in ("static", "userContent")
+
     def _note_path(self, location: Location) -> None:
         """Settle a location that is closed where no route leads, or sends people to a prefix."""
         scope, directive = location.scope, location.directive
@@ -250,6 +267,14 @@ class Exposure:
         if closing(scope):
             if not any(group.has(location.path) for group in self._groups):
                 self._report.not_needed(directive, "no route leads there")
+            return
+        has_files = scope.own("root", "alias", "index", "autoindex", "try_files", "expires")
+        if has_files and not scope.own("return") and self._is_open(location):
+            self._report.leave_out(
+                directive,
+                "nginx had files there and the gateway serves none: Jenkins has it now, and it is"
+                " as open as the rest; see expose",
+            )
             return
         sends = [
             each.args[-1] if each.name == "return" else each.args[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.config.claims import CLAIM_PREFIX, CLAIMS
 from gateway.importing.nginx_access import closing
 from gateway.importing.nginx_scope import Scope, walk
 from gateway.importing.nginx_source import Directive
@@ -217,9 +218,15 @@ _OWN_FIELDS: Final = frozenset(
     {
         "host", "connection", "upgrade", "x-real-ip", "forwarded", "proxy", "x-request-id",
         "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto",
-        "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme", "x-scheme",
-        "x-original-uri", "x-url-scheme", "x-forwarded-by", "accept-encoding", "front-end-https",
+        "x-scheme", "x-original-uri", "x-url-scheme", "accept-encoding", "front-end-https",
         "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-version",
+    }
+)  # fmt: skip
+# Claims that say no more than those that the gateway writes, or nothing that Jenkins asks for.
+_IDLE_CLAIMS: Final = frozenset(
+    {
+        "x-forwarded-server", "x-forwarded-ssl", "x-forwarded-scheme", "x-forwarded-by",
+        "x-proxied-https",
     }
 )  # fmt: skip
 
@@ -259,10 +266,16 @@ def _reason_for_field(directive: Directive) -> tuple[Fate, str]:
         return _LEFT, "Host is passed on as the client sent it, which Jenkins needs"
     if name in _OWN_FIELDS:
         return _NO, "the gateway sets or passes on this field by itself"
-    if name.startswith("x-forwarded-"):
+    if name in _IDLE_CLAIMS:
+        return _NO, (
+            "the gateway takes it out of requests: Jenkins does not need it, and is told host,"
+            " port and scheme by X-Forwarded-Host, -Port and -Proto"
+        )
+    if name in CLAIMS or name.startswith(CLAIM_PREFIX):
         return _LEFT, (
-            "the gateway does not set it, and takes it out of requests unless a proxy in"
-            " trusted_proxies sent it: a log-in by it, or whatever else needs it, works no more"
+            "the gateway does not set it, and takes it out of requests: a log-in by it, or whatever"
+            " else needs it, works only where a proxy in trusted_proxies sets it and"
+            " trusted_proxy_headers names it"
         )
     return _LEFT, (
         "the gateway does not set it, and passes on what clients send under this name: nothing"

@@ -191,7 +191,19 @@ def test_names_are_spelt_as_jenkins_does_where_case_did_not_count(tmp_path: Path
     )
     for path in ("/scriptText", "/pluginManager", "/systemInfo"):
         assert _allowed(expose, path) == _NOBODY
-    assert any("upper and lower case" in each for each in _left(report, "location ~*"))
+    said = [each for each in _left(report, "location ~*") if "upper and lower case" in each]
+    assert len(said) == 3
+    assert any("(/pluginManager)" in each for each in said)
+    assert not any("(/pluginmanager)" in each for each in said)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("MANAGE", "manage"), ("OTHER", "OTHER")])
+def test_a_name_is_said_to_be_jenkins_own_in_its_own_case_only(
+    tmp_path: Path, name: str, shown: str
+) -> None:
+    _, report = _import(tmp_path, f"location / {{ {_PASS} }} location ~* ^/{name} {{ deny all; }}")
+    (said,) = (each for each in _left(report, "location ~*") if "upper and lower case" in each)
+    assert f"(/{shown})" in said
 
 
 @pytest.mark.parametrize(
@@ -209,6 +221,44 @@ def test_files_that_were_closed(tmp_path: Path, text: str, allowed: list[str]) -
     expose, report = _import(tmp_path, f"{site} /static/ {{ {text} }}")
     assert expose == []
     assert "it was closed there" in _left(report, "location /static/")[0]
+
+
+@pytest.mark.parametrize("code", ["403", "444", "500", "503"])
+def test_an_error_in_the_place_of_a_path_closes_it(tmp_path: Path, code: str) -> None:
+    text = f"location / {{ {_PASS} }} location /cli/ {{ return {code}; }}"
+    assert _import(tmp_path, text)[0] == ["all", {"paths": ["/cli"], "allow_from": _NOBODY}]
+
+
+@pytest.mark.parametrize(
+    ("around", "location", "is_open"),
+    [
+        ("/", "/script", True),
+        ("/", "= /cli", True),
+        ("/ci/", "/ci/script/", True),
+        ("/", "/userContent/", False),
+        ("/", "/static/", False),
+        ("/", "= /50x.html", False),
+        ("/ci/", "/script", False),
+        ("/job/", "/job/x/", True),
+        ("/job/", "/script/", False),
+    ],
+)
+def test_files_in_the_place_of_what_jenkins_has(
+    tmp_path: Path, around: str, location: str, is_open: bool
+) -> None:
+    text = f"location {around} {{ {_PASS} }} location {location} {{ root /var/empty; }}"
+    _, report = _import(tmp_path, text)
+    said = [each for each in _left(report, "location") if "as open as the rest" in each]
+    assert len(said) == is_open
+
+
+def test_files_before_what_is_passed_on_are_not_in_its_place(tmp_path: Path) -> None:
+    _, report = _import(
+        tmp_path,
+        f"location / {{ {_PASS} }} location /job/ {{ root /x; try_files $uri @j; }}"
+        f" location @j {{ {_PASS} }}",
+    )
+    assert not any("as open as the rest" in each for each in _left(report, "location"))
 
 
 def test_a_part_is_compared_with_the_one_that_it_is_in(tmp_path: Path) -> None:
