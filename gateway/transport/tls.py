@@ -112,7 +112,6 @@ class TlsEngine:
         "_connection",
         "_context",
         "_failure",
-        "_is_tcp",
         "_messages",
         "_server_name",
         "_socket",
@@ -140,7 +139,6 @@ class TlsEngine:
         connection = SSL.Connection(self._context, cast("_socket.socket", sock))
         self._connection = connection
         self._socket = sock
-        self._is_tcp = sock.family != _socket.AF_UNIX
         self._messages = _Messages(sock)
         connection.set_app_data(self._messages)
         if self.server_side:
@@ -293,18 +291,14 @@ class TlsEngine:
         A peer that has reset the connection is an OSError that leaves what it sent before to be
         received, unless its reset comes within this call.
         """
-        if self._is_tcp and kernel.is_gone(self._socket):
+        if kernel.is_gone(self._socket):
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         try:
             self.connection.send(data)
         except SSL.WantWriteError:
             return False
-        except SSL.SysCallError as error:
-            if error.args[0] > 0:
-                raise OSError(error.args[0], os.strerror(error.args[0])) from None
-            raise TlsError(openssl_reason(error)) from None
         except SSL.Error as error:
-            raise TlsError(openssl_reason(error)) from None
+            raise _failure_of(error) from None
         return True
 
     def send_close(self) -> bool:
@@ -322,18 +316,22 @@ class TlsEngine:
 
     def _take_end(self, error: SSL.Error) -> None:
         """Note that the peer has closed, or raise what else ``error`` means."""
-        if isinstance(error, SSL.ZeroReturnError):
-            self.peer_closed = True
-        elif not isinstance(error, SSL.SysCallError):
-            raise TlsError(openssl_reason(error)) from None
         # Java says user_canceled in front of close_notify; OpenSSL takes that end in, but reports
         # it as a system call that failed.
-        elif self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+        if isinstance(error, SSL.ZeroReturnError) or (
+            isinstance(error, SSL.SysCallError)
+            and self.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN
+        ):
             self.peer_closed = True
-        elif error.args[0] > 0:
-            raise OSError(error.args[0], os.strerror(error.args[0])) from None
-        else:
-            raise TlsError(openssl_reason(error)) from None
+            return
+        raise _failure_of(error) from None
+
+
+def _failure_of(error: SSL.Error) -> TlsError | OSError:
+    """Return what failed: the system, with its reason, or TLS."""
+    if isinstance(error, SSL.SysCallError) and error.args[0] > 0:
+        return OSError(error.args[0], os.strerror(error.args[0]))
+    return TlsError(openssl_reason(error))
 
 
 def openssl_reason(error: SSL.Error) -> str:
